@@ -1,0 +1,333 @@
+//! What the daemon offers, as types: one vocabulary for the socket, the command line and tests.
+//!
+//! ```text
+//! cli ── client (HTTP + JSON over /run/dirigo/<instance>.sock) ──► daemon's routes
+//! ```
+//!
+//! | route | body → answer |
+//! | --- | --- |
+//! | `GET /v1/status` | → [`Status`] |
+//! | `GET /v1/services` | → [`Vec<Service>`] |
+//! | `GET /v1/connections` | → one [`Connection`] a line (newline-delimited JSON, streamed) |
+//! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
+//! | `POST /v1/stop` | [`Stop`] → nothing |
+//!
+//! Errors come as [`Refusal`] with a status of 4xx or 5xx.
+//!
+//! This room never opens a map or a netlink socket, and decides nothing.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+mod client;
+mod text;
+
+pub use client::{Client, ClientError};
+pub use text::ParseError;
+
+/// The instance that is meant when none is named.
+pub const DEFAULT_INSTANCE: &str = "default";
+
+/// Where an instance's daemon listens.
+#[must_use]
+pub fn socket_path(instance: &str) -> std::path::PathBuf {
+    format!("/run/dirigo/{instance}.sock").into()
+}
+
+/// Transport protocol of a virtual service. Written `tcp`, `udp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// RFC 9293, IP protocol 6.
+    Tcp,
+    /// RFC 768, IP protocol 17.
+    Udp,
+}
+
+/// Identity of a virtual service. Orders as `ipvsadm -L` sorts: family, protocol, address, port.
+///
+/// In JSON it is one string, `tcp:192.0.2.100:80` or `udp:[2001:db8::100]:53`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceKey {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// The virtual address and port.
+    pub address: SocketAddr,
+}
+
+/// How a frame reaches a destination. Only direct routing forwards today; the others are
+/// named so that they can be refused by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardingMethod {
+    /// `-g`: the frame leaves with the real server's MAC.
+    DirectRouting,
+    /// `-i`: IP in IP, GUE or GRE.
+    Tunnelling,
+    /// `-m`: network address translation.
+    Masquerading,
+}
+
+/// Settings of one virtual service, without its destinations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSettings {
+    /// Scheduler, named as in IPVS: `rr`, `wrr`.
+    pub scheduler: String,
+}
+
+/// Settings of one destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationSettings {
+    /// How frames reach it.
+    pub forwarding: ForwardingMethod,
+    /// Share of new connections, 0 to 2147483647; 0 is drained.
+    pub weight: u32,
+    /// `-x`: no new connections at or above this many; 0 is no limit.
+    pub upper_threshold: u32,
+    /// `-y`: open again below this many; 0 is three quarters of the upper.
+    pub lower_threshold: u32,
+}
+
+/// One change of the table, with IPVS's meaning of each (`-E` and `-e` replace everything).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "kebab-case")]
+pub enum Change {
+    /// `-A`
+    AddService {
+        service: ServiceKey,
+        settings: ServiceSettings,
+    },
+    /// `-E`
+    EditService {
+        service: ServiceKey,
+        settings: ServiceSettings,
+    },
+    /// `-D`
+    DeleteService { service: ServiceKey },
+    /// `-C`
+    Clear,
+    /// `-a`
+    AddDestination {
+        service: ServiceKey,
+        destination: SocketAddr,
+        settings: DestinationSettings,
+    },
+    /// `-e`
+    EditDestination {
+        service: ServiceKey,
+        destination: SocketAddr,
+        settings: DestinationSettings,
+    },
+    /// `-d`
+    DeleteDestination {
+        service: ServiceKey,
+        destination: SocketAddr,
+    },
+}
+
+/// Why the daemon did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For people: what was found, what would be right, what to do.
+    pub message: String,
+}
+
+/// Kinds of refusal. Those that IPVS knows carry the meaning of its errno.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalCode {
+    /// EEXIST on `-A`.
+    ServiceExists,
+    /// ESRCH on `-E`, `-D`, `-a`, `-e`, `-d`.
+    NoSuchService,
+    /// EEXIST on `-a`.
+    DestinationExists,
+    /// ENOENT on `-e`, `-d`.
+    NoSuchDestination,
+    /// ENOENT on `-A`, `-E`.
+    NoSuchScheduler,
+    /// ERANGE: weight or thresholds.
+    OutOfRange,
+    /// EINVAL: the address cannot be a destination.
+    BadAddress,
+    /// A scheduler, method or option that IPVS has and Dirigo has not yet.
+    NotSupported,
+    /// A limit of the tables is reached (`limits.rs`).
+    Full,
+    /// The peer may read but not change.
+    NotPermitted,
+    /// The request could not be read.
+    BadRequest,
+    /// The kernel refused; the message says what.
+    Internal,
+}
+
+/// How to stop the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Also stop forwarding: detach the program, remove pins and VIPs.
+    pub release: bool,
+}
+
+/// Packets and bytes since the counters were zeroed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets from clients accepted for forwarding.
+    pub packets: u64,
+    /// Their bytes, counted as IP packet length.
+    pub bytes: u64,
+}
+
+/// A virtual service as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Identity.
+    pub service: ServiceKey,
+    /// Settings.
+    pub settings: ServiceSettings,
+    /// Counters, those of deleted destinations included.
+    pub stats: Stats,
+    /// `config` or `runtime` (ipvsadm, API).
+    pub origin: Origin,
+    /// Newest first, as the kernel keeps them (`--nosort`).
+    pub destinations: Vec<Destination>,
+}
+
+/// Where a service or destination came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The configuration file.
+    Config,
+    /// `ipvsadm` or the API.
+    Runtime,
+}
+
+/// A destination as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Destination {
+    /// Real address and port.
+    pub destination: SocketAddr,
+    /// Settings.
+    pub settings: DestinationSettings,
+    /// Where it came from.
+    pub origin: Origin,
+    /// `ActiveConn`.
+    pub active: u32,
+    /// `InActConn`.
+    pub inactive: u32,
+    /// Counters.
+    pub stats: Stats,
+    /// How frames reach it now, or why they cannot.
+    pub link: LinkState,
+}
+
+/// What the kernel's neighbour table says of a destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum LinkState {
+    /// Its MAC is known.
+    Resolved {
+        /// `02:00:00:00:00:07`
+        mac: String,
+        /// Egress interface.
+        interface: String,
+    },
+    /// It is not eligible until this clears.
+    Unresolved {
+        /// For people, for example `no answer to ARP on eth0`.
+        reason: String,
+    },
+    /// The director itself: frames go to the host.
+    Local,
+}
+
+/// One remembered connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Client address and port.
+    pub client: SocketAddr,
+    /// Virtual address and port.
+    pub virtual_address: SocketAddr,
+    /// Real address and port.
+    pub destination: SocketAddr,
+    /// As IPVS writes it: `ESTABLISHED`, `SYN_RECV`, `UDP`.
+    pub state: String,
+    /// Seconds until it is forgotten.
+    pub expires_s: u64,
+}
+
+/// One attached interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its MAC.
+    pub mac: String,
+    /// `native` or `generic`.
+    pub mode: String,
+}
+
+/// The daemon and its data plane.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the daemon.
+    pub version: String,
+    /// Instance name.
+    pub instance: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+    /// Whether it found a data plane of an earlier run and took it over.
+    pub adopted: bool,
+    /// Interfaces with the program attached.
+    pub interfaces: Vec<Interface>,
+    /// Addresses it holds on them, as `address/prefix`.
+    pub vips: Vec<String>,
+    /// Connections remembered now.
+    pub connections: u64,
+    /// Connections that fit.
+    pub connections_max: u64,
+    /// Memory of the maps, in bytes.
+    pub map_bytes: u64,
+    /// Idle timeouts.
+    pub timeouts: Timeouts,
+    /// Verdict counters by reason name.
+    pub counters: std::collections::BTreeMap<String, u64>,
+}
+
+/// `ipvsadm -L --timeout`, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeouts {
+    /// Established TCP.
+    pub tcp: u32,
+    /// TCP after the client's FIN.
+    pub tcpfin: u32,
+    /// UDP.
+    pub udp: u32,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp: 900,
+            tcpfin: 120,
+            udp: 300,
+        }
+    }
+}
+
+/// Listing order of the families: v4 before v6.
+#[must_use]
+pub fn family_rank(address: &IpAddr) -> u8 {
+    u8::from(address.is_ipv6())
+}

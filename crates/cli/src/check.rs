@@ -1,0 +1,10 @@
+//! `dirigo check`: validate a configuration.
+
+/// Arguments.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs it.
+pub fn main(_args: Args) -> std::process::ExitCode {
+    std::process::ExitCode::FAILURE
+}
