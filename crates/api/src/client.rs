@@ -1,4 +1,38 @@
 //! A blocking client for the daemon's socket.
+//!
+//! ```text
+//! Client::services() ─► connect ─► GET /v1/services ─► collect ─► Vec<Service>
+//! Client::connections(visit) ─► … ─► body frames ─► lines ─► visit(Connection) each
+//! ```
+//!
+//! Each call is one connection and one request, so a client never holds the daemon's resources
+//! between calls and a restarted daemon is found again without effort. The HTTP comes from hyper,
+//! driven by a single-threaded runtime that lives for one call: do not call it from async code.
+//!
+//! It retries nothing: a change that was sent may have been done.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::lines::Lines;
+use crate::{Change, Connection, Refusal, Service, Status, Stop};
+
+/// How long the daemon may be silent before the call is given up.
+///
+/// A change waits for the daemon's plan to be done, which may include resolving a neighbour; ten
+/// times the second that takes at worst.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Longest answer that is read into memory: the tables at their limits, with room.
+const ANSWER_MAX_BYTES: usize = 256 << 20;
 
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -7,9 +41,28 @@ pub enum ClientError {
     #[error("no daemon answers on {}: {source}. Start one with: dirigo run -c FILE", path.display())]
     Unreachable {
         /// The socket.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What the kernel said.
         source: std::io::Error,
+    },
+    /// The socket is there, but not for this user.
+    #[error("not permitted to use {}: {source}. Run the command as root", path.display())]
+    NotPermitted {
+        /// The socket.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The daemon took the request and then said nothing.
+    #[error(
+        "the daemon on {} has not answered for {} s. It may be overloaded or stopped; \
+         look at its log",
+        path.display(),
+        SILENCE_MAX.as_secs()
+    )]
+    Silent {
+        /// The socket.
+        path: PathBuf,
     },
     /// The daemon answered with a refusal.
     #[error(transparent)]
@@ -17,26 +70,235 @@ pub enum ClientError {
     /// The answer was not what the protocol promises.
     #[error("the daemon's answer cannot be read: {0}")]
     Protocol(String),
+    /// This process could not set up what a call needs.
+    #[error("cannot prepare a request: {0}")]
+    Local(#[source] std::io::Error),
 }
 
-/// One connection to one daemon; each call is one request.
-#[derive(Debug)]
+/// One daemon, by its socket; each call is one request.
+#[derive(Clone, Debug)]
 pub struct Client {
-    path: std::path::PathBuf,
+    path: PathBuf,
 }
 
 impl Client {
     /// A client for the daemon of `instance`.
     #[must_use]
     pub fn new(instance: &str) -> Self {
-        Self {
-            path: crate::socket_path(instance),
-        }
+        Self::at(crate::socket_path(instance))
+    }
+
+    /// A client for the daemon that listens on `path`.
+    #[must_use]
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
     }
 
     /// Where this client looks for the daemon.
     #[must_use]
-    pub fn path(&self) -> &std::path::Path {
+    pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The daemon and its data plane.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status")
+    }
+
+    /// All virtual services with their destinations.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn services(&self) -> Result<Vec<Service>, ClientError> {
+        self.get("/v1/services")
+    }
+
+    /// Shows every remembered connection to `visit`, as they arrive, until it says
+    /// [`ControlFlow::Break`].
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; connections before the error have been visited.
+    pub fn connections(
+        &self,
+        visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        run(async {
+            let answer = self
+                .ask(Method::GET, "/v1/connections", Bytes::new())
+                .await?;
+            self.visit_lines(answer, visit).await
+        })
+    }
+
+    /// Asks for one change of the table; when this returns, it is done.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; a refusal leaves the table as it was.
+    pub fn change(&self, change: &Change) -> Result<(), ClientError> {
+        self.post("/v1/changes", change)
+    }
+
+    /// Asks the daemon to stop.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn stop(&self, stop: Stop) -> Result<(), ClientError> {
+        self.post("/v1/stop", &stop)
+    }
+
+    fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, ClientError> {
+        let body = run(async {
+            let answer = self.ask(Method::GET, route, Bytes::new()).await?;
+            self.collect(answer).await
+        })?;
+        read(&body)
+    }
+
+    fn post(&self, route: &str, body: &impl Serialize) -> Result<(), ClientError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| ClientError::Local(std::io::Error::other(error)))?;
+        run(async {
+            let answer = self.ask(Method::POST, route, body.into()).await?;
+            self.collect(answer).await.map(drop)
+        })
+    }
+
+    /// Sends one request; an answer that is not a success has become the error.
+    async fn ask(
+        &self,
+        method: Method,
+        route: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let stream = tokio::net::UnixStream::connect(&self.path)
+            .await
+            .map_err(|source| self.not_connected(source))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(unreadable)?;
+        // The connection's own errors reach us through the request; it ends with the runtime.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(route)
+            .header(hyper::header::HOST, "dirigo")
+            .header(hyper::header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Protocol(error.to_string()))?;
+        let answer = self
+            .in_time(sender.send_request(request))
+            .await?
+            .map_err(unreadable)?;
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let status = answer.status();
+        Err(refused(status, &self.collect(answer).await?))
+    }
+
+    fn not_connected(&self, source: std::io::Error) -> ClientError {
+        let path = self.path.clone();
+        match source.kind() {
+            std::io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path, source },
+            _ => ClientError::Unreachable { path, source },
+        }
+    }
+
+    async fn collect(&self, answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES);
+        let collected = self.in_time(body.collect()).await?;
+        Ok(collected
+            .map_err(|error| ClientError::Protocol(error.to_string()))?
+            .to_bytes())
+    }
+
+    async fn visit_lines(
+        &self,
+        answer: Response<Incoming>,
+        visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let mut body = answer.into_body();
+        let mut lines = Lines::default();
+        while let Some(frame) = self.in_time(body.frame()).await? {
+            let frame = frame.map_err(unreadable)?;
+            let Some(data) = frame.data_ref() else {
+                continue;
+            };
+            lines.push(data).map_err(ClientError::Protocol)?;
+            while let Some(line) = lines.next_line() {
+                if visit(read(&line)?).is_break() {
+                    return Ok(());
+                }
+            }
+        }
+        match lines.rest() {
+            [] => Ok(()),
+            rest => Err(ClientError::Protocol(format!(
+                "the list of connections ends in the middle of a line ({} bytes)",
+                rest.len()
+            ))),
+        }
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ClientError> {
+        tokio::time::timeout(SILENCE_MAX, work)
+            .await
+            .map_err(|_| ClientError::Silent {
+                path: self.path.clone(),
+            })
+    }
+}
+
+/// Runs one call to its end on this thread.
+fn run<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(ClientError::Local)?
+        .block_on(work)
+}
+
+fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, ClientError> {
+    serde_json::from_slice(text).map_err(|error| ClientError::Protocol(error.to_string()))
+}
+
+/// What an answer outside 2xx means. One without a refusal's shape is not from our daemon's
+/// routes, so its text is kept for the reader.
+fn refused(status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => ClientError::Refused(refusal),
+        Err(_) => ClientError::Protocol(format!(
+            "status {status}, {}",
+            String::from_utf8_lossy(body).trim()
+        )),
+    }
+}
+
+fn unreadable(error: hyper::Error) -> ClientError {
+    ClientError::Protocol(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error, ErrorKind};
+
+    #[test]
+    fn a_socket_that_is_closed_to_this_user_is_told_apart_from_one_that_nobody_serves() {
+        let client = Client::new("edge");
+        let denied = client.not_connected(Error::from(ErrorKind::PermissionDenied));
+        assert!(matches!(denied, ClientError::NotPermitted { .. }));
+        assert!(denied.to_string().contains("/run/dirigo/edge.sock"));
+        let refused = client.not_connected(Error::from(ErrorKind::ConnectionRefused));
+        assert!(matches!(refused, ClientError::Unreachable { .. }));
     }
 }

@@ -21,6 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod client;
+mod lines;
 mod text;
 
 pub use client::{Client, ClientError};
@@ -95,33 +96,48 @@ pub struct DestinationSettings {
 pub enum Change {
     /// `-A`
     AddService {
+        /// The new service.
         service: ServiceKey,
+        /// Its settings.
         settings: ServiceSettings,
     },
     /// `-E`
     EditService {
+        /// An existing service.
         service: ServiceKey,
+        /// Its settings from now on, all of them.
         settings: ServiceSettings,
     },
     /// `-D`
-    DeleteService { service: ServiceKey },
+    DeleteService {
+        /// An existing service; its destinations go with it.
+        service: ServiceKey,
+    },
     /// `-C`
     Clear,
     /// `-a`
     AddDestination {
+        /// An existing service.
         service: ServiceKey,
+        /// The new destination's real address and port.
         destination: SocketAddr,
+        /// Its settings.
         settings: DestinationSettings,
     },
     /// `-e`
     EditDestination {
+        /// An existing service.
         service: ServiceKey,
+        /// One of its destinations.
         destination: SocketAddr,
+        /// Its settings from now on, all of them.
         settings: DestinationSettings,
     },
     /// `-d`
     DeleteDestination {
+        /// An existing service.
         service: ServiceKey,
+        /// One of its destinations.
         destination: SocketAddr,
     },
 }

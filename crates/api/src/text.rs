@@ -86,3 +86,63 @@ impl<'de> Deserialize<'de> for ServiceKey {
             .map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::SocketAddr;
+
+    fn key(protocol: bool, address: std::net::IpAddr, port: u16) -> ServiceKey {
+        ServiceKey {
+            protocol: if protocol {
+                Protocol::Tcp
+            } else {
+                Protocol::Udp
+            },
+            address: SocketAddr::new(address, port),
+        }
+    }
+
+    #[test]
+    fn services_order_by_family_then_protocol_then_address_then_port() {
+        let sorted = [
+            "tcp:192.0.2.9:443",
+            "tcp:192.0.2.100:80",
+            "tcp:192.0.2.100:443",
+            "udp:192.0.2.1:53",
+            "tcp:[2001:db8::100]:80",
+            "udp:[2001:db8::1]:53",
+        ];
+        let mut keys: Vec<ServiceKey> = sorted.iter().map(|text| text.parse().unwrap()).collect();
+        keys.reverse();
+        keys.sort();
+        let printed: Vec<String> = keys.iter().map(ToString::to_string).collect();
+        assert_eq!(printed, sorted);
+    }
+
+    #[test]
+    fn a_text_that_is_not_a_service_is_refused_with_the_forms_that_are() {
+        for text in [
+            "",
+            "tcp",
+            "192.0.2.1:80",
+            "sctp:192.0.2.1:80",
+            "tcp:2001:db8::1:80",
+            "tcp:192.0.2.1",
+        ] {
+            let error = text.parse::<ServiceKey>().unwrap_err();
+            assert!(error.to_string().contains("tcp:ADDRESS:PORT"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_service_key_survives_text_and_json(tcp: bool, address: std::net::IpAddr, port: u16) {
+            let key = key(tcp, address, port);
+            prop_assert_eq!(key.to_string().parse::<ServiceKey>().unwrap(), key);
+            let json = serde_json::to_string(&key).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ServiceKey>(&json).unwrap(), key);
+        }
+    }
+}
