@@ -1,7 +1,7 @@
 //! Taking DWARF out of a BPF object and leaving what the kernel and the loader read.
 
 use anyhow::{Context as _, Result};
-use object::build::elf::Builder;
+use object::build::elf::{Builder, SectionData};
 
 /// Returns `object` without its `.debug_*` sections and their relocations. `.BTF`, `.BTF.ext`,
 /// programs, maps, the licence and the symbols stay.
@@ -12,17 +12,32 @@ pub fn debug_sections(object: &[u8]) -> Result<Vec<u8>> {
         section.delete = name.starts_with(".debug_") || name.starts_with(".rel.debug_");
     }
     elf.delete_orphans();
+    // LLVM keeps the names of symbols and sections in one table; the writer wants two.
+    if !elf
+        .sections
+        .iter()
+        .any(|section| matches!(section.data, SectionData::SectionString))
+    {
+        add_section_names(&mut elf);
+    }
     let mut stripped = Vec::new();
     elf.write(&mut stripped)
         .context("writing the stripped object")?;
     Ok(stripped)
 }
 
+fn add_section_names(elf: &mut Builder<'_>) {
+    let names = elf.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = object::elf::SHT_STRTAB;
+    names.sh_addralign = 1;
+    names.data = SectionData::SectionString;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use object::Endianness;
-    use object::build::elf::SectionData;
 
     /// An object with sections of these names, one byte each.
     fn object_with(names: &[&'static str]) -> Vec<u8> {
@@ -34,10 +49,7 @@ mod tests {
             section.sh_addralign = 1;
             section.data = SectionData::Data(vec![7].into());
         }
-        let names = elf.sections.add();
-        names.name = ".shstrtab".into();
-        names.sh_type = object::elf::SHT_STRTAB;
-        names.data = SectionData::SectionString;
+        add_section_names(&mut elf);
         elf.set_section_sizes();
         let mut bytes = Vec::new();
         elf.write(&mut bytes).unwrap();

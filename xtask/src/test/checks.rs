@@ -1,0 +1,110 @@
+//! The rungs that only look at the sources.
+
+use anyhow::Result;
+
+use super::report::{Outcome, Report};
+use crate::{bpf, tools};
+
+/// Programs that make some tests stronger, and the Debian package of each.
+const OPTIONAL: [(&str, &str); 3] = [
+    ("nginx", "nginx-light"),
+    ("wrk", "wrk"),
+    ("tcpdump", "tcpdump"),
+];
+
+/// Whether the programs are there that tests use when they can.
+pub fn tools(_: &mut Report) -> Result<Outcome> {
+    let missing: Vec<_> = OPTIONAL
+        .iter()
+        .filter(|(program, _)| tools::find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(Outcome::Passed("nginx, wrk and tcpdump are there".into()));
+    }
+    Ok(Outcome::Skipped(format!(
+        "tests that use these are weaker or skipped; to get them: apt-get install {}",
+        missing.join(" ")
+    )))
+}
+
+/// rustfmt, over the workspace and the BPF package.
+pub fn format(_: &mut Report) -> Result<Outcome> {
+    tools::run(tools::cargo().args(["fmt", "--all", "--check"]))?;
+    tools::run(
+        tools::cargo()
+            .args(["fmt", "--check", "--manifest-path"])
+            .arg(BPF_MANIFEST),
+    )?;
+    Ok(Outcome::Passed("rustfmt agrees".into()))
+}
+
+const BPF_MANIFEST: &str = "crates/director-xdp/Cargo.toml";
+
+/// clippy, with every warning an error.
+pub fn lints(_: &mut Report) -> Result<Outcome> {
+    tools::run(
+        tools::cargo()
+            .args([
+                "clippy",
+                "--quiet",
+                "--locked",
+                "--workspace",
+                "--all-targets",
+            ])
+            .args(["--", "-D", "warnings"]),
+    )?;
+    Ok(Outcome::Passed("clippy has no warning".into()))
+}
+
+/// rustdoc, with every warning an error.
+pub fn docs(_: &mut Report) -> Result<Outcome> {
+    tools::run(
+        tools::cargo()
+            .args(["doc", "--quiet", "--locked", "--workspace", "--no-deps"])
+            .arg("--document-private-items")
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    Ok(Outcome::Passed("rustdoc has no warning".into()))
+}
+
+/// cargo-deny: licences, bans and sources need no network; advisories do.
+pub fn licences(_: &mut Report) -> Result<Outcome> {
+    if tools::output(tools::cargo().args(["deny", "--version"])).is_err() {
+        // Not a skip: it judges what others publish, so its absence may not fail a CI.
+        return Ok(Outcome::Passed(
+            "NOT CHECKED, cargo-deny is missing; to get it: cargo install cargo-deny --locked"
+                .into(),
+        ));
+    }
+    tools::run(tools::cargo().args(["deny", "--offline", "check", "licenses", "bans", "sources"]))?;
+    let advisories = tools::output(tools::cargo().args(["deny", "check", "advisories"]));
+    Ok(Outcome::Passed(match advisories {
+        Ok(_) => "licences, bans, sources and advisories are clean".into(),
+        Err(error) if is_unreachable(&format!("{error:#}")) => {
+            "licences, bans and sources are clean; advisories NOT CHECKED: no network".into()
+        }
+        Err(error) => return Err(error),
+    }))
+}
+
+fn is_unreachable(error: &str) -> bool {
+    [
+        "failed to fetch",
+        "failed to clone",
+        "failed to open",
+        "unable to",
+    ]
+    .iter()
+    .any(|sign| error.contains(sign))
+}
+
+/// Rebuilds the committed object and compares.
+pub fn bpf_object(_: &mut Report) -> Result<Outcome> {
+    Ok(match bpf::check()? {
+        bpf::Checked::Same => {
+            Outcome::Passed("the committed object is rebuilt byte for byte".into())
+        }
+        bpf::Checked::NotComparable(why) => Outcome::Skipped(why),
+    })
+}
