@@ -1,1 +1,187 @@
-//! Room under construction.
+//! Text becomes [`Config`] once, at the door, or every mistake in it is reported at once.
+//!
+//! ```text
+//! director.toml ─► toml (tree with positions) ─► read: sections, services ─► Config
+//!                            │                          │
+//!                            └────── Mistakes ◄─────────┘   file:line:column, sorted
+//! ```
+//!
+//! You may rely on it: a [`Config`] fits the data plane's tables, names no service and no
+//! destination twice, and asks nothing that direct routing cannot do. Each number has a type
+//! that can hold only good values.
+//!
+//! It never looks names up, opens no socket, and does not ask whether an interface exists:
+//! `dirigo check` runs anywhere.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+mod address;
+pub mod limits;
+mod lines;
+mod mistake;
+mod read;
+pub mod schema;
+mod section;
+mod service;
+mod suggest;
+mod values;
+
+pub use address::AddressFault;
+pub use mistake::{Advice, Mistake, Mistakes, Quoted, Reason};
+pub use values::{
+    BadInterfaceName, ConnectionsMax, InterfaceName, OnStop, OutOfRange, Scheduler, Seconds,
+    Timeouts, Weight,
+};
+
+/// Where the configuration is when no other file is named.
+pub const DEFAULT_PATH: &str = "/etc/dirigo/dirigo.toml";
+
+/// One director, as its operator wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where client traffic arrives; one to [`limits::INTERFACES`], none twice.
+    pub interfaces: Vec<InterfaceName>,
+    /// Refuse generic XDP instead of falling back to it.
+    pub require_native: bool,
+    /// What SIGTERM does to forwarding.
+    pub on_stop: OnStop,
+    /// How many connections are remembered.
+    pub connections_max: ConnectionsMax,
+    /// Idle timeouts.
+    pub timeouts: Timeouts,
+    /// Whether the daemon adds, announces and removes the virtual addresses.
+    pub manage_vips: bool,
+    /// Virtual services in the order of the file.
+    pub services: Vec<Service>,
+}
+
+/// A virtual service with its destinations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Identity; unique in a [`Config`].
+    pub key: api::ServiceKey,
+    /// Picks a destination for a new connection.
+    pub scheduler: Scheduler,
+    /// Destinations in the order of the file.
+    pub destinations: Vec<Destination>,
+}
+
+/// A real server's place in one virtual service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// Real address, and the service's port: direct routing keeps it.
+    pub address: SocketAddr,
+    /// Share of new connections.
+    pub weight: Weight,
+}
+
+/// Why there is no [`Config`].
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("the configuration {} cannot be read: {source}. Write it, or name another with -c FILE", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: std::io::Error,
+    },
+    /// The file is longer than any configuration can be.
+    #[error("{} is longer than {} bytes and surely no configuration: name another with -c FILE", path.display(), limits::FILE_BYTES)]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was read and is wrong.
+    #[error(transparent)]
+    Mistakes(#[from] Mistakes),
+}
+
+impl Config {
+    /// Reads the configuration file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// A file that cannot be read, or all its mistakes.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let bytes = read_bounded(path)?;
+        let name = path.display().to_string();
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|error| read::not_utf8(&bytes, error.valid_up_to(), &name))?;
+        Ok(Self::parse(text, &name)?)
+    }
+
+    /// Reads a configuration from text; `file_name` is what the mistakes are prefixed with.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes of the text, in its order.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, Mistakes> {
+        read::config(text, file_name)
+    }
+
+    /// The services and destinations as the changes that make them, in the order of the file:
+    /// what `ipvsadm -R` would do if the file were its input.
+    pub fn changes(&self) -> impl Iterator<Item = api::Change> + '_ {
+        self.services.iter().flat_map(|service| {
+            let added = api::Change::AddService {
+                service: service.key,
+                settings: service.settings(),
+            };
+            let destinations =
+                service
+                    .destinations
+                    .iter()
+                    .map(|destination| api::Change::AddDestination {
+                        service: service.key,
+                        destination: destination.address,
+                        settings: destination.settings(),
+                    });
+            std::iter::once(added).chain(destinations)
+        })
+    }
+}
+
+impl Service {
+    /// The service without its destinations, as the API says it.
+    #[must_use]
+    pub fn settings(&self) -> api::ServiceSettings {
+        api::ServiceSettings {
+            scheduler: self.scheduler.name().to_owned(),
+        }
+    }
+}
+
+impl Destination {
+    /// The destination without its address, as the API says it.
+    #[must_use]
+    pub fn settings(&self) -> api::DestinationSettings {
+        api::DestinationSettings {
+            forwarding: api::ForwardingMethod::DirectRouting,
+            weight: self.weight.into(),
+            upper_threshold: 0,
+            lower_threshold: 0,
+        }
+    }
+}
+
+/// The file's bytes, but not more than [`limits::FILE_BYTES`].
+fn read_bounded(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let unreadable = |source| LoadError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(limits::FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > limits::FILE_BYTES {
+        return Err(LoadError::TooLong {
+            path: path.to_owned(),
+        });
+    }
+    Ok(bytes)
+}

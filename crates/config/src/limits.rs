@@ -1,0 +1,37 @@
+//! Every bound of the configuration, each with its reason.
+//!
+//! A file that passes fits into the data plane's tables; nobody asks again behind this door.
+
+use std::ops::RangeInclusive;
+
+/// Bytes of a configuration file. 131,071 destinations at a generous 128 bytes are 16 MiB;
+/// four times that is surely a mistaken path, and reading it would only cost memory.
+pub const FILE_BYTES: u64 = 64 << 20;
+
+/// Interfaces with the program attached: egress slots of the data plane.
+pub const INTERFACES: usize = 16;
+
+/// Virtual services: the data plane numbers them 0 to 16,383.
+pub const SERVICES: usize = 16_384;
+
+/// Destinations of all services together: the data plane numbers them 1 to 131,071, and 0
+/// means none.
+pub const DESTINATIONS: usize = 131_071;
+
+/// Bytes of an interface name: the kernel's `IFNAMSIZ` without its closing zero.
+pub const INTERFACE_NAME_BYTES: usize = 15;
+
+/// Remembered connections. Below a thousand the table's buckets fill unevenly; the largest
+/// table takes a gibibyte of memory that is never swapped out.
+pub const CONNECTIONS: RangeInclusive<i64> = 1024..=16_777_216;
+
+/// Seconds of an idle timeout: 31 days, as in `ipvsadm --set`. IPVS's 0 ("leave unchanged")
+/// has no meaning in a file that states everything.
+pub const TIMEOUT_S: RangeInclusive<i64> = 1..=2_678_400;
+
+/// Weight of a destination, as in `ipvsadm -w`.
+pub const WEIGHT: RangeInclusive<i64> = 0..=2_147_483_647;
+
+/// Characters of a key or value that a message quotes before it cuts them short: a
+/// message should stay readable when the file is not.
+pub const QUOTED_CHARS: usize = 60;

@@ -1,0 +1,226 @@
+//! From text to [`Config`], or to all its mistakes.
+
+use std::collections::{HashMap, HashSet};
+
+use toml::de::{DeTable, DeValue};
+
+use crate::lines::Lines;
+use crate::mistake::{Advice, Mistake, Mistakes, Reason};
+use crate::schema::{self, Table};
+use crate::section::{At, Notes, Section};
+use crate::{
+    Config, ConnectionsMax, InterfaceName, OnStop, Seconds, Timeouts, limits, service, suggest,
+};
+
+/// Reads all of a file that is text.
+pub(crate) fn config(text: &str, file_name: &str) -> Result<Config, Mistakes> {
+    let mut notes = Notes::new(text);
+    let (root, problems) = DeTable::parse_recoverable(text);
+    let readable = note_problems(root.get_ref(), &problems, &mut notes);
+    let config = readable.then(|| tables(root.get_ref(), &mut notes));
+    let list = notes.into_sorted();
+    match config {
+        Some(config) if list.is_empty() => Ok(config),
+        _ => Err(Mistakes {
+            file: file_name.to_owned(),
+            list,
+        }),
+    }
+}
+
+/// The mistake of a file that is not text: the byte at `valid`, behind the part that is.
+pub(crate) fn not_utf8(bytes: &[u8], valid: usize, file_name: &str) -> Mistakes {
+    let (text, rest) = bytes.split_at(valid.min(bytes.len()));
+    let text = std::str::from_utf8(text).unwrap_or_default();
+    let place = Lines::new(text).position(text.len());
+    Mistakes {
+        file: file_name.to_owned(),
+        list: vec![Mistake {
+            line: place.line,
+            column: place.column,
+            reason: Reason::NotUtf8 {
+                byte: rest.first().copied().unwrap_or_default(),
+            },
+        }],
+    }
+}
+
+/// Notes what the TOML parser found, and tells whether the tree still means what the file
+/// says. It does after a repeated key (the first one stays); behind a broken line every
+/// further message would be a guess.
+fn note_problems(root: &DeTable<'_>, problems: &[toml::de::Error], notes: &mut Notes<'_>) -> bool {
+    let mut readable = true;
+    let mut broken_lines = HashSet::new();
+    for problem in problems {
+        let span = problem.span().unwrap_or(0..0);
+        let key = notes.source(span.clone());
+        if problem.message() == "duplicate key" {
+            // Of two equal headers the tree keeps the second, so the text is asked for the first.
+            let first = earlier_key(root, key, span.start)
+                .or_else(|| notes.header_before(key, span.start))
+                .unwrap_or(span.start);
+            let reason = Reason::KeyTwice {
+                key: key.into(),
+                first_line: notes.line(first),
+            };
+            notes.add(span.start, reason);
+            continue;
+        }
+        readable = false;
+        // A broken line upsets the parser more than once; its first complaint is the useful one.
+        if broken_lines.insert(notes.line(span.start)) {
+            let reason = Reason::Syntax {
+                problem: problem.message().to_owned(),
+            };
+            notes.add(span.start, reason);
+        }
+    }
+    readable
+}
+
+/// Where the key of this name stands that is nearest before byte `before`.
+fn earlier_key(table: &DeTable<'_>, name: &str, before: usize) -> Option<usize> {
+    let mut nearest = None;
+    for (key, value) in table {
+        let here = (key.get_ref() == name).then_some(key.span().start);
+        let below = match value.get_ref() {
+            DeValue::Table(table) => earlier_key(table, name, before),
+            DeValue::Array(list) => list
+                .iter()
+                .filter_map(|item| item.get_ref().as_table())
+                .filter_map(|table| earlier_key(table, name, before))
+                .max(),
+            _ => None,
+        };
+        let found = [here, below]
+            .into_iter()
+            .flatten()
+            .filter(|&at| at < before);
+        nearest = nearest.max(found.max());
+    }
+    nearest
+}
+
+fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
+    let root = Section::new(Table::Root, root, 0, notes);
+    let director = root.one(&schema::DIRECTOR, Table::Director, notes);
+    let connections = root.one(&schema::CONNECTIONS, Table::Connections, notes);
+    let timeouts = root.one(&schema::TIMEOUTS, Table::Timeouts, notes);
+    let vips = root.one(&schema::VIPS, Table::Vips, notes);
+    let director = director.as_ref();
+    if root.position(&schema::DIRECTOR).is_none() {
+        notes.add(0, Reason::NoInterface);
+    }
+    Config {
+        interfaces: director.map_or_else(Vec::new, |section| interfaces(section, notes)),
+        require_native: director
+            .and_then(|section| section.flag(&schema::REQUIRE_NATIVE, notes))
+            .unwrap_or(false),
+        on_stop: director
+            .and_then(|section| on_stop(section, notes))
+            .unwrap_or_default(),
+        connections_max: connections
+            .and_then(|section| section.number(&schema::MAX, ConnectionsMax::rounded_up, notes))
+            .map_or_else(ConnectionsMax::default, |max| max.value),
+        timeouts: timeouts.map_or_else(Timeouts::default, |section| idle(&section, notes)),
+        manage_vips: vips
+            .and_then(|section| section.flag(&schema::MANAGE, notes))
+            .unwrap_or(true),
+        services: service::all(&root, notes),
+    }
+}
+
+/// `interface = "eth0"` or `interfaces = ["eth0", "eth1"]`.
+fn interfaces(section: &Section<'_>, notes: &mut Notes<'_>) -> Vec<InterfaceName> {
+    let one = section.string(&schema::INTERFACE, notes);
+    let many = section.strings(&schema::INTERFACES, notes);
+    let (at_one, at_many) = (
+        section.position(&schema::INTERFACE),
+        section.position(&schema::INTERFACES),
+    );
+    match (at_one, at_many) {
+        (None, None) => notes.add(section.at(), Reason::NoInterface),
+        (Some(a), Some(b)) => notes.add(a.max(b), Reason::InterfaceAndInterfaces),
+        _ => {}
+    }
+    if let Some(many) = &many {
+        note_count(many, notes);
+    }
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    let mut names = Vec::new();
+    for name in one
+        .into_iter()
+        .chain(many.map_or_else(Vec::new, |m| m.value))
+    {
+        match name.value.parse::<InterfaceName>() {
+            Ok(_) if seen.contains_key(name.value) => {
+                let reason = Reason::InterfaceTwice {
+                    name: name.value.into(),
+                    first_line: notes.line(seen[name.value]),
+                };
+                notes.add(name.at, reason);
+            }
+            Ok(good) => {
+                seen.insert(name.value, name.at);
+                names.push(good);
+            }
+            Err(problem) => {
+                let reason = Reason::BadInterface {
+                    name: name.value.into(),
+                    problem,
+                };
+                notes.add(name.at, reason);
+            }
+        }
+    }
+    names
+}
+
+fn note_count(list: &At<Vec<At<&str>>>, notes: &mut Notes<'_>) {
+    let found = list.value.len();
+    if found == 0 {
+        notes.add(list.at, Reason::EmptyInterfaces);
+    }
+    if found > limits::INTERFACES {
+        let limit = limits::INTERFACES;
+        notes.add(list.at, Reason::TooManyInterfaces { found, limit });
+    }
+}
+
+fn on_stop(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<OnStop> {
+    let word = section.string(&schema::ON_STOP, notes)?;
+    match word.value {
+        "keep" => Some(OnStop::Keep),
+        "release" => Some(OnStop::Release),
+        _ => {
+            let reason = unknown_value(&schema::ON_STOP, word.value, &["keep", "release"]);
+            notes.add(word.at, reason);
+            None
+        }
+    }
+}
+
+/// The complaint about a word that is none of `words`.
+pub(crate) fn unknown_value(key: &schema::Key, value: &str, words: &[&'static str]) -> Reason {
+    let advice = suggest::closest(value, words.iter().copied())
+        .map_or_else(|| Advice::OneOf(words.to_vec()), Advice::DidYouMean);
+    Reason::UnknownValue {
+        key: key.name,
+        value: value.into(),
+        advice,
+    }
+}
+
+fn idle(section: &Section<'_>, notes: &mut Notes<'_>) -> Timeouts {
+    let default = Timeouts::default();
+    let mut seconds = |key, default| {
+        section
+            .number(key, Seconds::try_from, notes)
+            .map_or(default, |found| found.value)
+    };
+    Timeouts {
+        tcp: seconds(&schema::TCP, default.tcp),
+        tcp_fin: seconds(&schema::TCP_FIN, default.tcp_fin),
+        udp: seconds(&schema::UDP, default.udp),
+    }
+}

@@ -1,0 +1,247 @@
+//! Right configurations, and what they mean.
+
+use api::{Change, Protocol, ServiceKey};
+use dirigo_config::{Config, LoadError, OnStop, Reason, Scheduler, limits};
+
+const SMALLEST: &str = "[director]\ninterface = \"eth0\"\n";
+
+const CLASSIC: &str = r#"
+[director]
+interfaces = ["eth0", "eth1"]
+require_native = true
+on_stop = "release"
+
+[connections]
+max = 5000
+
+[timeouts]
+tcp = 60
+tcp_fin = 30
+udp = 10
+
+[vips]
+manage = false
+
+[[service]]
+address = "192.168.188.120:80"
+protocol = "tcp"
+scheduler = "rr"
+
+  [[service.destination]]
+  address = "192.168.188.107"
+  weight = 3
+
+  [[service.destination]]
+  address = "192.168.188.110:80"
+  forwarding = "direct-routing"
+
+[[service]]
+address = "[2001:db8::100]:53"
+protocol = "udp"
+
+  [[service.destination]]
+  address = "2001:db8::7"
+  weight = 0
+
+  [[service.destination]]
+  address = "[2001:db8::8]:53"
+"#;
+
+fn parse(text: &str) -> Config {
+    match Config::parse(text, "director.toml") {
+        Ok(config) => config,
+        Err(mistakes) => panic!("{mistakes}"),
+    }
+}
+
+fn classic() -> Config {
+    parse(CLASSIC)
+}
+
+fn mistakes(text: &str) -> Vec<Reason> {
+    let mistakes = Config::parse(text, "director.toml").unwrap_err();
+    mistakes
+        .list
+        .into_iter()
+        .map(|mistake| mistake.reason)
+        .collect()
+}
+
+#[test]
+fn an_interface_is_all_that_must_be_said_and_the_rest_has_defaults() {
+    let config = parse(SMALLEST);
+    assert_eq!(config.interfaces, ["eth0".parse().unwrap()]);
+    assert!(!config.require_native);
+    assert_eq!(config.on_stop, OnStop::Keep);
+    assert_eq!(u32::from(config.connections_max), 1 << 20);
+    let timeouts = api::Timeouts::from(config.timeouts);
+    assert_eq!(timeouts, api::Timeouts::default());
+    assert!(config.manage_vips);
+    assert_eq!(config.services, []);
+}
+
+#[test]
+fn everything_that_is_said_is_taken_over() {
+    let config = classic();
+    let interfaces: Vec<&str> = config.interfaces.iter().map(|name| name.as_str()).collect();
+    assert_eq!(interfaces, ["eth0", "eth1"]);
+    assert!(config.require_native);
+    assert_eq!(config.on_stop, OnStop::Release);
+    let timeouts = api::Timeouts::from(config.timeouts);
+    assert_eq!((timeouts.tcp, timeouts.tcpfin, timeouts.udp), (60, 30, 10));
+    assert!(!config.manage_vips);
+
+    let [web, names] = config.services.as_slice() else {
+        panic!("{:?}", config.services);
+    };
+    assert_eq!(web.key.to_string(), "tcp:192.168.188.120:80");
+    assert_eq!(web.scheduler, Scheduler::Rr);
+    assert_eq!(names.key.to_string(), "udp:[2001:db8::100]:53");
+    assert_eq!(names.scheduler, Scheduler::Wrr, "the default");
+}
+
+#[test]
+fn a_destination_has_the_services_port_whether_or_not_it_is_written() {
+    let config = classic();
+    let listed: Vec<String> = config
+        .services
+        .iter()
+        .flat_map(|service| &service.destinations)
+        .map(|destination| format!("{} {}", destination.address, destination.weight))
+        .collect();
+    assert_eq!(
+        listed,
+        [
+            "192.168.188.107:80 3",
+            "192.168.188.110:80 1",
+            "[2001:db8::7]:53 0",
+            "[2001:db8::8]:53 1",
+        ]
+    );
+}
+
+#[test]
+fn the_number_of_connections_is_rounded_up_to_a_power_of_two() {
+    for (written, rounded) in [
+        (1024, 1024),
+        (1025, 2048),
+        (5000, 8192),
+        (16_777_215, 16_777_216),
+        (16_777_216, 16_777_216),
+    ] {
+        let config = parse(&format!("{SMALLEST}[connections]\nmax = {written}\n"));
+        assert_eq!(u32::from(config.connections_max), rounded);
+    }
+}
+
+#[test]
+fn the_changes_are_the_files_services_and_destinations_in_order() {
+    let changes: Vec<Change> = classic().changes().collect();
+    let web = ServiceKey {
+        protocol: Protocol::Tcp,
+        address: "192.168.188.120:80".parse().unwrap(),
+    };
+    assert_eq!(changes.len(), 6);
+    assert!(matches!(
+        &changes[0],
+        Change::AddService { service, settings } if *service == web && settings.scheduler == "rr"
+    ));
+    assert!(matches!(
+        &changes[1],
+        Change::AddDestination { service, settings, .. } if *service == web && settings.weight == 3
+    ));
+    assert!(matches!(&changes[3], Change::AddService { .. }));
+}
+
+#[test]
+fn the_same_address_may_offer_tcp_and_udp_and_several_ports() {
+    let service = |address, protocol| {
+        format!("[[service]]\naddress = \"{address}\"\nprotocol = \"{protocol}\"\n")
+    };
+    let text = [
+        SMALLEST.to_owned(),
+        service("192.0.2.100:53", "tcp"),
+        service("192.0.2.100:53", "udp"),
+        service("192.0.2.100:853", "tcp"),
+    ]
+    .concat();
+    assert_eq!(parse(&text).services.len(), 3);
+}
+
+#[test]
+fn tables_may_be_written_inline() {
+    let config = parse(
+        r#"
+        director.interface = "eth0"
+        service = [{ address = "192.0.2.100:80", protocol = "tcp", destination = [{ address = "192.0.2.7" }] }]
+        "#,
+    );
+    assert_eq!(config.services[0].destinations.len(), 1);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dirigo.toml");
+    let error = Config::load(&path).unwrap_err();
+    assert!(matches!(&error, LoadError::Unreadable { .. }));
+    let text = error.to_string();
+    assert!(text.contains("dirigo.toml cannot be read: No such file"));
+    assert!(text.contains("-c FILE"));
+}
+
+#[test]
+fn a_file_that_is_not_utf8_is_refused_at_the_byte_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("latin1.toml");
+    std::fs::write(&path, b"[director]\n# gr\xfc\xdfe\ninterface = \"eth0\"\n").unwrap();
+    let error = Config::load(&path).unwrap_err();
+    assert!(
+        error.to_string().contains("latin1.toml:2:5: byte 0xfc"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_file_is_loaded_as_its_text_is_parsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dirigo.toml");
+    std::fs::write(&path, SMALLEST).unwrap();
+    assert_eq!(Config::load(&path).unwrap(), parse(SMALLEST));
+}
+
+#[test]
+fn as_many_services_and_destinations_as_the_data_plane_holds_are_taken_and_not_one_more() {
+    let service = |number: usize| {
+        let (high, low) = (number >> 8, number & 255);
+        format!("[[service]]\naddress = \"10.0.{high}.{low}:80\"\nprotocol = \"tcp\"\n")
+    };
+    let most: String = (0..limits::SERVICES).map(service).collect();
+    let most = format!("{SMALLEST}{most}");
+    assert_eq!(parse(&most).services.len(), limits::SERVICES);
+    let one_more = format!("{most}{}", service(limits::SERVICES));
+    assert_eq!(
+        mistakes(&one_more),
+        [Reason::TooManyServices {
+            number: limits::SERVICES + 1
+        }]
+    );
+
+    let destination = |number: usize| {
+        let address = std::net::Ipv4Addr::from_bits(0x0b00_0000 + number as u32);
+        format!("[[service.destination]]\naddress = \"{address}\"\n")
+    };
+    let most: String = (0..limits::DESTINATIONS).map(destination).collect();
+    let most = format!("{SMALLEST}{}{most}", service(0));
+    assert_eq!(
+        parse(&most).services[0].destinations.len(),
+        limits::DESTINATIONS
+    );
+    let one_more = format!("{most}{}{}", service(1), destination(0));
+    assert_eq!(
+        mistakes(&one_more),
+        [Reason::TooManyDestinations {
+            number: limits::DESTINATIONS + 1
+        }]
+    );
+}
