@@ -59,8 +59,9 @@ fn classic() -> Config {
 }
 
 fn mistakes(text: &str) -> Vec<Reason> {
-    let mistakes = Config::parse(text, "director.toml").unwrap_err();
-    mistakes
+    let parsed = Config::parse(text, "director.toml");
+    parsed
+        .expect_err("this configuration is wrong")
         .list
         .into_iter()
         .map(|mistake| mistake.reason)
