@@ -16,7 +16,7 @@ use crate::tools;
 use report::{Outcome, Report};
 
 mod checks;
-mod lab;
+pub mod lab;
 mod leftovers;
 mod report;
 mod suite;

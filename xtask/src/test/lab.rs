@@ -11,9 +11,7 @@ use crate::tools;
 /// Runs `dirigo lab run --json` with these options and judges its answer.
 pub fn run(options: &[&str]) -> Result<Outcome> {
     tools::run(tools::cargo().args(["build", "--quiet", "--locked", "--bin", "dirigo"]))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| tools::root().join("target"), Into::into);
-    let done = tools::as_root(target.join("debug/dirigo"))
+    let done = tools::as_root(tools::target_dir().join("debug/dirigo"))
         .args(["lab", "run", "--json"])
         .args(options)
         .current_dir(tools::root())
