@@ -1,0 +1,75 @@
+//! `docs/config.md` says what the code does.
+
+use dirigo_config::{Config, schema};
+
+const PAGE: &str = include_str!("../../../docs/config.md");
+
+/// The first fenced block of this language behind `mark`.
+fn block(mark: &str, language: &str) -> &'static str {
+    let (_, behind) = PAGE.split_once(mark).unwrap();
+    let (_, inside) = behind.split_once(&format!("```{language}\n")).unwrap();
+    inside.split_once("```").unwrap().0
+}
+
+#[test]
+fn every_key_is_documented() {
+    for key in schema::KEYS {
+        let as_key = format!("| `{}` |", key.name);
+        let as_header = format!("### `{}`", key.example);
+        assert!(
+            PAGE.contains(&as_key) || PAGE.contains(&as_header),
+            "{key:?}"
+        );
+    }
+    for (_, key, _) in schema::NOT_YET {
+        assert!(PAGE.contains(&format!("`{key}`")), "{key}");
+    }
+    for scheduler in dirigo_config::Scheduler::NOT_YET {
+        assert!(PAGE.contains(&format!("`{scheduler}`")), "{scheduler}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_page_are_right_and_the_long_one_states_the_defaults() {
+    let smallest = Config::parse(block("The smallest file", "toml"), "config.md").unwrap();
+    let classic = Config::parse(block("The classic experiment", "toml"), "config.md").unwrap();
+    assert_eq!(classic.services.len(), 1);
+    let without_services = Config {
+        services: Vec::new(),
+        ..classic
+    };
+    assert_eq!(without_services, smallest);
+}
+
+#[test]
+fn the_mistakes_on_the_page_are_the_ones_that_are_printed() {
+    let mistakes = Config::parse(block("<!-- mistakes:in -->", "toml"), "director.toml");
+    let printed = mistakes.expect_err("the example is wrong").to_string();
+    assert_eq!(printed, block("<!-- mistakes:out -->", "text").trim_end());
+}
+
+/// A file of all the examples, but without the key `left_out`.
+fn file_of_examples(left_out: &schema::Key) -> String {
+    let mut text = String::new();
+    let mut table = schema::Table::Root;
+    for key in schema::KEYS {
+        if key.table == schema::Table::Root || key.name == "destination" || key == *left_out {
+            continue;
+        }
+        if key.table != table {
+            table = key.table;
+            text += &format!("{table}\n");
+        }
+        text += &format!("{} = {}\n", key.name, key.example);
+    }
+    text
+}
+
+#[test]
+fn the_examples_in_messages_are_right() {
+    for name in ["interface", "interfaces"] {
+        let one_of_two = schema::KEYS.iter().find(|key| key.name == name).unwrap();
+        let text = file_of_examples(one_of_two);
+        assert!(Config::parse(&text, "examples.toml").is_ok(), "{text}");
+    }
+}
