@@ -15,10 +15,10 @@ address = "192.168.188.110"
 
 /// Runs `dirigo check` on a file with this text, in a folder of its own.
 fn check(text: &str, options: &[&str]) -> assert_cmd::assert::Assert {
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("dirigo.toml"), text).unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("dirigo.toml"), text).expect("a file in it");
     Command::cargo_bin("dirigo")
-        .unwrap()
+        .expect("the binary")
         .current_dir(folder.path())
         .args(["check", "-c", "dirigo.toml"])
         .args(options)
@@ -26,7 +26,7 @@ fn check(text: &str, options: &[&str]) -> assert_cmd::assert::Assert {
 }
 
 fn json(assert: &assert_cmd::assert::Assert) -> serde_json::Value {
-    serde_json::from_slice(&assert.get_output().stdout).unwrap()
+    serde_json::from_slice(&assert.get_output().stdout).expect("JSON on stdout")
 }
 
 #[test]

@@ -6,9 +6,10 @@ const PAGE: &str = include_str!("../../../docs/config.md");
 
 /// The first fenced block of this language behind `mark`.
 fn block(mark: &str, language: &str) -> &'static str {
-    let (_, behind) = PAGE.split_once(mark).unwrap();
-    let (_, inside) = behind.split_once(&format!("```{language}\n")).unwrap();
-    inside.split_once("```").unwrap().0
+    let (_, behind) = PAGE.split_once(mark).expect("the mark is on the page");
+    let fence = format!("```{language}\n");
+    let (_, inside) = behind.split_once(&fence).expect("a block follows the mark");
+    inside.split_once("```").expect("the block ends").0
 }
 
 #[test]
