@@ -1,1 +1,77 @@
-//! Room under construction.
+//! The virtual service table, as a pure step: state + event + what was observed → plan.
+//!
+//! ```text
+//!   Event ───────────────►┐
+//!   (change, file, link)  │   next = state + event      Plan::between(state, next)
+//!   Observed ────────────►├─► step ───────────────► Plan: ordered actions, as data
+//!   (picks, addresses)    │
+//!   State ───────────────►┘
+//! ```
+//!
+//! Every change means what IPVS means by it: new destinations come first in the list, deleted
+//! ones wait in the trash while their connections live and come back with them, `rr` and `wrr`
+//! go on from where they stand ([`rotation`]).
+//!
+//! You may rely on it: a refused event leaves the state untouched; a plan is the difference of
+//! two states, so running it twice, or running the plan of a whole state, changes nothing more;
+//! nothing becomes reachable before all it needs is written.
+//!
+//! It opens no socket, reads no clock, draws no random number and calls no kernel.
+
+mod change;
+mod check;
+mod event;
+pub mod limits;
+mod link;
+mod plan;
+mod reconcile;
+pub mod rotation;
+mod state;
+mod trash;
+mod vip;
+
+pub use event::{
+    Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,
+};
+pub use plan::{Action, Plan};
+pub use state::{Destination, Egress, Life, Link, Reach, Saved, Service, State, Vip};
+
+use api::Refusal;
+
+/// Applies one event: the new state and the plan that makes the host and the data plane follow.
+///
+/// # Errors
+///
+/// A refusal with IPVS's meaning; the state is then what it was.
+pub fn step(state: &mut State, event: Event, observed: &Observed) -> Result<Plan, Refusal> {
+    let mut next = state.clone();
+    apply(&mut next, event, &mut observed.clone())?;
+    vip::follow_services(&mut next, observed);
+    let plan = Plan::between(state, &next);
+    *state = next;
+    Ok(plan)
+}
+
+fn apply(state: &mut State, event: Event, observed: &mut Observed) -> Result<(), Refusal> {
+    match event {
+        Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
+        Event::Config(desired) => reconcile::apply(state, desired, observed),
+        Event::Link { address, link } => {
+            link::report(state, address, link, observed);
+            Ok(())
+        }
+        Event::Interface { index, name, mac } => link::interface(state, index, name, mac),
+        Event::InterfaceGone { index } => {
+            link::interface_gone(state, index, observed);
+            Ok(())
+        }
+        Event::Trash { now_s, readings } => {
+            trash::reclaim(state, now_s, &readings);
+            Ok(())
+        }
+        Event::Resume => {
+            state.settle_all(observed);
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a change must satisfy, in the order in which IPVS asks (`ipvs.md` 1.5).
+
+use std::net::{IpAddr, SocketAddr};
+
+use api::{DestinationSettings, ForwardingMethod, Refusal, RefusalCode, ServiceKey};
+
+use crate::event::Observed;
+use crate::limits;
+
+/// Schedulers that IPVS has and we do not, `none` included.
+const OTHER_SCHEDULERS: [&str; 13] = [
+    "lc", "wlc", "sed", "nq", "lblc", "lblcr", "dh", "sh", "fo", "ovf", "mh", "twos", "none",
+];
+
+pub(crate) fn refusal(code: RefusalCode, message: String) -> Refusal {
+    Refusal { code, message }
+}
+
+/// A scheduler that we have.
+pub(crate) fn scheduler(name: &str) -> Result<(), Refusal> {
+    if matches!(name, "rr" | "wrr") {
+        return Ok(());
+    }
+    if OTHER_SCHEDULERS.contains(&name) {
+        return Err(refusal(
+            RefusalCode::NotSupported,
+            format!("scheduler {name} is not supported yet: use rr or wrr"),
+        ));
+    }
+    Err(refusal(
+        RefusalCode::NoSuchScheduler,
+        format!("there is no scheduler {name:?}: use rr or wrr"),
+    ))
+}
+
+/// A service's own address: only a port is asked for, as in IPVS without persistence.
+pub(crate) fn service(key: &ServiceKey) -> Result<(), Refusal> {
+    if key.address.port() == 0 {
+        return Err(refusal(
+            RefusalCode::BadRequest,
+            format!("service {key} has port 0, which needs persistence: give a port"),
+        ));
+    }
+    Ok(())
+}
+
+/// Weight and thresholds.
+pub(crate) fn ranges(settings: &DestinationSettings) -> Result<(), Refusal> {
+    let numbers = [
+        ("weight", settings.weight),
+        ("upper threshold", settings.upper_threshold),
+        ("lower threshold", settings.lower_threshold),
+    ];
+    for (name, number) in numbers {
+        if number > limits::WEIGHT_MAX {
+            return Err(refusal(
+                RefusalCode::OutOfRange,
+                format!(
+                    "{name} {number} is too large: at most {}",
+                    limits::WEIGHT_MAX
+                ),
+            ));
+        }
+    }
+    if settings.lower_threshold > settings.upper_threshold {
+        return Err(refusal(
+            RefusalCode::OutOfRange,
+            format!(
+                "lower threshold {} is above the upper one, {}: give a lower one",
+                settings.lower_threshold, settings.upper_threshold
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Direct routing needs both addresses in one family.
+pub(crate) fn family(key: &ServiceKey, destination: SocketAddr) -> Result<(), Refusal> {
+    if key.address.is_ipv6() == destination.is_ipv6() {
+        return Ok(());
+    }
+    Err(refusal(
+        RefusalCode::BadAddress,
+        format!(
+            "destination {} and service {key} are of different families: direct routing cannot \
+             translate between IPv4 and IPv6",
+            destination.ip()
+        ),
+    ))
+}
+
+/// An address that can be a destination: unicast, or one of this host.
+pub(crate) fn address(destination: IpAddr, observed: &Observed) -> Result<(), Refusal> {
+    if observed.is_local(destination) {
+        return Ok(());
+    }
+    let wrong = match destination {
+        IpAddr::V4(v4) if v4.is_unspecified() => Some("no address"),
+        IpAddr::V4(v4) if v4.is_broadcast() => Some("the broadcast address"),
+        IpAddr::V4(v4) if v4.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(_) => observed
+            .addresses
+            .iter()
+            .any(|own| own.has_broadcast(destination))
+            .then_some("the broadcast address of a subnet of this host"),
+        IpAddr::V6(v6) if v6.is_unspecified() => Some("no address"),
+        IpAddr::V6(v6) if v6.is_multicast() => Some("a multicast address"),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            Some("a link-local address, which names no link")
+        }
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("an IPv4 address in IPv6 form"),
+        IpAddr::V6(_) => None,
+    };
+    match wrong {
+        None => Ok(()),
+        Some(what) => Err(refusal(
+            RefusalCode::BadAddress,
+            format!("{destination} is {what}: give the unicast address of a real server"),
+        )),
+    }
+}
+
+/// What IPVS can do and we cannot yet.
+pub(crate) fn supported(settings: &DestinationSettings) -> Result<(), Refusal> {
+    let method = match settings.forwarding {
+        ForwardingMethod::DirectRouting => None,
+        ForwardingMethod::Tunnelling => Some("tunnelling (-i)"),
+        ForwardingMethod::Masquerading => Some("masquerading (-m)"),
+    };
+    if let Some(method) = method {
+        return Err(refusal(
+            RefusalCode::NotSupported,
+            format!("{method} is not supported yet: use direct routing (-g)"),
+        ));
+    }
+    if settings.upper_threshold != 0 {
+        return Err(refusal(
+            RefusalCode::NotSupported,
+            "connection thresholds (-x, -y) are not supported yet: leave them out".to_owned(),
+        ));
+    }
+    Ok(())
+}

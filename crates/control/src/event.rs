@@ -1,0 +1,253 @@
+//! What can happen, and what must be known of the world to answer it.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::{Life, State};
+
+/// Something that may change the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// Somebody asked for a change: `ipvsadm`, the API.
+    Change(api::Change),
+    /// The configuration was read.
+    Config(Desired),
+    /// How a real server can be reached has changed.
+    Link {
+        /// The real server.
+        address: IpAddr,
+        /// How it is reached now.
+        link: LinkReport,
+    },
+    /// An interface that frames may leave through, as it is now.
+    Interface {
+        /// Its number in the kernel.
+        index: u32,
+        /// Its name.
+        name: String,
+        /// Its MAC.
+        mac: [u8; 6],
+    },
+    /// An interface is gone.
+    InterfaceGone {
+        /// Its number in the kernel.
+        index: u32,
+    },
+    /// What the connections of deleted destinations do.
+    Trash {
+        /// Any clock that goes forward, in seconds.
+        now_s: u64,
+        /// By destination id.
+        readings: BTreeMap<u32, TrashReading>,
+    },
+    /// A daemon takes over what an earlier one left.
+    Resume,
+}
+
+/// The configuration, as far as the table goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Interfaces that client traffic arrives on; virtual addresses are put on one of them.
+    pub interfaces: Vec<String>,
+    /// Whether virtual addresses are ours to add, announce and remove.
+    pub manage_vips: bool,
+    /// Idle timeouts.
+    pub timeouts: api::Timeouts,
+    /// Virtual services in file order.
+    pub services: Vec<DesiredService>,
+}
+
+/// A virtual service of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredService {
+    /// Which.
+    pub key: api::ServiceKey,
+    /// Its settings.
+    pub settings: api::ServiceSettings,
+    /// Its destinations in file order: the last one is the newest.
+    pub destinations: Vec<(SocketAddr, api::DestinationSettings)>,
+}
+
+/// How a real server can be reached, as the network shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "link", rename_all = "kebab-case")]
+pub enum LinkReport {
+    /// Not now.
+    Unresolved {
+        /// For people.
+        reason: String,
+    },
+    /// It is an address of this host.
+    Local,
+    /// Directly, by this MAC.
+    Via {
+        /// The real server's MAC.
+        mac: [u8; 6],
+        /// Number of the interface towards it.
+        interface: u32,
+    },
+}
+
+/// What a deleted destination's gauges and counters say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashReading {
+    /// Whether it has connections, active or inactive.
+    pub busy: bool,
+    /// Its counters.
+    pub stats: api::Stats,
+}
+
+/// What must be read before an event is applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Questions {
+    /// Services, by number: how many picks since publication?
+    pub picks: Vec<u32>,
+    /// Destinations, by id: what do the counters say?
+    pub stats: Vec<u32>,
+}
+
+/// The answers, and the addresses of this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Observed {
+    /// Picks since publication, by service number.
+    pub picks: BTreeMap<u32, u64>,
+    /// Counters by destination id.
+    pub stats: BTreeMap<u32, api::Stats>,
+    /// Addresses of this host.
+    pub addresses: Vec<HostAddress>,
+}
+
+/// An address of this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAddress {
+    /// Name of the interface.
+    pub interface: String,
+    /// The address.
+    pub address: IpAddr,
+    /// Length of its subnet's prefix.
+    pub prefix: u8,
+}
+
+impl Observed {
+    /// Whether the host owns `address`.
+    #[must_use]
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        self.addresses.iter().any(|own| own.address == address)
+    }
+}
+
+impl HostAddress {
+    /// Whether `address` is in the subnet of this one.
+    #[must_use]
+    pub fn covers(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(self.prefix.min(32)))
+                    .unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(self.prefix.min(128)))
+                    .unwrap_or(0);
+                own.to_bits() & mask == other.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether `address` is the broadcast address of this one's subnet. Subnets of one or two
+    /// addresses have none (RFC 3021).
+    #[must_use]
+    pub fn has_broadcast(&self, address: IpAddr) -> bool {
+        let IpAddr::V4(address) = address else {
+            return false;
+        };
+        let host = u32::MAX.checked_shr(u32::from(self.prefix)).unwrap_or(0);
+        self.prefix < 31 && self.covers(address.into()) && address.to_bits() & host == host
+    }
+}
+
+impl From<&config::Config> for Desired {
+    fn from(config: &config::Config) -> Self {
+        let services = config.services.iter().map(|service| DesiredService {
+            key: service.key,
+            settings: service.settings(),
+            destinations: service
+                .destinations
+                .iter()
+                .map(|destination| (destination.address, destination.settings()))
+                .collect(),
+        });
+        Self {
+            interfaces: config.interfaces.iter().map(ToString::to_string).collect(),
+            manage_vips: config.manage_vips,
+            timeouts: config.timeouts.into(),
+            services: services.collect(),
+        }
+    }
+}
+
+impl State {
+    /// What must be observed before `event` is applied to this state.
+    #[must_use]
+    pub fn questions(&self, event: &Event) -> Questions {
+        match event {
+            Event::Change(change) => self.questions_of_change(change),
+            Event::Link { address, .. } => Questions {
+                picks: self.services_of(|link_address| link_address == *address),
+                ..Questions::default()
+            },
+            Event::Config(_) | Event::InterfaceGone { .. } | Event::Resume => Questions {
+                picks: self.services.values().map(|service| service.id).collect(),
+                stats: self.trash().map(|(id, _)| id).collect(),
+            },
+            Event::Interface { .. } | Event::Trash { .. } => Questions::default(),
+        }
+    }
+
+    fn questions_of_change(&self, change: &api::Change) -> Questions {
+        use api::Change::{
+            AddDestination, AddService, Clear, DeleteDestination, DeleteService, EditDestination,
+            EditService,
+        };
+        let key = match change {
+            AddDestination { service, .. }
+            | EditDestination { service, .. }
+            | DeleteDestination { service, .. } => service,
+            AddService { .. } | EditService { .. } | DeleteService { .. } | Clear => {
+                return Questions::default();
+            }
+        };
+        let trashed = self.destinations.iter().filter(|(_, destination)| {
+            destination.service == *key && destination.life != Life::Listed
+        });
+        Questions {
+            picks: self
+                .services
+                .get(key)
+                .map(|service| service.id)
+                .into_iter()
+                .collect(),
+            stats: trashed.map(|(id, _)| *id).collect(),
+        }
+    }
+
+    fn services_of(&self, matches: impl Fn(IpAddr) -> bool) -> Vec<u32> {
+        self.services
+            .values()
+            .filter(|service| {
+                service.list.iter().any(|id| {
+                    self.destinations
+                        .get(id)
+                        .is_some_and(|destination| matches(destination.address.ip()))
+                })
+            })
+            .map(|service| service.id)
+            .collect()
+    }
+}

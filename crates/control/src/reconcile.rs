@@ -1,0 +1,152 @@
+//! The configuration meets the table.
+//!
+//! Services and destinations that the file names come from it; those that were made at runtime
+//! stay. What an operator changed at runtime survives a crash of the daemon: then the file
+//! counts only where it differs from the one applied before. After an orderly stop there is no
+//! such memory, and the file counts in everything it names.
+
+use std::net::SocketAddr;
+
+use api::{DestinationSettings, Origin, Refusal, ServiceKey};
+
+use crate::change;
+use crate::event::{Desired, DesiredService, Observed};
+use crate::state::State;
+
+pub(crate) fn apply(
+    state: &mut State,
+    desired: Desired,
+    observed: &mut Observed,
+) -> Result<(), Refusal> {
+    state.interfaces.clone_from(&desired.interfaces);
+    state.manage_vips = desired.manage_vips;
+    state.timeouts = desired.timeouts;
+    let before = state.applied.take().unwrap_or_default();
+    delete_unnamed_services(state, &desired)?;
+    for service in &desired.services {
+        let old = before.services.iter().find(|old| old.key == service.key);
+        follow(state, service, old, observed)?;
+    }
+    state.applied = Some(desired);
+    Ok(())
+}
+
+fn delete_unnamed_services(state: &mut State, desired: &Desired) -> Result<(), Refusal> {
+    let unnamed: Vec<ServiceKey> = state
+        .services
+        .iter()
+        .filter(|(_, service)| service.origin == Origin::Config)
+        .map(|(key, _)| *key)
+        .filter(|key| !desired.services.iter().any(|service| service.key == *key))
+        .collect();
+    unnamed
+        .iter()
+        .try_for_each(|key| change::delete_service(state, key))
+}
+
+fn follow(
+    state: &mut State,
+    service: &DesiredService,
+    old: Option<&DesiredService>,
+    observed: &mut Observed,
+) -> Result<(), Refusal> {
+    let key = service.key;
+    let same_settings = old.is_some_and(|old| old.settings == service.settings);
+    match state.services.get_mut(&key) {
+        None if same_settings => return follow_deleted(state, service, old, observed),
+        None => change::add_service(state, key, service.settings.clone(), Origin::Config)?,
+        Some(existing) => {
+            existing.origin = Origin::Config;
+            if !same_settings {
+                change::edit_service(state, key, service.settings.clone())?;
+            }
+        }
+    }
+    delete_unnamed_destinations(state, service, observed)?;
+    for (address, settings) in &service.destinations {
+        if !names(old, *address, settings) {
+            upsert(state, key, *address, settings, observed)?;
+        }
+    }
+    Ok(())
+}
+
+/// A service that was deleted at runtime stays deleted, until the file says something new of it.
+fn follow_deleted(
+    state: &mut State,
+    service: &DesiredService,
+    old: Option<&DesiredService>,
+    observed: &mut Observed,
+) -> Result<(), Refusal> {
+    if old == Some(service) {
+        return Ok(());
+    }
+    follow(state, service, None, observed)
+}
+
+fn delete_unnamed_destinations(
+    state: &mut State,
+    service: &DesiredService,
+    observed: &mut Observed,
+) -> Result<(), Refusal> {
+    let Some(existing) = state.services.get(&service.key) else {
+        return Ok(());
+    };
+    let unnamed: Vec<SocketAddr> = existing
+        .list
+        .iter()
+        .filter_map(|id| state.destinations.get(id))
+        .filter(|one| one.origin == Origin::Config)
+        .map(|one| one.address)
+        .filter(|address| {
+            !service
+                .destinations
+                .iter()
+                .any(|(named, _)| named == address)
+        })
+        .collect();
+    unnamed
+        .into_iter()
+        .try_for_each(|address| change::delete_destination(state, &service.key, address, observed))
+}
+
+/// Whether the file said the same of this destination before.
+fn names(
+    old: Option<&DesiredService>,
+    address: SocketAddr,
+    settings: &DestinationSettings,
+) -> bool {
+    old.is_some_and(|old| {
+        old.destinations
+            .iter()
+            .any(|(named, was)| *named == address && was == settings)
+    })
+}
+
+fn upsert(
+    state: &mut State,
+    key: ServiceKey,
+    address: SocketAddr,
+    settings: &DestinationSettings,
+    observed: &mut Observed,
+) -> Result<(), Refusal> {
+    let existing = state.services.get(&key);
+    let Some(id) = existing.and_then(|service| state.listed(service, address)) else {
+        return change::add_destination(
+            state,
+            &key,
+            address,
+            settings.clone(),
+            Origin::Config,
+            observed,
+        );
+    };
+    let Some(destination) = state.destinations.get_mut(&id) else {
+        return Ok(());
+    };
+    destination.origin = Origin::Config;
+    if destination.settings == *settings {
+        return Ok(());
+    }
+    change::edit_destination(state, &key, address, settings.clone(), observed)
+}

@@ -1,0 +1,71 @@
+//! Deleted destinations: remembered while their connections live, and a while longer.
+//!
+//! ```text
+//! listed ──delete──► trash, busy ──last connection gone──► trash, idle ──120 s──► forgotten
+//!    ▲                    │                                     │                 counters to
+//!    └────── added again ─┴─────────────────────────────────────┘                 the service
+//! ```
+//!
+//! Source: `ipvs.md` 3.6.
+
+use std::collections::BTreeMap;
+
+use crate::event::TrashReading;
+use crate::limits;
+use crate::state::{Life, State};
+
+/// Forgets what has been idle long enough; notes since when the others are.
+pub(crate) fn reclaim(state: &mut State, now_s: u64, readings: &BTreeMap<u32, TrashReading>) {
+    for (id, reading) in readings {
+        let Some(destination) = state.destinations.get_mut(id) else {
+            continue;
+        };
+        let Life::Trash { idle_since_s } = destination.life else {
+            continue;
+        };
+        if reading.busy {
+            destination.life = Life::Trash { idle_since_s: None };
+            continue;
+        }
+        // A clock that went back means another boot: begin again.
+        let since_s = idle_since_s
+            .filter(|since| *since <= now_s)
+            .unwrap_or(now_s);
+        destination.life = Life::Trash {
+            idle_since_s: Some(since_s),
+        };
+        if now_s - since_s >= limits::TRASH_IDLE_S {
+            forget(state, *id, reading.stats);
+        }
+    }
+}
+
+/// Its counters stay in the service's sum, if the service is still the same one.
+fn forget(state: &mut State, id: u32, stats: api::Stats) {
+    let Some(gone) = state.destinations.remove(&id) else {
+        return;
+    };
+    if let Some(service) = state.services.get_mut(&gone.service)
+        && service.incarnation == gone.incarnation
+    {
+        service.retired = plus(service.retired, minus(stats, gone.base));
+    }
+}
+
+/// Sum of two readings.
+pub(crate) fn plus(a: api::Stats, b: api::Stats) -> api::Stats {
+    api::Stats {
+        connections: a.connections.saturating_add(b.connections),
+        packets: a.packets.saturating_add(b.packets),
+        bytes: a.bytes.saturating_add(b.bytes),
+    }
+}
+
+/// A reading from its zero point on.
+pub(crate) fn minus(a: api::Stats, b: api::Stats) -> api::Stats {
+    api::Stats {
+        connections: a.connections.saturating_sub(b.connections),
+        packets: a.packets.saturating_sub(b.packets),
+        bytes: a.bytes.saturating_sub(b.bytes),
+    }
+}

@@ -1,0 +1,211 @@
+//! A table with one data plane: plans are carried out on a model of what the maps hold.
+#![allow(dead_code, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use api::{
+    Change, DestinationSettings, ForwardingMethod, Refusal, ServiceKey, ServiceSettings, Stats,
+};
+use dirigo_control::rotation::Rotation;
+use dirigo_control::{Action, Event, LinkReport, Observed, Plan, Reach, State};
+
+pub fn key(text: &str) -> ServiceKey {
+    text.parse().unwrap()
+}
+
+pub fn web() -> ServiceKey {
+    key("tcp:192.0.2.100:80")
+}
+
+/// Real server number `n`.
+pub fn server(n: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, 10 + n).into()
+}
+
+pub fn settings(weight: u32) -> DestinationSettings {
+    DestinationSettings {
+        forwarding: ForwardingMethod::DirectRouting,
+        weight,
+        upper_threshold: 0,
+        lower_threshold: 0,
+    }
+}
+
+pub fn scheduler(name: &str) -> ServiceSettings {
+    ServiceSettings {
+        scheduler: name.to_owned(),
+    }
+}
+
+/// What the maps of a data plane hold, and a counter for each service.
+#[derive(Default)]
+pub struct Maps {
+    pub published: BTreeMap<ServiceKey, (u32, Rotation)>,
+    pub picks: BTreeMap<u32, u64>,
+    pub reach: BTreeMap<u32, Reach>,
+    pub looked_at: Vec<IpAddr>,
+}
+
+impl Maps {
+    pub fn carry_out(&mut self, plan: &Plan) {
+        for action in &plan.actions {
+            match action {
+                Action::PublishService {
+                    key,
+                    service,
+                    rotation,
+                } => {
+                    self.published.insert(*key, (*service, rotation.clone()));
+                    self.picks.insert(*service, 0);
+                }
+                Action::WithdrawService { key } => {
+                    self.published.remove(key);
+                }
+                Action::WriteDestination { id, reach } => {
+                    self.reach.insert(*id, *reach);
+                }
+                Action::WriteVips { addresses } => self.looked_at.clone_from(addresses),
+                _ => {}
+            }
+        }
+    }
+
+    /// One new connection to a service.
+    pub fn pick(&mut self, key: &ServiceKey) -> Option<u32> {
+        let (service, rotation) = self.published.get(key)?;
+        let picks = self.picks.get_mut(service)?;
+        let id = rotation.pick(*picks)?;
+        *picks += 1;
+        Some(id)
+    }
+}
+
+/// State, maps, and the answers that control asks for.
+pub struct World {
+    pub state: State,
+    pub maps: Maps,
+    pub observed: Observed,
+    pub stats: BTreeMap<u32, Stats>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        let mut world = Self {
+            state: State::default(),
+            maps: Maps::default(),
+            observed: Observed::default(),
+            stats: BTreeMap::new(),
+        };
+        world.run(Event::Interface {
+            index: 2,
+            name: "eth0".to_owned(),
+            mac: [2, 0, 0, 0, 0, 8],
+        });
+        world
+    }
+
+    pub fn try_run(&mut self, event: Event) -> Result<Plan, Refusal> {
+        let questions = self.state.questions(&event);
+        let mut observed = self.observed.clone();
+        for service in questions.picks {
+            let picks = self.maps.picks.get(&service).copied().unwrap_or(0);
+            observed.picks.insert(service, picks);
+        }
+        for id in questions.stats {
+            observed
+                .stats
+                .insert(id, self.stats.get(&id).copied().unwrap_or_default());
+        }
+        let plan = dirigo_control::step(&mut self.state, event, &observed)?;
+        self.maps.carry_out(&plan);
+        Ok(plan)
+    }
+
+    pub fn run(&mut self, event: Event) -> Plan {
+        self.try_run(event).unwrap()
+    }
+
+    pub fn change(&mut self, change: Change) -> Result<Plan, Refusal> {
+        self.try_run(Event::Change(change))
+    }
+
+    pub fn add_service(&mut self, key: ServiceKey, name: &str) {
+        self.change(Change::AddService {
+            service: key,
+            settings: scheduler(name),
+        })
+        .unwrap();
+    }
+
+    pub fn add(&mut self, key: ServiceKey, address: IpAddr, weight: u32) {
+        self.change(Change::AddDestination {
+            service: key,
+            destination: SocketAddr::new(address, key.address.port()),
+            settings: settings(weight),
+        })
+        .unwrap();
+    }
+
+    pub fn edit(&mut self, key: ServiceKey, address: IpAddr, weight: u32) {
+        self.change(Change::EditDestination {
+            service: key,
+            destination: SocketAddr::new(address, key.address.port()),
+            settings: settings(weight),
+        })
+        .unwrap();
+    }
+
+    pub fn delete(&mut self, key: ServiceKey, address: IpAddr) {
+        self.change(Change::DeleteDestination {
+            service: key,
+            destination: SocketAddr::new(address, key.address.port()),
+        })
+        .unwrap();
+    }
+
+    pub fn resolve(&mut self, address: IpAddr) {
+        let last = match address {
+            IpAddr::V4(v4) => v4.octets()[3],
+            IpAddr::V6(v6) => v6.octets()[15],
+        };
+        self.run(Event::Link {
+            address,
+            link: LinkReport::Via {
+                mac: [2, 0, 0, 0, 0, last],
+                interface: 2,
+            },
+        });
+    }
+
+    pub fn lose(&mut self, address: IpAddr) {
+        self.run(Event::Link {
+            address,
+            link: LinkReport::Unresolved {
+                reason: "no answer to ARP on eth0".to_owned(),
+            },
+        });
+    }
+
+    /// Adds a destination whose MAC is known at once.
+    pub fn add_resolved(&mut self, key: ServiceKey, address: IpAddr, weight: u32) {
+        self.add(key, address, weight);
+        self.resolve(address);
+    }
+
+    /// One new connection: the real server that gets it.
+    pub fn pick(&mut self, key: ServiceKey) -> Option<IpAddr> {
+        let id = self.maps.pick(&key)?;
+        Some(self.state.destinations[&id].address.ip())
+    }
+
+    pub fn picks(&mut self, key: ServiceKey, count: usize) -> Vec<IpAddr> {
+        (0..count).map(|_| self.pick(key).unwrap()).collect()
+    }
+
+    pub fn id(&self, key: ServiceKey, address: IpAddr) -> u32 {
+        let service = &self.state.services[&key];
+        let address = SocketAddr::new(address, key.address.port());
+        self.state.listed(service, address).unwrap()
+    }
+}
