@@ -1,1 +1,388 @@
-//! Room under construction.
+//! User space's side of the data path: loads, attaches and pins the XDP program, writes its tables and
+//! reads what it counted.
+//!
+//! ```text
+//! /sys/fs/bpf/dirigo/<instance>/
+//!   SETTINGS VIPS SERVICES …        the maps, by name
+//!   link-<ifindex>-native|generic   one pinned link for each interface
+//! ```
+//!
+//! What you may rely on: pins outlive this process, so packets keep flowing and connections stay while
+//! the daemon restarts; [`Dataplane::open`] takes them over. A service changes in one piece: new
+//! rotation beside the old, visible last. Maps of another layout are refused, never misread.
+//!
+//! What it never does: decide which tables are right (that is `control`), or open a netlink socket.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+mod arena;
+mod attach;
+mod connections;
+mod error;
+mod map;
+mod object;
+mod pins;
+mod services;
+mod settings;
+mod sys;
+
+pub mod test_run;
+
+pub use attach::{Attached, Mode, PassProgram, attach_pass};
+pub use connections::{Connection, Swept};
+pub use error::Error;
+pub use services::{Segment, ServiceKey};
+
+use aya::maps::PerCpuArray;
+use director::headers::Mac;
+use director::tables::{Egress, Gauge, Link, Statistics};
+use director::verdict;
+use zerocopy::IntoBytes;
+
+use map::Words;
+
+/// Where instances are pinned unless told otherwise.
+pub const PIN_ROOT: &str = "/sys/fs/bpf/dirigo";
+
+/// What to open.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the instance: letters, digits, `-` and `_`.
+    pub instance: String,
+    /// Connections to remember, rounded up to a power of two. Ignored when taking over.
+    pub connections_max: u32,
+    /// Folder of the pins, on a BPF file system.
+    pub pin_root: PathBuf,
+}
+
+/// Whether a data plane of an earlier run was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opened {
+    /// Made anew: all tables are empty.
+    Fresh,
+    /// Taken over as it stood.
+    Adopted,
+}
+
+/// How frames reach a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestinationLink {
+    /// Its MAC is not known: frames of its connections are dropped.
+    Unresolved,
+    /// Deleted, with connections left: their frames are dropped silently.
+    Gone,
+    /// The director itself: frames go to the host.
+    Local,
+    /// By its MAC, out of an interface.
+    Via {
+        /// The real server's MAC, or its next hop's.
+        mac: [u8; 6],
+        /// Slot of the interface, see [`Dataplane::write_interface`].
+        slot: u8,
+    },
+}
+
+/// What a destination was sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections scheduled.
+    pub connections: u64,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, as IP packet length.
+    pub bytes: u64,
+}
+
+/// The data plane of one instance.
+pub struct Dataplane {
+    object: object::Object,
+    directory: PathBuf,
+    services: services::Services,
+    connections: connections::Table,
+    settings: Words,
+    vips: Words,
+    links: Words,
+    gauges: Words,
+    egress: Words,
+    statistics: PerCpuArray<aya::maps::MapData, [u64; 3]>,
+    verdicts: PerCpuArray<aya::maps::MapData, u64>,
+    memory_bytes: u64,
+}
+
+impl Dataplane {
+    /// Loads the program, over pinned maps when the instance has some.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses, with what it said; when pins are there that this version cannot
+    /// read; when the instance's name is not one.
+    pub fn open(options: &Options) -> Result<(Self, Opened), Error> {
+        let directory = pins::directory(&options.pin_root, &options.instance)?;
+        let is_adopted = pins::prepare(&directory)?;
+        let (mut object, maps) = object::load(&directory, options.connections_max)?;
+        object.load_program()?;
+        let connections = connections::Table::new(&maps)?;
+        let settings = maps.words("SETTINGS")?;
+        if !is_adopted {
+            settings::initialise(&settings, connections.buckets());
+        }
+        connections.recover_claims();
+        let dataplane = Self {
+            services: services::Services::new(&maps)?,
+            vips: maps.words("VIPS")?,
+            links: maps.words("LINKS")?,
+            gauges: maps.words("GAUGES")?,
+            egress: maps.words("EGRESS")?,
+            statistics: maps.per_cpu("STATISTICS")?,
+            verdicts: maps.per_cpu("VERDICTS")?,
+            memory_bytes: maps.memory_bytes()?,
+            object,
+            directory,
+            connections,
+            settings,
+        };
+        Ok((
+            dataplane,
+            if is_adopted {
+                Opened::Adopted
+            } else {
+                Opened::Fresh
+            },
+        ))
+    }
+
+    /// Attaches the program to an interface of the calling thread's network namespace; takes over a
+    /// pinned link, replacing its program in one step.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such interface, when another program is on it, or when native mode is
+    /// required and the driver cannot.
+    pub fn attach(&mut self, interface: &str, require_native: bool) -> Result<Mode, Error> {
+        attach::attach(&mut self.object, &self.directory, interface, require_native)
+    }
+
+    /// Detaches the program from an interface.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such interface or its pin cannot be removed.
+    pub fn detach(&mut self, interface: &str) -> Result<(), Error> {
+        attach::detach(&self.directory, attach::index_of(interface)?)
+    }
+
+    /// Interfaces with the program attached.
+    #[must_use]
+    pub fn attached(&self) -> Vec<Attached> {
+        attach::attached(&self.directory)
+    }
+
+    /// Detaches an instance everywhere and removes its pins; whether there were any.
+    ///
+    /// # Errors
+    ///
+    /// When a pin cannot be removed.
+    pub fn release(pin_root: &Path, instance: &str) -> Result<bool, Error> {
+        pins::remove(&pins::directory(pin_root, instance)?)
+    }
+
+    /// Writes an interface that frames arrive on or leave by, `slot` 0 to 15. Put the one that
+    /// traffic arrives on first: slots are searched in order.
+    pub fn write_interface(&mut self, slot: u8, interface: u32, mac: [u8; 6]) {
+        let mac = Mac::from_bytes(mac).word();
+        self.egress.write(
+            usize::from(slot),
+            &Egress {
+                mac,
+                interface,
+                reserved: 0,
+            },
+        );
+    }
+
+    /// Writes which addresses are virtual. Additions show at once, removals too.
+    pub fn write_vips(&mut self, vips: &[IpAddr]) {
+        let mut words = vec![0u64; self.vips.len()];
+        for vip in vips {
+            let (word, bit) = director::memory::vip_bit_of(*vip);
+            words[word as usize] |= 1 << bit;
+        }
+        for (index, word) in words.iter().enumerate() {
+            self.vips
+                .word(index)
+                .store(*word, std::sync::atomic::Ordering::Release);
+        }
+    }
+
+    /// Makes a service, or replaces its rotation, in one piece. `first` is the position of the
+    /// next pick. No segments: no eligible destination.
+    ///
+    /// # Errors
+    ///
+    /// When the tables are full.
+    pub fn publish_service(
+        &mut self,
+        key: &ServiceKey,
+        service: u32,
+        segments: &[Segment],
+        first: u64,
+    ) -> Result<(), Error> {
+        self.services.publish(key, service, segments, first)
+    }
+
+    /// Removes a service; its connections stay.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses. A service that is not there is removed already.
+    pub fn withdraw_service(&mut self, key: &ServiceKey) -> Result<(), Error> {
+        self.services.withdraw(key)
+    }
+
+    /// Position in the service's cycle that the next pick takes; `None` when it has no cycle.
+    #[must_use]
+    pub fn position(&self, service: u32) -> Option<u64> {
+        self.services.position(service)
+    }
+
+    /// Services that are published: key and number.
+    #[must_use]
+    pub fn services(&self) -> Vec<(ServiceKey, u32)> {
+        self.services.published()
+    }
+
+    /// Writes how a destination is reached. One word: readers see before or after.
+    pub fn write_destination(&mut self, id: u32, link: DestinationLink) {
+        let link = match link {
+            DestinationLink::Unresolved => Link::UNRESOLVED,
+            DestinationLink::Gone => Link::GONE,
+            DestinationLink::Local => Link::LOCAL,
+            DestinationLink::Via { mac, slot } => Link::via(Mac::from_bytes(mac), slot),
+        };
+        self.links
+            .word(id as usize)
+            .store(link.0, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Zeroes a destination's statistics and gauges, before its id names another destination.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses.
+    pub fn reset_destination(&mut self, id: u32) -> Result<(), Error> {
+        self.gauges
+            .word(id as usize)
+            .store(0, std::sync::atomic::Ordering::Release);
+        let cpus =
+            aya::util::nr_cpus().map_err(|(_, source)| Error::io("counting CPUs", source))?;
+        let zero = aya::maps::PerCpuValues::try_from(vec![[0u64; 3]; cpus])
+            .map_err(|source| Error::io("zeroing statistics", source))?;
+        self.statistics
+            .set(id, zero, 0)
+            .map_err(|source| Error::map("STATISTICS", source))
+    }
+
+    /// Active and inactive connections of a destination.
+    #[must_use]
+    pub fn gauges(&self, id: u32) -> (u32, u32) {
+        Gauge::split(self.gauges.load(id as usize))
+    }
+
+    /// What a destination was sent, over all CPUs.
+    #[must_use]
+    pub fn destination_stats(&self, id: u32) -> Stats {
+        let Ok(values) = self.statistics.get(&id, 0) else {
+            return Stats::default();
+        };
+        values
+            .iter()
+            .fold(Stats::default(), |sum, [connections, packets, bytes]| {
+                Stats {
+                    connections: sum.connections + connections,
+                    packets: sum.packets + packets,
+                    bytes: sum.bytes + bytes,
+                }
+            })
+    }
+
+    /// Every counter by name, over all CPUs.
+    #[must_use]
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        let total = |number| {
+            self.verdicts
+                .get(&number, 0)
+                .map_or(0, |values| values.iter().sum())
+        };
+        verdict::counter_names()
+            .map(|(number, name)| (name, total(number)))
+            .collect()
+    }
+
+    /// Shows every remembered connection, in no order.
+    pub fn connections(&self, visit: &mut dyn FnMut(Connection)) {
+        self.connections.list(&self.settings, visit);
+    }
+
+    /// A view of the connections for another thread: it shares the maps, not this object.
+    #[must_use]
+    pub fn connections_handle(&self) -> ConnectionsHandle {
+        ConnectionsHandle {
+            table: self.connections.clone(),
+            settings: self.settings.clone(),
+        }
+    }
+
+    /// Forgets connections that have run out, in the next `buckets` buckets of the table.
+    pub fn sweep(&self, buckets: usize) -> Swept {
+        self.connections
+            .sweep(&self.settings, &self.gauges, buckets)
+    }
+
+    /// Writes the three timeouts that can be set, in seconds (`ipvsadm --set`).
+    pub fn write_timeouts(&mut self, tcp_s: u32, tcpfin_s: u32, udp_s: u32) {
+        settings::write_timeouts(&self.settings, tcp_s, tcpfin_s, udp_s);
+    }
+
+    /// Memory of all maps, in bytes.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Connections that fit.
+    #[must_use]
+    pub fn connections_max(&self) -> u64 {
+        self.connections.slots() as u64
+    }
+
+    /// The program, for test runs.
+    ///
+    /// # Errors
+    ///
+    /// When the program is not loaded, which does not happen after [`Dataplane::open`].
+    pub fn test_run(&mut self, ingress: u32, frame: &[u8]) -> Result<test_run::Outcome, Error> {
+        test_run::once(self.object.program()?, ingress, frame)
+    }
+}
+
+/// Reads connections from another thread.
+#[derive(Clone)]
+pub struct ConnectionsHandle {
+    table: connections::Table,
+    settings: Words,
+}
+
+impl ConnectionsHandle {
+    /// Shows every remembered connection, in no order.
+    pub fn list(&self, visit: &mut dyn FnMut(Connection)) {
+        self.table.list(&self.settings, visit);
+    }
+}
+
+const _: () = assert!(size_of::<Statistics>() == size_of::<[u64; 3]>());
+
+/// Compile-time reminder that what we write has no padding.
+fn bytes_of<T: IntoBytes + zerocopy::Immutable>(value: &T) -> &[u8] {
+    value.as_bytes()
+}

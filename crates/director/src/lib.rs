@@ -1,1 +1,46 @@
-//! Room under construction.
+//! The packet path of Dirigo: one frame in, one [`Verdict`] out.
+//!
+//! What it is for: deciding, for every frame that reaches the director, whether it belongs to a
+//! virtual service, which real server gets it, and readdressing it by direct routing.
+//!
+//! ```text
+//! packet      read headers             else Drop(Malformed…) or Pass(Fragment, Icmp, …)
+//! vip         one of our addresses?    else Pass(NotAVirtualAddress): ssh, ARP, routing live on
+//! connection  known flow?              its destination, next state, new deadline
+//! service     a virtual service?       else Pass(NotAService | NoConnection)
+//! scheduler   new                      a destination, or Reply(PortUnreachable)
+//! rewrite     direct routing           MACs and TTL change; addresses, ports, payload do not
+//! verdict     one verdict, one counter
+//! ```
+//!
+//! What you may rely on: the same source is compiled into the XDP program and into tests,
+//! fuzzers and `explain`; given equal tables and time, both give equal verdicts and bytes.
+//!
+//! What it never does: allocate, panic, read a clock, use `unsafe`, or touch a frame that it passes
+//! to the host.
+
+#![cfg_attr(not(any(test, feature = "memory")), no_std)]
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod connection;
+pub mod frame;
+pub mod headers;
+pub mod limits;
+#[cfg(any(test, feature = "memory"))]
+pub mod memory;
+pub mod packet;
+pub mod reply;
+pub mod rewrite;
+pub mod scheduler;
+pub mod tables;
+pub mod time;
+pub mod verdict;
+
+mod forward;
+
+pub use forward::forward;
+pub use frame::Frame;
+pub use tables::Tables;
+pub use time::Instant;
+pub use verdict::{Counter, DropReason, PassReason, ReplyReason, Verdict};

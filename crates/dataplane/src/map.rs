@@ -1,0 +1,89 @@
+//! Maps in user space: mapped arrays as shared words.
+#![allow(unsafe_code)]
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::bytes_of;
+use crate::error::Error;
+
+/// An `ARRAY` map with `BPF_F_MMAPABLE`, mapped: elements are runs of 64-bit words that the
+/// program and we share. Reading and writing one word is atomic; an element of several is not.
+#[derive(Clone)]
+pub(crate) struct Words {
+    memory: Arc<MmapRaw>,
+    entries: usize,
+    words_per_entry: usize,
+}
+
+impl Words {
+    /// Maps the array behind `fd`, whose elements have `value_bytes` bytes.
+    pub(crate) fn map(fd: impl AsFd, entries: usize, value_bytes: usize) -> Result<Self, Error> {
+        // The kernel rounds elements up to eight bytes (kernel/bpf/arraymap.c).
+        let words_per_entry = value_bytes.div_ceil(8);
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+            .ok()
+            .flatten()
+            .unwrap_or(4096);
+        let len = (entries * words_per_entry * 8).next_multiple_of(page as usize);
+        let memory = MmapOptions::new()
+            .len(len)
+            .map_raw(fd.as_fd().as_raw_fd())
+            .map_err(|source| Error::io("mapping a BPF array", source))?;
+        Ok(Self {
+            memory: Arc::new(memory),
+            entries,
+            words_per_entry,
+        })
+    }
+
+    /// How many elements.
+    pub(crate) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// First word of an element. Indices beyond the last are the last: callers check, and a mistake
+    /// must not reach foreign memory.
+    pub(crate) fn word(&self, entry: usize) -> &AtomicU64 {
+        self.word_at(entry, 0)
+    }
+
+    /// Word `part` of an element.
+    pub(crate) fn word_at(&self, entry: usize, part: usize) -> &AtomicU64 {
+        let entry = entry.min(self.entries - 1);
+        let part = part.min(self.words_per_entry - 1);
+        let word = self.memory.as_mut_ptr().cast::<AtomicU64>();
+        // SAFETY: the index is inside the mapping by the two lines above; the mapping lives as long
+        // as `self` and is page aligned; all access on both sides is by whole words.
+        unsafe { &*word.add(entry * self.words_per_entry + part) }
+    }
+
+    /// Reads the first word of an element.
+    pub(crate) fn load(&self, entry: usize) -> u64 {
+        self.word(entry).load(Ordering::Acquire)
+    }
+
+    /// Reads an element, word by word.
+    pub(crate) fn read<T: FromBytes>(&self, entry: usize) -> Option<T> {
+        let words: Vec<u64> = (0..self.words_per_entry)
+            .map(|part| self.word_at(entry, part).load(Ordering::Acquire))
+            .collect();
+        T::read_from_prefix(words.as_bytes())
+            .ok()
+            .map(|(value, _)| value)
+    }
+
+    /// Writes an element, word by word.
+    pub(crate) fn write<T: IntoBytes + Immutable>(&self, entry: usize, value: &T) {
+        for (part, chunk) in bytes_of(value).chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.word_at(entry, part)
+                .store(u64::from_ne_bytes(word), Ordering::Release);
+        }
+    }
+}

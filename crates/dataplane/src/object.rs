@@ -1,0 +1,138 @@
+//! The embedded BPF object, and its maps once loaded.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use aya::maps::{Map, MapData, PerCpuArray};
+use aya::programs::Xdp;
+use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
+
+use director::limits::BUCKET_SLOTS;
+
+use crate::error::Error;
+use crate::map::Words;
+
+/// Built by `cargo xtask bpf`, committed, and checked against its sources by a test.
+static BYTES: &[u8] = include_bytes_aligned!("../bpf/director.o");
+
+/// Maps in the object, all of which are pinned.
+pub(crate) const MAPS: [&str; 14] = [
+    "SETTINGS",
+    "VIPS",
+    "BUCKETS",
+    "TUPLES",
+    "SERVICES",
+    "PICKS",
+    "SEGMENTS",
+    "SLOTS",
+    "LINKS",
+    "GAUGES",
+    "STATISTICS",
+    "EGRESS",
+    "ALLOWANCES",
+    "VERDICTS",
+];
+
+/// The loaded object.
+pub(crate) struct Object {
+    ebpf: Ebpf,
+}
+
+/// Its maps.
+pub(crate) struct Maps {
+    by_name: HashMap<String, Map>,
+}
+
+/// Loads the object over the maps pinned in `directory`, pinning those that are not there yet.
+pub(crate) fn load(directory: &Path, connections_max: u32) -> Result<(Object, Maps), Error> {
+    let slots = connections_max.max(BUCKET_SLOTS as u32).next_power_of_two();
+    let paths: Vec<_> = MAPS
+        .iter()
+        .map(|name| (*name, directory.join(name)))
+        .collect();
+    let mut loader = EbpfLoader::new();
+    loader
+        .map_max_entries("BUCKETS", slots / BUCKET_SLOTS as u32)
+        .map_max_entries("TUPLES", slots);
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path.as_path());
+    }
+    let mut ebpf = loader.load(BYTES)?;
+    let mut by_name = HashMap::new();
+    for name in MAPS {
+        let map = ebpf
+            .take_map(name)
+            .ok_or_else(|| Error::Missing(format!("map {name}")))?;
+        by_name.insert(name.to_owned(), map);
+    }
+    Ok((Object { ebpf }, Maps { by_name }))
+}
+
+/// Loads the object with maps of the least size and no pins: only its other program is wanted.
+pub(crate) fn load_small() -> Result<Ebpf, Error> {
+    let mut loader = EbpfLoader::new();
+    for name in MAPS {
+        loader.map_max_entries(name, 1);
+    }
+    Ok(loader.load(BYTES)?)
+}
+
+impl Object {
+    /// The director program.
+    pub(crate) fn program(&mut self) -> Result<&mut Xdp, Error> {
+        let program = self.ebpf.program_mut("director");
+        let program = program.ok_or_else(|| Error::Missing("program director".to_owned()))?;
+        Ok(program.try_into()?)
+    }
+
+    /// Gives the program to the kernel's verifier.
+    pub(crate) fn load_program(&mut self) -> Result<(), Error> {
+        Ok(self.program()?.load()?)
+    }
+}
+
+impl Maps {
+    /// A map's data.
+    pub(crate) fn data(&self, name: &str) -> Result<&MapData, Error> {
+        match self.by_name.get(name) {
+            Some(Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data)) => Ok(data),
+            _ => Err(Error::Missing(format!("map {name}"))),
+        }
+    }
+
+    /// A second handle of a map.
+    pub(crate) fn duplicate(&self, name: &str) -> Result<MapData, Error> {
+        let fd = self.data(name)?.fd();
+        let fd = std::os::fd::AsFd::as_fd(fd).try_clone_to_owned();
+        let fd = fd.map_err(|source| Error::io("duplicating a map", source))?;
+        MapData::from_fd(fd).map_err(|source| Error::map(name, source))
+    }
+
+    /// An array map, mapped.
+    pub(crate) fn words(&self, name: &str) -> Result<Words, Error> {
+        let data = self.data(name)?;
+        let info = data.info().map_err(|source| Error::map(name, source))?;
+        Words::map(
+            data.fd(),
+            info.max_entries() as usize,
+            info.value_size() as usize,
+        )
+    }
+
+    /// A per-CPU array.
+    pub(crate) fn per_cpu<T: Pod>(&self, name: &str) -> Result<PerCpuArray<MapData, T>, Error> {
+        let map = Map::PerCpuArray(self.duplicate(name)?);
+        PerCpuArray::try_from(map).map_err(|source| Error::map(name, source))
+    }
+
+    /// Memory of all maps, as the kernel accounts it.
+    pub(crate) fn memory_bytes(&self) -> Result<u64, Error> {
+        let mut sum = 0;
+        for name in MAPS {
+            let fd =
+                std::os::fd::AsRawFd::as_raw_fd(&std::os::fd::AsFd::as_fd(self.data(name)?.fd()));
+            sum += crate::pins::memlock_bytes(fd)?;
+        }
+        Ok(sum)
+    }
+}

@@ -1,0 +1,119 @@
+//! The BPF file system: where an instance lives, and whether what is there can be taken over.
+
+use std::fs;
+use std::io;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use director::tables::{LAYOUT, Settings};
+
+use crate::error::Error;
+use crate::map::Words;
+use crate::object::MAPS;
+
+/// The folder of an instance.
+pub(crate) fn directory(root: &Path, instance: &str) -> Result<PathBuf, Error> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if instance.is_empty() || instance.len() > 64 || !instance.chars().all(is_plain) {
+        return Err(Error::InstanceName {
+            name: instance.to_owned(),
+        });
+    }
+    Ok(root.join(instance))
+}
+
+/// Makes the folder, on a BPF file system; whether whole pins of our layout are in it.
+pub(crate) fn prepare(directory: &Path) -> Result<bool, Error> {
+    mount_bpffs()?;
+    let made = fs::create_dir_all(directory);
+    made.map_err(|source| Error::io(format!("making {}", directory.display()), source))?;
+    let present = MAPS
+        .iter()
+        .filter(|name| directory.join(name).exists())
+        .count();
+    if present < MAPS.len() {
+        // None, or the remains of a start that was killed before it wrote anything.
+        remove_pins(directory)?;
+        return Ok(false);
+    }
+    let found = layout(directory)?;
+    match found {
+        // Killed between making the maps and writing the settings: nothing was forwarded yet.
+        0 => remove_pins(directory).map(|()| false),
+        LAYOUT => Ok(true),
+        _ => Err(Error::Layout {
+            directory: directory.to_owned(),
+            found,
+            expected: LAYOUT,
+        }),
+    }
+}
+
+/// Removes an instance's pins and its folder; whether there were any.
+pub(crate) fn remove(directory: &Path) -> Result<bool, Error> {
+    if !directory.exists() {
+        return Ok(false);
+    }
+    remove_pins(directory)?;
+    fs::remove_dir(directory)
+        .map_err(|source| Error::io(format!("removing {}", directory.display()), source))?;
+    // The root is shared by instances; it goes with the last.
+    if let Some(root) = directory.parent() {
+        let _ = fs::remove_dir(root);
+    }
+    Ok(true)
+}
+
+fn remove_pins(directory: &Path) -> Result<(), Error> {
+    let listing = |source| Error::io(format!("listing {}", directory.display()), source);
+    for entry in fs::read_dir(directory).map_err(listing)? {
+        let path = entry.map_err(listing)?.path();
+        fs::remove_file(&path)
+            .map_err(|source| Error::io(format!("removing {}", path.display()), source))?;
+    }
+    Ok(())
+}
+
+/// The layout that pinned settings speak of; 0 when they were never written.
+fn layout(directory: &Path) -> Result<u32, Error> {
+    let name = "SETTINGS";
+    let data = aya::maps::MapData::from_pin(directory.join(name));
+    let data = data.map_err(|source| Error::map(name, source))?;
+    let info = data.info().map_err(|source| Error::map(name, source))?;
+    if info.value_size() as usize != size_of::<Settings>() {
+        return Ok(u32::MAX);
+    }
+    let words = Words::map(data.fd(), 1, size_of::<Settings>())?;
+    Ok(words
+        .read::<Settings>(0)
+        .map_or(0, |settings| settings.layout))
+}
+
+/// Mounts the BPF file system where it is looked for, unless it is there.
+fn mount_bpffs() -> Result<(), Error> {
+    let place = "/sys/fs/bpf";
+    let kind = nix::sys::statfs::statfs(place).map(|stat| stat.filesystem_type());
+    if kind.is_ok_and(|kind| kind == nix::sys::statfs::BPF_FS_MAGIC) {
+        return Ok(());
+    }
+    let flags = nix::mount::MsFlags::MS_NOSUID
+        | nix::mount::MsFlags::MS_NODEV
+        | nix::mount::MsFlags::MS_NOEXEC;
+    nix::mount::mount(Some("bpf"), place, Some("bpf"), flags, Some("mode=0700")).map_err(|errno| {
+        Error::io(
+            format!("mounting the BPF file system on {place}"),
+            io::Error::from(errno),
+        )
+    })
+}
+
+/// Memory that the kernel accounts to a map or program, from `/proc/self/fdinfo`.
+pub(crate) fn memlock_bytes(fd: RawFd) -> Result<u64, Error> {
+    let path = format!("/proc/self/fdinfo/{fd}");
+    let text =
+        fs::read_to_string(&path).map_err(|source| Error::io(format!("reading {path}"), source))?;
+    let value = text.lines().find_map(|line| line.strip_prefix("memlock:"));
+    Ok(value
+        .and_then(|value| value.trim().parse().ok())
+        .unwrap_or(0))
+}

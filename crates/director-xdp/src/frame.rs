@@ -1,0 +1,80 @@
+//! Packet memory as a [`Frame`]. The comparison with the packet's end is here and nowhere else.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::programs::XdpContext;
+use director::Frame;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// The frame of one run of the program.
+pub struct XdpFrame {
+    context: XdpContext,
+    start: usize,
+    end: usize,
+}
+
+impl XdpFrame {
+    /// The frame of `context`.
+    #[inline(always)]
+    pub fn new(context: XdpContext) -> Self {
+        let (start, end) = (context.data(), context.data_end());
+        Self { context, start, end }
+    }
+
+    /// The address of `len` bytes at `offset`, if they are in the packet.
+    #[inline(always)]
+    fn at(&self, offset: usize, len: usize) -> Option<usize> {
+        let address = self.start + offset;
+        if address + len > self.end { None } else { Some(address) }
+    }
+
+    /// Helpers that move the packet make all addresses stale.
+    #[inline(always)]
+    fn refresh(&mut self, result: i64) -> Option<()> {
+        self.start = self.context.data();
+        self.end = self.context.data_end();
+        if result == 0 { Some(()) } else { None }
+    }
+}
+
+impl Frame for XdpFrame {
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
+    fn ingress(&self) -> u32 {
+        self.context.ingress_ifindex() as u32
+    }
+
+    #[inline(always)]
+    fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T> {
+        let address = self.at(offset, size_of::<T>())?;
+        // SAFETY: `at` compared the end of the value with the end of the packet; any bytes make a `T`.
+        Some(unsafe { (address as *const T).read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn write<T: IntoBytes + Immutable>(&mut self, offset: usize, value: &T) -> Option<()> {
+        let address = self.at(offset, size_of::<T>())?;
+        // SAFETY: `at` compared the end of the value with the end of the packet, and a `T` is bytes.
+        unsafe { core::ptr::copy_nonoverlapping(value, address as *mut T, 1) };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn truncate(&mut self, len: usize) -> Option<()> {
+        let delta = len as i32 - self.len() as i32;
+        // SAFETY: the context is that of this run.
+        let result = unsafe { bpf_xdp_adjust_tail(self.context.as_ptr().cast(), delta) };
+        self.refresh(result)
+    }
+
+    #[inline(always)]
+    fn grow_head(&mut self, bytes: usize) -> Option<()> {
+        // SAFETY: the context is that of this run.
+        let result = unsafe { bpf_xdp_adjust_head(self.context.as_ptr().cast(), -(bytes as i32)) };
+        self.refresh(result)
+    }
+}

@@ -1,0 +1,307 @@
+//! Headers on the wire. Byte order is in the types; sizes are asserted.
+
+use zerocopy::big_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
+
+/// Ethernet header, IEEE 802.3. The two addresses are kept as little-endian words, because the
+/// director compares and writes them whole.
+///
+/// ```text
+///  0               6              12      14
+/// +---------------+---------------+-------+
+/// |  destination  |    source     | type  |
+/// +---------------+---------------+-------+
+/// ```
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ethernet {
+    /// Destination, then source.
+    pub addresses: MacPair,
+    /// EtherType, big endian.
+    pub ether_type: U16,
+}
+const _: () = assert!(size_of::<Ethernet>() == ETHERNET_BYTES);
+
+/// Bytes of an Ethernet header.
+pub const ETHERNET_BYTES: usize = 14;
+
+/// EtherType of IPv4.
+pub const ETHER_TYPE_IPV4: u16 = 0x0800;
+/// EtherType of ARP.
+pub const ETHER_TYPE_ARP: u16 = 0x0806;
+/// EtherType of IPv6.
+pub const ETHER_TYPE_IPV6: u16 = 0x86dd;
+
+/// A MAC address in the low 48 bits, first byte lowest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mac(u64);
+
+impl Mac {
+    const MASK: u64 = 0xffff_ffff_ffff;
+
+    /// From the low 48 bits of a word.
+    #[must_use]
+    #[inline(always)]
+    pub fn from_word(word: u64) -> Self {
+        Self(word & Self::MASK)
+    }
+
+    /// As the low 48 bits of a word.
+    #[must_use]
+    #[inline(always)]
+    pub fn word(self) -> u64 {
+        self.0
+    }
+
+    /// From the bytes in wire order.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 6]) -> Self {
+        let [a, b, c, d, e, f] = bytes;
+        Self(u64::from_le_bytes([a, b, c, d, e, f, 0, 0]))
+    }
+
+    /// The bytes in wire order.
+    #[must_use]
+    pub fn bytes(self) -> [u8; 6] {
+        let [a, b, c, d, e, f, _, _] = self.0.to_le_bytes();
+        [a, b, c, d, e, f]
+    }
+}
+
+/// Destination and source MAC, twelve bytes in two words.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct MacPair {
+    low: little_endian::U64,
+    high: little_endian::U32,
+}
+const _: () = assert!(size_of::<MacPair>() == 12);
+
+impl MacPair {
+    /// The pair `destination`, `source`.
+    #[must_use]
+    #[inline(always)]
+    pub fn new(destination: Mac, source: Mac) -> Self {
+        Self {
+            low: (destination.word() | source.word() << 48).into(),
+            high: ((source.word() >> 16) as u32).into(),
+        }
+    }
+
+    /// The destination.
+    #[must_use]
+    #[inline(always)]
+    pub fn destination(&self) -> Mac {
+        Mac::from_word(self.low.get())
+    }
+
+    /// The source.
+    #[must_use]
+    #[inline(always)]
+    pub fn source(&self) -> Mac {
+        Mac::from_word(self.low.get() >> 48 | u64::from(self.high.get()) << 16)
+    }
+}
+
+/// IPv4 header without options. RFC 791 §3.1.
+///
+/// ```text
+///  0       4       8              16     19                      31
+/// +-------+-------+---------------+------------------------------+
+/// |version|  IHL  | type of serv. |         total length         |
+/// +-------+-------+---------------+------+-----------------------+
+/// |         identification        |flags |    fragment offset    |
+/// +---------------+---------------+------+-----------------------+
+/// |  time to live |    protocol   |       header checksum        |
+/// +---------------+---------------+------------------------------+
+/// |                        source address                        |
+/// +--------------------------------------------------------------+
+/// |                      destination address                     |
+/// +--------------------------------------------------------------+
+/// ```
+///
+/// `total_length` counts header and data, in bytes; IHL counts 32-bit words.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ipv4 {
+    /// Version in the high, header length in the low four bits.
+    pub version_ihl: u8,
+    /// Type of service.
+    pub tos: u8,
+    /// Bytes of header and data.
+    pub total_length: U16,
+    /// Identification.
+    pub identification: U16,
+    /// Flags in the high three bits, offset in units of 8 bytes.
+    pub fragment: U16,
+    /// Lifetime and checksum, rewritten together.
+    pub ttl: Ipv4Ttl,
+    /// Source address.
+    pub source: U32,
+    /// Destination address.
+    pub destination: U32,
+}
+const _: () = assert!(size_of::<Ipv4>() == IPV4_BYTES);
+
+/// Bytes of an IPv4 header without options.
+pub const IPV4_BYTES: usize = 20;
+
+/// Where [`Ipv4Ttl`] is in a frame.
+pub const IPV4_TTL_OFFSET: usize = ETHERNET_BYTES + 8;
+
+/// The second four bytes of an IPv4 header that forwarding changes.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ipv4Ttl {
+    /// Time to live, in hops.
+    pub ttl: u8,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// One's complement of the header's one's complement sum.
+    pub checksum: U16,
+}
+
+/// IPv6 header. RFC 8200 §3.
+///
+/// ```text
+///  0       4            12                                      31
+/// +-------+-------------+---------------------------------------+
+/// |version|traffic class|              flow label               |
+/// +-------+-------------+--------+---------------+--------------+
+/// |        payload length        |  next header  |   hop limit  |
+/// +------------------------------+---------------+--------------+
+/// |                  source address, 16 bytes                   |
+/// |               destination address, 16 bytes                 |
+/// +-------------------------------------------------------------+
+/// ```
+///
+/// `payload_length` does not count this header.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Ipv6 {
+    /// Version, traffic class, flow label.
+    pub version_class_flow: U32,
+    /// Bytes after this header.
+    pub payload_length: U16,
+    /// Protocol of what follows.
+    pub next_header: u8,
+    /// Lifetime, in hops.
+    pub hop_limit: u8,
+    /// Source address.
+    pub source: [U32; 4],
+    /// Destination address.
+    pub destination: [U32; 4],
+}
+const _: () = assert!(size_of::<Ipv6>() == IPV6_BYTES);
+
+/// Bytes of an IPv6 header.
+pub const IPV6_BYTES: usize = 40;
+
+/// Where the hop limit is in a frame.
+pub const IPV6_HOP_LIMIT_OFFSET: usize = ETHERNET_BYTES + 7;
+
+/// IP protocol numbers (IANA).
+pub mod protocol {
+    /// ICMP for IPv4.
+    pub const ICMP: u8 = 1;
+    /// TCP.
+    pub const TCP: u8 = 6;
+    /// UDP.
+    pub const UDP: u8 = 17;
+    /// IPv6 fragment header.
+    pub const IPV6_FRAGMENT: u8 = 44;
+    /// ICMP for IPv6.
+    pub const ICMPV6: u8 = 58;
+}
+
+/// TCP header up to the flags. RFC 9293 §3.1.
+///
+/// ```text
+///  0              4 5  7 8              16                      31
+/// +------------------------------+------------------------------+
+/// |         source port          |       destination port       |
+/// +------------------------------+------------------------------+
+/// |                       sequence number                       |
+/// |                    acknowledgment number                    |
+/// +---------------+--------------+------------------------------+
+/// |data offs. rsvd|    flags     |                               
+/// +---------------+--------------+
+/// ```
+///
+/// The data offset counts 32-bit words.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Tcp {
+    /// Source, then destination port.
+    pub ports: U32,
+    /// Sequence number.
+    pub sequence: U32,
+    /// Acknowledgment number.
+    pub acknowledgment: U32,
+    /// Data offset in the high four bits.
+    pub data_offset: u8,
+    /// See [`tcp_flag`].
+    pub flags: u8,
+}
+const _: () = assert!(size_of::<Tcp>() == 14);
+
+/// Bytes of a TCP header without options.
+pub const TCP_BYTES: usize = 20;
+
+/// TCP flags. RFC 9293 §3.1.
+pub mod tcp_flag {
+    /// No more data from the sender.
+    pub const FIN: u8 = 0x01;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 0x02;
+    /// Reset.
+    pub const RST: u8 = 0x04;
+    /// The acknowledgment number counts.
+    pub const ACK: u8 = 0x10;
+}
+
+/// UDP header. RFC 768.
+///
+/// ```text
+///  0      7 8     15 16    23 24    31
+/// +--------+--------+--------+--------+
+/// |   source port   | destination port|
+/// +--------+--------+--------+--------+
+/// |     length      |    checksum     |
+/// +--------+--------+--------+--------+
+/// ```
+///
+/// `length` counts header and data, in bytes.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Udp {
+    /// Source, then destination port.
+    pub ports: U32,
+    /// Bytes of header and data.
+    pub length: U16,
+    /// Checksum, 0 for none (IPv4).
+    pub checksum: U16,
+}
+const _: () = assert!(size_of::<Udp>() == UDP_BYTES);
+
+/// Bytes of a UDP header.
+pub const UDP_BYTES: usize = 8;
+
+/// ICMP error header, both versions: type, code, checksum, four bytes that are unused in the errors
+/// we send. RFC 792, RFC 4443 §2.1.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Icmp {
+    /// Type.
+    pub kind: u8,
+    /// Code.
+    pub code: u8,
+    /// Checksum.
+    pub checksum: U16,
+    /// Zero.
+    pub unused: U32,
+}
+const _: () = assert!(size_of::<Icmp>() == ICMP_BYTES);
+
+/// Bytes of an ICMP header.
+pub const ICMP_BYTES: usize = 8;

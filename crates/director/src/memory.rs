@@ -1,0 +1,311 @@
+//! Tables and frames in ordinary memory, for tests, fuzzers and `explain`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use crate::address::{V4, V6, vip_bit};
+use crate::connection::{Bucket, State};
+use crate::frame::Frame;
+use crate::headers::Mac;
+use crate::limits::{self, BUCKET_SLOTS};
+use crate::tables::{
+    Egress, LAYOUT, Link, Segment, Service, ServiceKey, Settings, Statistics, Tables, Tuple, Word,
+};
+use crate::time::{Instant, ticks_from_seconds};
+use crate::verdict::COUNTERS;
+
+impl Word for AtomicU64 {
+    fn load(&self) -> u64 {
+        AtomicU64::load(self, SeqCst)
+    }
+    fn store(&self, value: u64) {
+        AtomicU64::store(self, value, SeqCst);
+    }
+    fn add(&self, value: u64) -> u64 {
+        self.fetch_add(value, SeqCst)
+    }
+    fn swap_if(&self, current: u64, new: u64) -> bool {
+        self.compare_exchange(current, new, SeqCst, SeqCst).is_ok()
+    }
+}
+
+/// A frame in a vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryFrame {
+    /// From the Ethernet header on.
+    pub bytes: Vec<u8>,
+    /// Interface it arrived on.
+    pub ingress: u32,
+}
+
+impl Frame for MemoryFrame {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn ingress(&self) -> u32 {
+        self.ingress
+    }
+
+    fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T> {
+        let bytes = self
+            .bytes
+            .get(offset..offset.checked_add(size_of::<T>())?)?;
+        T::read_from_bytes(bytes).ok()
+    }
+
+    fn write<T: IntoBytes + Immutable>(&mut self, offset: usize, value: &T) -> Option<()> {
+        let bytes = self
+            .bytes
+            .get_mut(offset..offset.checked_add(size_of::<T>())?)?;
+        value.write_to(bytes).ok()
+    }
+
+    fn truncate(&mut self, len: usize) -> Option<()> {
+        (len <= self.bytes.len()).then(|| self.bytes.truncate(len))
+    }
+
+    fn grow_head(&mut self, bytes: usize) -> Option<()> {
+        self.bytes.splice(0..0, std::iter::repeat_n(0, bytes));
+        Some(())
+    }
+}
+
+/// All tables, in memory.
+#[derive(Debug)]
+pub struct MemoryTables {
+    /// What [`Tables::now`] answers, in nanoseconds.
+    pub now_ns: Cell<u64>,
+    /// The settings.
+    pub settings: Option<Settings>,
+    /// The bitmap of virtual addresses.
+    pub vips: Vec<u64>,
+    /// The connection table.
+    pub buckets: Vec<Bucket<AtomicU64>>,
+    /// Tuples of its slots.
+    pub tuples: RefCell<HashMap<u32, Tuple>>,
+    /// Virtual services.
+    pub services: HashMap<ServiceKey, Service>,
+    /// Picks of each service.
+    pub picks: Vec<AtomicU64>,
+    /// Segments of all rotations.
+    pub segments: Vec<Segment>,
+    /// Slots of all rotations.
+    pub rotation_slots: Vec<u32>,
+    /// Links of the destinations, in words.
+    pub links: HashMap<u32, u64>,
+    /// Gauges of the destinations.
+    pub gauges: Vec<AtomicU64>,
+    /// Statistics of the destinations.
+    pub statistics: RefCell<HashMap<u32, Statistics>>,
+    /// Interfaces.
+    pub egress: Vec<Egress>,
+    /// Allowances of ICMP errors.
+    pub reply_allowances: Vec<AtomicU64>,
+    /// Counters by number.
+    pub counters: RefCell<Vec<u64>>,
+}
+
+/// Destination ids that a table in memory has room for.
+const DESTINATIONS: usize = 1_024;
+/// Services that a table in memory has room for.
+const SERVICES: usize = 1_024;
+
+/// IPVS's timeouts, in ticks.
+#[must_use]
+pub fn default_timeouts() -> [u32; limits::STATES] {
+    let mut timeouts = [0; limits::STATES];
+    for (timeout, (_, seconds, _)) in timeouts.iter_mut().zip(State::ALL) {
+        *timeout = ticks_from_seconds(seconds);
+    }
+    timeouts
+}
+
+impl MemoryTables {
+    /// Empty tables with room for `connections`, rounded up to a power of two of buckets.
+    #[must_use]
+    pub fn new(connections: usize, hash_keys: [u64; 8]) -> Self {
+        let buckets = connections.div_ceil(BUCKET_SLOTS).next_power_of_two();
+        let words = |n: usize| (0..n).map(|_| AtomicU64::new(0)).collect::<Vec<_>>();
+        Self {
+            now_ns: Cell::new(1 << 40),
+            settings: Some(Settings {
+                hash_keys,
+                bucket_mask: buckets as u32 - 1,
+                layout: LAYOUT,
+                timeouts: default_timeouts(),
+            }),
+            vips: vec![0; limits::VIP_WORDS as usize],
+            buckets: (0..buckets).map(|_| Bucket::default()).collect(),
+            tuples: RefCell::default(),
+            services: HashMap::new(),
+            picks: words(SERVICES),
+            segments: Vec::new(),
+            rotation_slots: Vec::new(),
+            links: HashMap::new(),
+            gauges: words(DESTINATIONS),
+            statistics: RefCell::default(),
+            egress: vec![
+                Egress {
+                    mac: 0,
+                    interface: 0,
+                    reserved: 0
+                };
+                limits::INTERFACES as usize
+            ],
+            reply_allowances: words(limits::REPLY_BUCKETS as usize),
+            counters: RefCell::new(vec![0; COUNTERS as usize]),
+        }
+    }
+
+    /// Adds a virtual address to the bitmap.
+    pub fn add_vip(&mut self, address: IpAddr) {
+        let (word, bit) = vip_bit_of(address);
+        self.vips[word as usize] |= 1 << bit;
+    }
+
+    /// Publishes a service: its segments as (end, destinations).
+    pub fn publish(&mut self, key: ServiceKey, id: u32, first: u64, segments: &[(u64, Vec<u32>)]) {
+        let segments_base = self.segments.len() as u32;
+        for (end, destinations) in segments {
+            let slots_base = self.rotation_slots.len() as u32;
+            self.segments.push(Segment {
+                end: *end,
+                slots_base,
+                slots: destinations.len() as u32,
+            });
+            self.rotation_slots.extend(destinations);
+        }
+        let cycle = segments.last().map_or(0, |segment| segment.0);
+        let count = segments.len() as u32;
+        let service = Service {
+            first,
+            cycle,
+            id,
+            segments_base,
+            segments: count,
+            reserved: 0,
+        };
+        self.services.insert(key, service);
+    }
+
+    /// Writes an interface.
+    pub fn set_egress(&mut self, slot: u8, interface: u32, mac: [u8; 6]) {
+        let mac = Mac::from_bytes(mac).word();
+        self.egress[usize::from(slot)] = Egress {
+            mac,
+            interface,
+            reserved: 0,
+        };
+    }
+
+    /// Counters that have moved, by name.
+    #[must_use]
+    pub fn counters_moved(&self) -> Vec<(&'static str, u64)> {
+        let counters = self.counters.borrow();
+        let named = crate::verdict::counter_names().map(|(n, name)| (name, counters[n as usize]));
+        named.filter(|(_, count)| *count != 0).collect()
+    }
+}
+
+/// Key of a virtual service from its address.
+#[must_use]
+pub fn service_key(address: IpAddr, port: u16, protocol: u8) -> ServiceKey {
+    ServiceKey {
+        address: mapped(address),
+        port: port.to_be_bytes(),
+        protocol,
+        reserved: 0,
+    }
+}
+
+/// Sixteen bytes, IPv4 mapped.
+#[must_use]
+pub fn mapped(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// Word and bit of an address in the bitmap of virtual addresses.
+#[must_use]
+pub fn vip_bit_of(address: IpAddr) -> (u32, u32) {
+    match address {
+        IpAddr::V4(address) => vip_bit(V4(address.to_bits())),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            vip_bit(V6([
+                (bits >> 96) as u32,
+                (bits >> 64) as u32,
+                (bits >> 32) as u32,
+                bits as u32,
+            ]))
+        }
+    }
+}
+
+impl Tables for MemoryTables {
+    type Word = AtomicU64;
+
+    fn now(&self) -> Instant {
+        Instant {
+            ns: self.now_ns.get(),
+        }
+    }
+    fn settings(&self) -> Option<&Settings> {
+        self.settings.as_ref()
+    }
+    fn vip_word(&self, index: u32) -> u64 {
+        self.vips.get(index as usize).copied().unwrap_or(0)
+    }
+    fn bucket(&self, index: u32) -> Option<&Bucket<AtomicU64>> {
+        self.buckets.get(index as usize)
+    }
+    fn record(&self, slot: u32, tuple: &Tuple) {
+        self.tuples.borrow_mut().insert(slot, *tuple);
+    }
+    fn service(&self, key: &ServiceKey) -> Option<Service> {
+        self.services.get(key).copied()
+    }
+    fn picks(&self, service: u32) -> Option<&AtomicU64> {
+        self.picks.get(service as usize)
+    }
+    fn segment(&self, index: u32) -> Option<Segment> {
+        self.segments.get(index as usize).copied()
+    }
+    fn rotation_slot(&self, index: u32) -> u32 {
+        self.rotation_slots
+            .get(index as usize)
+            .copied()
+            .unwrap_or(0)
+    }
+    fn link(&self, destination: u32) -> Link {
+        Link(self.links.get(&destination).copied().unwrap_or(0))
+    }
+    fn gauge(&self, destination: u32) -> Option<&AtomicU64> {
+        self.gauges.get(destination as usize)
+    }
+    fn account(&self, destination: u32, connections: u64, bytes: u64) {
+        let mut all = self.statistics.borrow_mut();
+        let statistics = all.entry(destination).or_default();
+        statistics.connections += connections;
+        statistics.packets += 1;
+        statistics.bytes += bytes;
+    }
+    fn egress(&self, slot: u32) -> Option<Egress> {
+        self.egress.get(slot as usize).copied()
+    }
+    fn reply_allowance(&self, bucket: u32) -> Option<&AtomicU64> {
+        self.reply_allowances.get(bucket as usize)
+    }
+    fn count(&self, counter: u32) {
+        if let Some(count) = self.counters.borrow_mut().get_mut(counter as usize) {
+            *count += 1;
+        }
+    }
+}
