@@ -32,6 +32,10 @@ pub const TIMEOUT_S: RangeInclusive<i64> = 1..=2_678_400;
 /// Weight of a destination, as in `ipvsadm -w`.
 pub const WEIGHT: RangeInclusive<i64> = 0..=2_147_483_647;
 
+/// Mistakes reported in one run. Nobody reads on behind these, and to place each costs a walk
+/// through the file.
+pub const MISTAKES: usize = 1_000;
+
 /// Characters of a key or value that a message quotes before it cuts them short: a
 /// message should stay readable when the file is not.
 pub const QUOTED_CHARS: usize = 60;

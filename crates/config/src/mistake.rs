@@ -47,6 +47,12 @@ pub enum Reason {
     #[error("`{key}` is already set in line {first_line}: remove one of the two")]
     KeyTwice { key: Quoted, first_line: usize },
 
+    #[error(
+        "there are more than {} mistakes, and only that many are shown: mend these, then look again",
+        limits::MISTAKES
+    )]
+    More,
+
     #[error("{table} has no key `{key}`: {advice}")]
     UnknownKey {
         key: Quoted,

@@ -51,7 +51,7 @@ pub(crate) fn not_utf8(bytes: &[u8], valid: usize, file_name: &str) -> Mistakes 
 fn note_problems(root: &DeTable<'_>, problems: &[toml::de::Error], notes: &mut Notes<'_>) -> bool {
     let mut readable = true;
     let mut broken_lines = HashSet::new();
-    for problem in problems {
+    for problem in problems.iter().take(limits::MISTAKES + 1) {
         let span = problem.span().unwrap_or(0..0);
         let key = notes.source(span.clone());
         if problem.message() == "duplicate key" {
@@ -146,12 +146,20 @@ fn interfaces(section: &Section<'_>, notes: &mut Notes<'_>) -> Vec<InterfaceName
     if let Some(many) = &many {
         note_count(many, notes);
     }
+    let all = one
+        .into_iter()
+        .chain(many.map_or_else(Vec::new, |many| many.value));
+    good_names(all, notes)
+}
+
+/// Names that can be interfaces, each once.
+fn good_names<'t>(
+    all: impl Iterator<Item = At<&'t str>>,
+    notes: &mut Notes<'_>,
+) -> Vec<InterfaceName> {
     let mut seen: HashMap<&str, usize> = HashMap::new();
     let mut names = Vec::new();
-    for name in one
-        .into_iter()
-        .chain(many.map_or_else(Vec::new, |m| m.value))
-    {
+    for name in all {
         match name.value.parse::<InterfaceName>() {
             Ok(_) if seen.contains_key(name.value) => {
                 let reason = Reason::InterfaceTwice {

@@ -7,7 +7,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 use crate::lines::Lines;
 use crate::mistake::{Advice, Reason};
 use crate::schema::{self, Key, Table};
-use crate::{OutOfRange, suggest};
+use crate::{OutOfRange, limits, suggest};
 
 /// Mistakes as they are found, with the byte each is about.
 pub(crate) struct Notes<'a> {
@@ -25,8 +25,13 @@ impl<'a> Notes<'a> {
         }
     }
 
+    /// Notes a mistake, if there is room; else only that there are more.
     pub fn add(&mut self, at: usize, reason: Reason) {
-        self.found.push((at, reason));
+        match self.found.len() {
+            ..limits::MISTAKES => self.found.push((at, reason)),
+            limits::MISTAKES => self.found.push((self.text.len(), Reason::More)),
+            _ => {}
+        }
     }
 
     pub fn line(&self, at: usize) -> usize {

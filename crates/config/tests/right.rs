@@ -246,3 +246,11 @@ fn as_many_services_and_destinations_as_the_data_plane_holds_are_taken_and_not_o
         }]
     );
 }
+
+#[test]
+fn a_thousand_mistakes_are_shown_and_that_there_are_more() {
+    let many = "[[service]]\n[timeouts]\n".repeat(700);
+    let found = mistakes(&format!("{SMALLEST}{many}"));
+    assert_eq!(found.len(), limits::MISTAKES + 1);
+    assert_eq!(found.last(), Some(&Reason::More));
+}
