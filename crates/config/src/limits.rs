@@ -4,19 +4,21 @@
 
 use std::ops::RangeInclusive;
 
+use director::limits as tables;
+
 /// Bytes of a configuration file. 131,071 destinations at a generous 128 bytes are 16 MiB;
 /// four times that is surely a mistaken path, and reading it would only cost memory.
 pub const FILE_BYTES: u64 = 64 << 20;
 
 /// Interfaces with the program attached: egress slots of the data plane.
-pub const INTERFACES: usize = 16;
+pub const INTERFACES: usize = tables::INTERFACES as usize;
 
 /// Virtual services: the data plane numbers them 0 to 16,383.
-pub const SERVICES: usize = 16_384;
+pub const SERVICES: usize = tables::SERVICES as usize;
 
 /// Destinations of all services together: the data plane numbers them 1 to 131,071, and 0
 /// means none.
-pub const DESTINATIONS: usize = 131_071;
+pub const DESTINATIONS: usize = tables::DESTINATIONS as usize - 1;
 
 /// Bytes of an interface name: the kernel's `IFNAMSIZ` without its closing zero.
 pub const INTERFACE_NAME_BYTES: usize = 15;

@@ -88,7 +88,7 @@ impl ConnectionsMax {
 
 impl Default for ConnectionsMax {
     fn default() -> Self {
-        Self(1 << 20)
+        Self(director::limits::CONNECTIONS_DEFAULT)
     }
 }
 
