@@ -33,7 +33,7 @@ pub struct Args {
 }
 
 /// Where the committed object lies.
-const OBJECT: &str = "crates/dataplane/bpf/director.o";
+pub const OBJECT: &str = "crates/dataplane/bpf/director.o";
 
 /// What `--check` found.
 pub enum Checked {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! bpf     builds the XDP object that is committed; --check rebuilds and compares
+//! load    what this kernel's verifier says of the object
 //! test    every check and every test, then the lab; leaves nothing behind
 //! bench   times the XDP program
 //! vm      loads the object and runs the lab on stock Debian kernels, emulated
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod bpf;
+mod load;
 mod test;
 mod tools;
 mod vm;
@@ -29,6 +31,8 @@ struct Cli {
 enum Chore {
     /// Build the XDP object that is committed beside the data plane
     Bpf(bpf::Args),
+    /// Load the object once and say what the verifier says
+    Load(load::Args),
     /// Every check and every test, then the lab
     Test(test::Args),
     /// Time the XDP program with BPF_PROG_TEST_RUN
@@ -43,6 +47,7 @@ fn main() -> std::process::ExitCode {
     }
     let done = match Cli::parse().chore {
         Chore::Bpf(args) => bpf::main(&args),
+        Chore::Load(args) => load::main(&args),
         Chore::Test(args) => test::main(&args),
         Chore::Bench(args) => bench::main(args),
         Chore::Vm(args) => vm::main(&args),

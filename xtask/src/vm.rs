@@ -5,8 +5,9 @@
 //! cargo build ► dirigo + its libraries ───┴► initramfs ► QEMU (TCG) ► answers ► table
 //! ```
 //!
-//! Each kernel boots to a shell script of ours, loads the modules that the lab needs, runs
-//! `dirigo lab run` in IPv4 and IPv6 and says what came out. No root, no network in the guest,
+//! Each kernel boots to a shell script of ours, loads the modules that the lab needs, passes the
+//! object through its verifier (`cargo xtask load`), runs `dirigo lab run` in IPv4 and IPv6 and
+//! says what came out. No root, no network in the guest,
 //! nothing installed on the host beyond QEMU. Everything fetched stays in `target/vm`.
 //!
 //! It proves that the object passes three verifiers; it proves nothing about speed.
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::tools;
+use crate::{bpf, tools};
 use guest::{Answer, Guest};
 
 mod cpio;
@@ -34,9 +35,9 @@ pub struct Args {
     /// Use this dirigo instead of a release build of the tree
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
-    /// Only boot each kernel and say its name
+    /// Only load the object into each kernel; no lab
     #[arg(long)]
-    boot_only: bool,
+    load_only: bool,
     /// Write the result into docs/vm.md
     #[arg(long)]
     record: bool,
@@ -49,7 +50,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let cache = tools::root().join("target/vm");
     let packages = packages::Packages::open(&cache)?;
-    let binary = match (&args.binary, args.boot_only) {
+    let binary = match (&args.binary, args.load_only) {
         (_, true) => None,
         (Some(binary), _) => Some(binary.clone()),
         (None, _) => Some(release_build()?),
@@ -85,6 +86,12 @@ fn one(
     eprintln!("xtask: {series}: booting {}", kernel.release);
     let mut guest = Guest::new(&kernel, &packages.busybox()?)?;
     guest.task("uname", "uname -r");
+    guest.program(
+        "xtask",
+        &std::env::current_exe().context("finding xtask itself")?,
+    )?;
+    guest.file("/director.o", &tools::root().join(bpf::OBJECT))?;
+    guest.task("load", "xtask load /director.o");
     if let Some(binary) = binary {
         guest.program("dirigo", binary)?;
         guest.task("lab v4", "dirigo lab run --json");

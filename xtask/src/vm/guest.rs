@@ -107,6 +107,12 @@ impl Guest {
         Ok(())
     }
 
+    /// Adds a file of the host.
+    pub fn file(&mut self, path: &str, file: &Path) -> Result<()> {
+        self.archive.file(path, &read(file)?);
+        Ok(())
+    }
+
     /// Adds a task: a line for the guest's shell.
     pub fn task(&mut self, name: &str, line: &str) {
         self.tasks

@@ -15,18 +15,20 @@ const END: &str = "<!-- end of result -->\n";
 pub struct Row {
     series: String,
     release: String,
+    verifier: Result<String, String>,
     labs: Vec<Result<String, String>>,
 }
 
 impl Row {
     /// Reads a kernel's answers.
     pub fn of(series: &str, answers: &[Answer]) -> Self {
-        let release = answers.iter().find(|answer| answer.task == "uname");
+        let answer = |task: &str| answers.iter().find(|answer| answer.task == task);
         Self {
             series: series.to_owned(),
-            release: release
+            release: answer("uname")
                 .map_or("?", |answer| answer.output.trim())
                 .to_owned(),
+            verifier: answer("load").map_or(Err("not asked".into()), verifier),
             labs: answers
                 .iter()
                 .filter(|answer| answer.task.starts_with("lab"))
@@ -39,7 +41,15 @@ impl Row {
     pub fn is_ok(&self) -> bool {
         // With the dot: 6.12 is not a 6.1.
         let booted = self.release.starts_with(&format!("{}.", self.series));
-        booted && self.labs.iter().all(Result::is_ok)
+        booted && self.verifier.is_ok() && self.labs.iter().all(Result::is_ok)
+    }
+}
+
+/// `director: 5490 instructions, the verifier saw 521801`.
+fn verifier(answer: &Answer) -> Result<String, String> {
+    match answer.code {
+        0 => Ok(answer.output.trim().replace('\n', "<br>")),
+        code => Err(format!("`load` ended with {code}")),
     }
 }
 
@@ -57,14 +67,16 @@ fn judge(answer: &Answer) -> Result<String, String> {
 
 /// The rows as a Markdown table.
 pub fn render(rows: &[Row]) -> String {
-    let mut table = String::from("| kernel | lab, IPv4 | lab, IPv6 |\n| --- | --- | --- |\n");
+    let mut table =
+        String::from("| kernel | verifier | lab, IPv4 | lab, IPv6 |\n| --- | --- | --- | --- |\n");
     for row in rows {
-        let lab = |at: usize| match row.labs.get(at) {
+        let cell = |found: Option<&Result<String, String>>| match found {
             Some(Ok(seen)) => seen.clone(),
             Some(Err(wrong)) => format!("**failed**: {wrong}"),
             None => "not run".to_owned(),
         };
-        table.push_str(&format!("| {} | {} | {} |\n", row.release, lab(0), lab(1)));
+        let cells = [Some(&row.verifier), row.labs.first(), row.labs.get(1)].map(cell);
+        table.push_str(&format!("| {} | {} |\n", row.release, cells.join(" | ")));
     }
     table
 }
@@ -101,23 +113,21 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_is_ok_only_when_both_labs_say_so() {
+    fn a_kernel_is_ok_only_when_the_object_loads_and_both_labs_say_so() {
         let good = r#"{"ok":true,"mode":"native","hops":[1,2,3],"reply_frames_via_director":0}"#;
-        let row = |second: Answer| {
-            Row::of(
-                "6.1",
-                &[
-                    answer("uname", "6.1.0-5\n", 0),
-                    answer("lab v4", good, 0),
-                    second,
-                ],
-            )
+        let row = |series: &str, load: Answer, second: Answer| {
+            let uname = answer("uname", "6.1.0-5\n", 0);
+            Row::of(series, &[uname, load, answer("lab v4", good, 0), second])
         };
-        assert!(row(answer("lab v6", good, 0)).is_ok());
-        assert!(!row(answer("lab v6", good, 1)).is_ok());
-        assert!(!row(answer("lab v6", r#"{"ok":false}"#, 1)).is_ok());
-        assert!(!row(answer("lab v6", "", -1)).is_ok());
-        assert!(!Row::of("6.1", &[answer("uname", "6.12.9\n", 0)]).is_ok());
+        let loads = || answer("load", "director: 9 instructions\n", 0);
+        let ok = || answer("lab v6", good, 0);
+
+        assert!(row("6.1", loads(), ok()).is_ok());
+        assert!(!row("6.12", loads(), ok()).is_ok());
+        assert!(!row("6.1", answer("load", "", 1), ok()).is_ok());
+        assert!(!row("6.1", loads(), answer("lab v6", good, 1)).is_ok());
+        assert!(!row("6.1", loads(), answer("lab v6", r#"{"ok":false}"#, 1)).is_ok());
+        assert!(!row("6.1", loads(), answer("lab v6", "", -1)).is_ok());
     }
 
     #[test]
