@@ -16,11 +16,15 @@ pub(crate) fn apply(
     state: &mut State,
     change: Change,
     origin: Origin,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     match change {
-        Change::AddService { service, settings } => add_service(state, service, settings, origin),
-        Change::EditService { service, settings } => edit_service(state, service, settings),
+        Change::AddService { service, settings } => {
+            add_service(state, service, settings, origin, observed)
+        }
+        Change::EditService { service, settings } => {
+            edit_service(state, service, settings, observed)
+        }
         Change::DeleteService { service } => delete_service(state, &service),
         Change::Clear => {
             clear(state);
@@ -48,6 +52,7 @@ pub(crate) fn add_service(
     key: ServiceKey,
     settings: ServiceSettings,
     origin: Origin,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     if state.services.contains_key(&key) {
         return Err(refusal(
@@ -57,7 +62,15 @@ pub(crate) fn add_service(
     }
     check::scheduler(&settings.scheduler)?;
     check::service(&key)?;
-    let id = free_service_id(state)?;
+    let id = state.free_service_ids().next().ok_or_else(|| {
+        refusal(
+            RefusalCode::Full,
+            format!(
+                "there are {} services, as many as fit: delete one",
+                limits::SERVICES
+            ),
+        )
+    })?;
     let place = start(&settings, &[])?;
     let service = Service {
         id,
@@ -67,6 +80,7 @@ pub(crate) fn add_service(
         origin,
         list: Vec::new(),
         place,
+        picks: observed.picks.get(&id).copied().unwrap_or(0),
         retired: Stats::default(),
     };
     state.services.insert(key, service);
@@ -78,6 +92,7 @@ pub(crate) fn edit_service(
     state: &mut State,
     key: ServiceKey,
     settings: ServiceSettings,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     let service = state.services.get(&key).ok_or_else(|| no_service(&key))?;
     check::scheduler(&settings.scheduler)?;
@@ -85,12 +100,10 @@ pub(crate) fn edit_service(
         return Ok(());
     }
     let place = start(&settings, &state.candidates(service))?;
-    let publication = state.number();
-    if let Some(service) = state.services.get_mut(&key) {
+    state.rework(&key, observed, |_, service| {
         service.place = place;
-        service.publication = publication;
         service.settings = settings;
-    }
+    });
     Ok(())
 }
 
@@ -115,7 +128,7 @@ pub(crate) fn add_destination(
     address: SocketAddr,
     settings: DestinationSettings,
     origin: Origin,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     let address = with_port_of(key, address);
@@ -161,7 +174,7 @@ pub(crate) fn edit_destination(
     key: &ServiceKey,
     address: SocketAddr,
     settings: DestinationSettings,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     let address = with_port_of(key, address);
@@ -185,7 +198,7 @@ pub(crate) fn delete_destination(
     state: &mut State,
     key: &ServiceKey,
     address: SocketAddr,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     check::family(key, address)?;
@@ -248,22 +261,6 @@ fn start(
 /// Direct routing keeps the packet's port, so a destination's port can only be the service's.
 fn with_port_of(key: &ServiceKey, destination: SocketAddr) -> SocketAddr {
     SocketAddr::new(destination.ip(), key.address.port())
-}
-
-fn free_service_id(state: &State) -> Result<u32, Refusal> {
-    let used: std::collections::BTreeSet<u32> =
-        state.services.values().map(|service| service.id).collect();
-    (0..limits::SERVICES)
-        .find(|id| !used.contains(id))
-        .ok_or_else(|| {
-            refusal(
-                RefusalCode::Full,
-                format!(
-                    "there are {} services, as many as fit: delete one",
-                    limits::SERVICES
-                ),
-            )
-        })
 }
 
 /// The free id that has rested longest.

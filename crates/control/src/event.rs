@@ -103,7 +103,7 @@ pub struct TrashReading {
 /// What must be read before an event is applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Questions {
-    /// Services, by number: how many picks since publication?
+    /// Services, by number: how many picks were ever made?
     pub picks: Vec<u32>,
     /// Destinations, by id: what do the counters say?
     pub stats: Vec<u32>,
@@ -112,7 +112,8 @@ pub struct Questions {
 /// The answers, and the addresses of this host.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
-    /// Picks since publication, by service number.
+    /// Picks ever made, by service number; this count never goes back, not even when a number
+    /// is used for another service.
     pub picks: BTreeMap<u32, u64>,
     /// Counters by destination id.
     pub stats: BTreeMap<u32, api::Stats>,
@@ -202,11 +203,19 @@ impl State {
                 picks: self.services_of(|link_address| link_address == *address),
                 ..Questions::default()
             },
-            Event::Config(_) | Event::InterfaceGone { .. } | Event::Resume => Questions {
-                picks: self.services.values().map(|service| service.id).collect(),
-                stats: self.trash().map(|(id, _)| id).collect(),
-            },
+            Event::Config(desired) => self.questions_of_all(desired.services.len()),
+            Event::InterfaceGone { .. } | Event::Resume => self.questions_of_all(0),
             Event::Interface { .. } | Event::Trash { .. } => Questions::default(),
+        }
+    }
+
+    /// Everything, and the next `new` free service numbers: their counts go on from where an
+    /// earlier service left them.
+    fn questions_of_all(&self, new: usize) -> Questions {
+        let used = self.services.values().map(|service| service.id);
+        Questions {
+            picks: used.chain(self.free_service_ids().take(new)).collect(),
+            stats: self.trash().map(|(id, _)| id).collect(),
         }
     }
 
@@ -218,10 +227,15 @@ impl State {
         let key = match change {
             AddDestination { service, .. }
             | EditDestination { service, .. }
-            | DeleteDestination { service, .. } => service,
-            AddService { .. } | EditService { .. } | DeleteService { .. } | Clear => {
-                return Questions::default();
+            | DeleteDestination { service, .. }
+            | EditService { service, .. } => service,
+            AddService { .. } => {
+                return Questions {
+                    picks: self.free_service_ids().take(1).collect(),
+                    ..Questions::default()
+                };
             }
+            DeleteService { .. } | Clear => return Questions::default(),
         };
         let trashed = self.destinations.iter().filter(|(_, destination)| {
             destination.service == *key && destination.life != Life::Listed

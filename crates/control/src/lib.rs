@@ -45,14 +45,14 @@ use api::Refusal;
 /// A refusal with IPVS's meaning; the state is then what it was.
 pub fn step(state: &mut State, event: Event, observed: &Observed) -> Result<Plan, Refusal> {
     let mut next = state.clone();
-    apply(&mut next, event, &mut observed.clone())?;
+    apply(&mut next, event, observed)?;
     vip::follow_services(&mut next, observed);
     let plan = Plan::between(state, &next);
     *state = next;
     Ok(plan)
 }
 
-fn apply(state: &mut State, event: Event, observed: &mut Observed) -> Result<(), Refusal> {
+fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Refusal> {
     match event {
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
         Event::Config(desired) => reconcile::apply(state, desired, observed),

@@ -13,12 +13,7 @@ use crate::limits;
 use crate::state::{Egress, Life, Link, State};
 
 /// A real server's link was seen. Ignored for addresses that are no listed destination.
-pub(crate) fn report(
-    state: &mut State,
-    address: IpAddr,
-    report: LinkReport,
-    observed: &mut Observed,
-) {
+pub(crate) fn report(state: &mut State, address: IpAddr, report: LinkReport, observed: &Observed) {
     let link = match report {
         LinkReport::Unresolved { reason } => Link::Unresolved { reason },
         LinkReport::Local => Link::Local,
@@ -48,7 +43,7 @@ pub(crate) fn interface(
 }
 
 /// An interface went away, and with it every link through it.
-pub(crate) fn interface_gone(state: &mut State, index: u32, observed: &mut Observed) {
+pub(crate) fn interface_gone(state: &mut State, index: u32, observed: &Observed) {
     let Some(slot) = slot_of(state, index) else {
         return;
     };
@@ -67,7 +62,7 @@ pub(crate) fn interface_gone(state: &mut State, index: u32, observed: &mut Obser
     }
 }
 
-fn set(state: &mut State, address: IpAddr, link: Link, observed: &mut Observed) {
+fn set(state: &mut State, address: IpAddr, link: Link, observed: &Observed) {
     let Some(old) = state.links.get(&address) else {
         return;
     };

@@ -128,6 +128,37 @@ impl Plan {
         plan
     }
 
+    /// What a new daemon does with what an earlier one left: everything of `after`, and what
+    /// `pending` and the way from `before` take away, without a gap for what stays.
+    ///
+    /// `published` are the services that the data plane holds, wanted or not.
+    #[must_use]
+    pub fn resumed(
+        before: &State,
+        pending: &Self,
+        after: &State,
+        published: &[ServiceKey],
+    ) -> Self {
+        let mut plan = Self::whole(after);
+        let way = Self::between(before, after);
+        let withdrawn = published
+            .iter()
+            .map(|key| Action::WithdrawService { key: *key });
+        let removals = pending
+            .actions
+            .iter()
+            .cloned()
+            .chain(way.actions)
+            .chain(withdrawn);
+        for action in removals {
+            if takes_away(&action, after) && !plan.actions.contains(&action) {
+                plan.actions.push(action);
+            }
+        }
+        plan.actions.sort_by_key(rank);
+        plan
+    }
+
     /// Whether there is nothing to do.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -206,6 +237,20 @@ fn put(address: IpAddr, vip: &Vip) -> Action {
         Action::AddVip { address, interface }
     } else {
         Action::AnnounceVip { address, interface }
+    }
+}
+
+/// Whether an action removes something that `after` does not have.
+fn takes_away(action: &Action, after: &State) -> bool {
+    match action {
+        Action::WithdrawService { key } => !after.services.contains_key(key),
+        Action::RemoveVip { address, .. } => !after.vips.contains_key(address),
+        Action::ResetDestination { id }
+        | Action::WriteDestination {
+            id,
+            reach: Reach::Gone,
+        } => !after.destinations.contains_key(id),
+        _ => false,
     }
 }
 

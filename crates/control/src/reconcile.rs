@@ -16,7 +16,7 @@ use crate::state::State;
 pub(crate) fn apply(
     state: &mut State,
     desired: Desired,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     state.interfaces.clone_from(&desired.interfaces);
     state.manage_vips = desired.manage_vips;
@@ -48,17 +48,20 @@ fn follow(
     state: &mut State,
     service: &DesiredService,
     old: Option<&DesiredService>,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     let key = service.key;
     let same_settings = old.is_some_and(|old| old.settings == service.settings);
     match state.services.get_mut(&key) {
         None if same_settings => return follow_deleted(state, service, old, observed),
-        None => change::add_service(state, key, service.settings.clone(), Origin::Config)?,
+        None => {
+            let settings = service.settings.clone();
+            change::add_service(state, key, settings, Origin::Config, observed)?;
+        }
         Some(existing) => {
             existing.origin = Origin::Config;
             if !same_settings {
-                change::edit_service(state, key, service.settings.clone())?;
+                change::edit_service(state, key, service.settings.clone(), observed)?;
             }
         }
     }
@@ -76,7 +79,7 @@ fn follow_deleted(
     state: &mut State,
     service: &DesiredService,
     old: Option<&DesiredService>,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     if old == Some(service) {
         return Ok(());
@@ -87,7 +90,7 @@ fn follow_deleted(
 fn delete_unnamed_destinations(
     state: &mut State,
     service: &DesiredService,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     let Some(existing) = state.services.get(&service.key) else {
         return Ok(());
@@ -128,7 +131,7 @@ fn upsert(
     key: ServiceKey,
     address: SocketAddr,
     settings: &DestinationSettings,
-    observed: &mut Observed,
+    observed: &Observed,
 ) -> Result<(), Refusal> {
     let existing = state.services.get(&key);
     let Some(id) = existing.and_then(|service| state.listed(service, address)) else {

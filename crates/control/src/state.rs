@@ -7,6 +7,7 @@ use api::{DestinationSettings, Origin, ServiceKey, ServiceSettings, Stats};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Desired, Observed};
+use crate::limits;
 use crate::plan::Plan;
 use crate::rotation::{Candidate, Place, Rotation};
 
@@ -55,6 +56,8 @@ pub struct Service {
     pub list: Vec<u32>,
     /// The scheduler's memory, as it was when the current rotation was published.
     pub place: Place,
+    /// What the data plane's count of picks was then.
+    pub picks: u64,
     /// Counters of deleted destinations that have left the trash.
     pub retired: Stats,
 }
@@ -266,11 +269,11 @@ impl State {
     #[must_use]
     pub fn settled(&self, observed: &Observed) -> Self {
         let mut settled = self.clone();
-        settled.settle_all(&mut observed.clone());
+        settled.settle_all(observed);
         settled
     }
 
-    pub(crate) fn settle_all(&mut self, observed: &mut Observed) {
+    pub(crate) fn settle_all(&mut self, observed: &Observed) {
         let keys: Vec<ServiceKey> = self.services.keys().copied().collect();
         for key in keys {
             self.rework(&key, observed, |_, _| {});
@@ -278,22 +281,30 @@ impl State {
     }
 
     /// Changes a service: brings its place up to date, lets `change` edit it, and has it
-    /// published anew. Does nothing when there is no such service. The observed picks are used
-    /// up, so that a second change within one event does not count them again.
+    /// published anew. Does nothing when there is no such service.
     pub(crate) fn rework(
         &mut self,
         key: &ServiceKey,
-        observed: &mut Observed,
+        observed: &Observed,
         change: impl FnOnce(&mut Self, &mut Service),
     ) {
         let Some(mut service) = self.services.remove(key) else {
             return;
         };
-        let picks = observed.picks.remove(&service.id).unwrap_or(0);
-        service.place = service.place.after(&self.candidates(&service), picks);
+        if let Some(picks) = observed.picks.get(&service.id) {
+            let since = picks.saturating_sub(service.picks);
+            service.place = service.place.after(&self.candidates(&service), since);
+            service.picks = *picks;
+        }
         service.publication = self.number();
         change(self, &mut service);
         self.services.insert(*key, service);
+    }
+
+    /// Service numbers that are free, lowest first.
+    pub(crate) fn free_service_ids(&self) -> impl Iterator<Item = u32> + use<> {
+        let used: BTreeSet<u32> = self.services.values().map(|service| service.id).collect();
+        (0..limits::SERVICES).filter(move |id| !used.contains(id))
     }
 
     /// A number never given before.

@@ -509,6 +509,31 @@ fn the_file_is_followed_where_it_speaks_and_runtime_services_stay() {
 }
 
 #[test]
+fn a_service_number_used_again_starts_at_the_head_of_its_list() {
+    let mut world = World::new();
+    world.add_service(other(), "wrr");
+    world.add_resolved(other(), server(9), 1);
+    for n in [1, 2] {
+        world.add_resolved(other(), server(n), 2);
+    }
+    world.picks(other(), 3);
+    world
+        .change(Change::DeleteService { service: other() })
+        .unwrap();
+
+    world.run(Event::Config(desired(&[(
+        web(),
+        &[(3, 1), (2, 1), (1, 1)],
+    )])));
+    for n in [1, 2, 3] {
+        world.resolve(server(n));
+    }
+
+    assert_eq!(world.state.services[&web()].id, 0);
+    assert_eq!(world.picks(web(), 3), [server(1), server(2), server(3)]);
+}
+
+#[test]
 fn what_was_changed_at_runtime_survives_a_crash_but_not_an_orderly_stop() {
     let mut world = World::new();
     let file = desired(&[(web(), &[(1, 1), (2, 2)]), (other(), &[(1, 1)])]);
@@ -640,9 +665,45 @@ fn the_whole_plan_makes_an_empty_data_plane_hold_the_state() {
     let mut maps = common::Maps::default();
     maps.carry_out(&Plan::whole(&world.state));
 
-    assert_eq!(maps.published, world.maps.published);
+    let rotations = |maps: &common::Maps| {
+        let published = maps.published.iter();
+        published
+            .map(|(key, one)| (*key, one.service, one.rotation.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(rotations(&maps), rotations(&world.maps));
     assert_eq!(maps.reach, world.maps.reach);
     assert_eq!(maps.looked_at, world.maps.looked_at);
+}
+
+#[test]
+fn a_daemon_that_takes_over_finishes_what_was_pending_and_leaves_no_gap() {
+    let mut world = World::new();
+    world.run(Event::Config(desired(&[
+        (web(), &[(1, 1)]),
+        (other(), &[(2, 1)]),
+    ])));
+    let before = world.state.clone();
+    // The plan of these changes was written down, but never carried out.
+    world
+        .change(Change::DeleteService { service: other() })
+        .unwrap();
+    let pending = Plan::between(&before, &world.state);
+    let left = world.state.clone();
+    world
+        .change(Change::DeleteService { service: web() })
+        .unwrap();
+    world.add_service(web(), "rr");
+    let stray = key("udp:192.0.2.100:53");
+
+    let plan = Plan::resumed(&left, &pending, &world.state, &[web(), other(), stray]);
+
+    let text = plan.to_string();
+    assert!(text.contains("withdraw tcp:192.0.2.101:80"), "{text}");
+    assert!(text.contains("withdraw udp:192.0.2.100:53"), "{text}");
+    assert!(text.contains("remove 192.0.2.101 from eth0"), "{text}");
+    assert!(!text.contains("withdraw tcp:192.0.2.100:80"), "{text}");
+    assert!(text.contains("publish tcp:192.0.2.100:80"), "{text}");
 }
 
 #[test]

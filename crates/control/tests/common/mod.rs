@@ -38,10 +38,20 @@ pub fn scheduler(name: &str) -> ServiceSettings {
     }
 }
 
+/// A service in the maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub service: u32,
+    pub rotation: Rotation,
+    /// The count of picks when it was published.
+    pub since: u64,
+}
+
 /// What the maps of a data plane hold, and a counter for each service.
 #[derive(Default)]
 pub struct Maps {
-    pub published: BTreeMap<ServiceKey, (u32, Rotation)>,
+    pub published: BTreeMap<ServiceKey, Published>,
+    /// By service number; never goes back.
     pub picks: BTreeMap<u32, u64>,
     pub reach: BTreeMap<u32, Reach>,
     pub looked_at: Vec<IpAddr>,
@@ -56,8 +66,12 @@ impl Maps {
                     service,
                     rotation,
                 } => {
-                    self.published.insert(*key, (*service, rotation.clone()));
-                    self.picks.insert(*service, 0);
+                    let published = Published {
+                        service: *service,
+                        rotation: rotation.clone(),
+                        since: *self.picks.entry(*service).or_insert(0),
+                    };
+                    self.published.insert(*key, published);
                 }
                 Action::WithdrawService { key } => {
                     self.published.remove(key);
@@ -73,9 +87,9 @@ impl Maps {
 
     /// One new connection to a service.
     pub fn pick(&mut self, key: &ServiceKey) -> Option<u32> {
-        let (service, rotation) = self.published.get(key)?;
-        let picks = self.picks.get_mut(service)?;
-        let id = rotation.pick(*picks)?;
+        let published = self.published.get(key)?;
+        let picks = self.picks.get_mut(&published.service)?;
+        let id = published.rotation.pick(*picks - published.since)?;
         *picks += 1;
         Some(id)
     }
