@@ -24,7 +24,7 @@ pub const DESTINATIONS: usize = tables::DESTINATIONS as usize - 1;
 pub const INTERFACE_NAME_BYTES: usize = 15;
 
 /// Remembered connections. Below a thousand the table's buckets fill unevenly; the largest
-/// table takes a gibibyte of memory that is never swapped out.
+/// table takes about a gibibyte of memory that is never swapped out.
 pub const CONNECTIONS: RangeInclusive<i64> = 1024..=16_777_216;
 
 /// Seconds of an idle timeout: 31 days, as in `ipvsadm --set`. IPVS's 0 ("leave unchanged")
