@@ -90,12 +90,18 @@ pub fn output(command: &mut Command) -> Result<String> {
 }
 
 fn describe(command: &Command) -> String {
-    let mut words = vec![command.get_program().to_string_lossy().into_owned()];
-    words.extend(
-        command
-            .get_args()
-            .take(6)
-            .map(|word| word.to_string_lossy().into_owned()),
-    );
-    format!("`{}`", words.join(" "))
+    const WORDS: usize = 6;
+    let program = Path::new(command.get_program())
+        .file_name()
+        .unwrap_or_default();
+    let words: Vec<_> = std::iter::once(program)
+        .chain(command.get_args().take(WORDS))
+        .map(|word| word.to_string_lossy())
+        .collect();
+    let more = if command.get_args().len() > WORDS {
+        " …"
+    } else {
+        ""
+    };
+    format!("`{}{more}`", words.join(" "))
 }

@@ -33,7 +33,7 @@ impl Snapshot {
                 "-mindepth",
                 "1",
                 "-maxdepth",
-                "2",
+                "1",
             ]));
             // A folder that is not there, or vanished meanwhile, holds nothing.
             seen.extend(listed.unwrap_or_default().lines().map(str::to_owned));
