@@ -356,6 +356,15 @@ impl Dataplane {
         self.connections.slots() as u64
     }
 
+    /// How large the program is.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not say.
+    pub fn program_size(&mut self) -> Result<test_run::Size, Error> {
+        test_run::size(self.object.program()?)
+    }
+
     /// The program, for test runs.
     ///
     /// # Errors

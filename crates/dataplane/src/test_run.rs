@@ -41,3 +41,24 @@ pub(crate) fn once(program: &mut Xdp, ingress: u32, frame: &[u8]) -> Result<Outc
         frame: out,
     })
 }
+
+/// What the kernel made of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Instructions after the kernel's own rewriting.
+    pub instructions: u32,
+    /// Bytes of machine code.
+    pub jited_bytes: u32,
+    /// Instructions that the verifier looked at; its limit is a million.
+    pub verified_instructions: u32,
+}
+
+/// How large the program is.
+pub(crate) fn size(program: &Xdp) -> Result<Size, Error> {
+    let info = program.info()?;
+    Ok(Size {
+        instructions: info.size_translated().unwrap_or(0) / 8,
+        jited_bytes: info.size_jitted(),
+        verified_instructions: info.verified_instruction_count().unwrap_or(0),
+    })
+}

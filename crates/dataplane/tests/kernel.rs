@@ -10,8 +10,13 @@ fn the_kernel_takes_the_program() {
         pin_root: dirigo_dataplane::PIN_ROOT.into(),
     };
     let t = std::time::Instant::now();
-    let (plane, opened) = Dataplane::open(&options).unwrap_or_else(|e| panic!("{e} {e:?}"));
-    eprintln!("open {:?} {} bytes", t.elapsed(), plane.memory_bytes());
+    let (mut plane, opened) = Dataplane::open(&options).unwrap_or_else(|e| panic!("{e} {e:?}"));
+    eprintln!(
+        "open {:?} {} bytes {:?}",
+        t.elapsed(),
+        plane.memory_bytes(),
+        plane.program_size()
+    );
     assert_eq!(opened, Opened::Fresh);
     drop(plane);
     let (_plane, opened) = Dataplane::open(&options).unwrap();

@@ -5,7 +5,7 @@
 
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![allow(internal_features)]
 // The xdp macro writes functions of its own beside ours.
 #![allow(missing_docs)]

@@ -332,16 +332,20 @@ pub fn insert<T: Tables>(
     tuple: &Tuple,
 ) -> Result<(), DropReason> {
     let victim = choose(tables, settings, hash, entry.tick());
-    if victim.worth > dearest_victim(entry.state()) {
+    if victim.worth() > dearest_victim(entry.state()) {
         return Err(DropReason::TableFull);
     }
-    let bucket = tables.bucket(victim.bucket).ok_or(DropReason::Internal)?;
-    let slot = &bucket.slots[victim.slot as usize & (BUCKET_SLOTS - 1)];
+    let (primary, alternate) = bucket_indices(hash, settings.bucket_mask);
+    let index = if victim.is_in_alternate() {
+        alternate
+    } else {
+        primary
+    };
+    let bucket = tables.bucket(index).ok_or(DropReason::Internal)?;
+    let slot = &bucket.slots[victim.slot() as usize & (BUCKET_SLOTS - 1)];
     let tag = slot.tag.load();
-    if tag == CLAIMED
-        || (victim.worth == WORTH_FREE) != (tag == FREE)
-        || !slot.tag.swap_if(tag, CLAIMED)
-    {
+    let is_changed = (victim.worth() == WORTH_FREE) != (tag == FREE);
+    if tag == CLAIMED || is_changed || !slot.tag.swap_if(tag, CLAIMED) {
         return Err(DropReason::RaceLost);
     }
     clear_entry(tables, slot);
@@ -350,12 +354,12 @@ pub fn insert<T: Tables>(
         gauge.add(Gauge::of(entry.state().is_active()));
     }
     tables.record(
-        victim.bucket.wrapping_mul(BUCKET_SLOTS as u32) + victim.slot,
+        index.wrapping_mul(BUCKET_SLOTS as u32) + victim.slot(),
         tuple,
     );
     // Publish last: until now no other CPU can find the slot.
     slot.tag.store(hash);
-    count_eviction(tables, victim.worth);
+    count_eviction(tables, victim.worth());
     Ok(())
 }
 
@@ -378,12 +382,44 @@ const WORTH_CLOSING: Worth = 3;
 const WORTH_UDP: Worth = 4;
 const WORTH_ESTABLISHED: Worth = 5;
 
+/// Worth of each state, one hexadecimal digit for each, NONE lowest.
+const WORTH_OF_STATES: u64 = 0x4233_3333_2253;
+
+/// A slot that might be taken, as a number: the least is the best.
+///
+/// ```text
+///  63    35 34        3  2          1  0
+/// +--------+-----------+-----------+------+
+/// |  worth | 2^32 - age| alternate | slot |
+/// +--------+-----------+-----------+------+
+/// ```
+///
+/// One number, because the verifier follows each combination of several.
 #[derive(Clone, Copy)]
-struct Victim {
-    bucket: u32,
-    slot: u32,
-    worth: Worth,
-    age: u32,
+struct Victim(u64);
+
+impl Victim {
+    const NONE: Self = Self((WORTH_ESTABLISHED as u64 + 1) << 35);
+
+    #[inline(always)]
+    fn new(worth: Worth, age: u32, place: u64) -> Self {
+        Self(u64::from(worth) << 35 | u64::from(!age) << 3 | place)
+    }
+
+    #[inline(always)]
+    fn worth(self) -> Worth {
+        (self.0 >> 35) as u32
+    }
+
+    #[inline(always)]
+    fn is_in_alternate(self) -> bool {
+        self.0 & 4 != 0
+    }
+
+    #[inline(always)]
+    fn slot(self) -> u32 {
+        self.0 as u32 & 3
+    }
 }
 
 /// The slot that costs least: of the first bucket when it has a free one, else the least worth of both,
@@ -391,17 +427,11 @@ struct Victim {
 #[inline(always)]
 fn choose<T: Tables>(tables: &T, settings: &Settings, hash: u64, tick: u32) -> Victim {
     let (primary, alternate) = bucket_indices(hash, settings.bucket_mask);
-    let none = Victim {
-        bucket: primary,
-        slot: 0,
-        worth: WORTH_ESTABLISHED,
-        age: 0,
-    };
-    let best = cheapest_in(tables, settings, primary, tick, none);
-    if best.worth == WORTH_FREE {
+    let best = cheapest_in(tables, settings, primary, 0, tick, Victim::NONE);
+    if best.worth() == WORTH_FREE {
         return best;
     }
-    cheapest_in(tables, settings, alternate, tick, best)
+    cheapest_in(tables, settings, alternate, 4, tick, best)
 }
 
 #[inline(always)]
@@ -409,6 +439,7 @@ fn cheapest_in<T: Tables>(
     tables: &T,
     settings: &Settings,
     index: u32,
+    place: u64,
     tick: u32,
     mut best: Victim,
 ) -> Victim {
@@ -416,41 +447,30 @@ fn cheapest_in<T: Tables>(
         return best;
     };
     for (number, slot) in bucket.slots.iter().enumerate() {
-        let (worth, age) = appraise(settings, slot, tick);
-        if worth < best.worth || (worth == best.worth && age > best.age) {
-            best = Victim {
-                bucket: index,
-                slot: number as u32,
-                worth,
-                age,
-            };
+        let victim = appraise(settings, slot, place | number as u64, tick);
+        if victim.0 < best.0 {
+            best = victim;
         }
     }
     best
 }
 
 #[inline(always)]
-fn appraise<W: Word>(settings: &Settings, slot: &Slot<W>, tick: u32) -> (Worth, u32) {
+fn appraise<W: Word>(settings: &Settings, slot: &Slot<W>, place: u64, tick: u32) -> Victim {
     let tag = slot.tag.load();
     if tag == FREE {
-        return (WORTH_FREE, 0);
+        return Victim::new(WORTH_FREE, 0, place);
     }
     let entry = Entry(slot.entry.load());
     if tag == CLAIMED || entry.destination() == 0 {
-        return (WORTH_ESTABLISHED, 0);
+        return Victim::NONE;
     }
-    let age = entry.age(tick);
     let worth = if entry.is_expired(settings, tick) {
         WORTH_EXPIRED
     } else {
-        match entry.state() {
-            State::ESTABLISHED => WORTH_ESTABLISHED,
-            State::UDP => WORTH_UDP,
-            state if state.is_active() => WORTH_HALF_OPEN,
-            _ => WORTH_CLOSING,
-        }
+        (WORTH_OF_STATES >> (u32::from(entry.state().0) * 4 & 63)) as Worth & 0xf
     };
-    (worth, age)
+    Victim::new(worth, entry.age(tick), place)
 }
 
 #[inline(always)]
@@ -524,6 +544,20 @@ mod tests {
     fn active_states_are_those_that_ipvs_counts() {
         for (number, (name, _, active)) in State::ALL.iter().enumerate() {
             assert_eq!(State(number as u8).is_active(), *active, "{name}");
+        }
+    }
+
+    #[test]
+    fn established_connections_are_worth_most_and_half_open_ones_least() {
+        for (number, (name, _, is_active)) in State::ALL.iter().enumerate() {
+            let worth = (WORTH_OF_STATES >> (number * 4)) as Worth & 0xf;
+            let want = match *name {
+                "ESTABLISHED" => WORTH_ESTABLISHED,
+                "UDP" => WORTH_UDP,
+                _ if *is_active => WORTH_HALF_OPEN,
+                _ => WORTH_CLOSING,
+            };
+            assert_eq!(worth, want, "{name}");
         }
     }
 

@@ -61,49 +61,40 @@ fn balance<N: Reply>(frame: &mut impl Frame, tables: &impl Tables, addresses: Ma
         packet.protocol,
         keys,
     );
-    let (destination, is_new) =
-        match connection::find(tables, settings, hash, packet.event, now.tick()) {
-            Known::Destination(destination) => (destination, false),
-            Known::Gone => return Verdict::Drop(DropReason::DestinationGone),
-            Known::Unknown => match begin(tables, settings, &packet, hash, now) {
-                Ok(destination) => (destination, true),
-                Err(Refusal::Verdict(verdict)) => return verdict,
-                Err(Refusal::NoDestination) => {
-                    return match reply(
-                        frame,
-                        tables,
-                        &packet,
-                        addresses,
-                        ReplyReason::PortUnreachable,
-                        now,
-                    ) {
-                        Some(()) => Verdict::Reply(ReplyReason::PortUnreachable),
-                        None => Verdict::Drop(DropReason::NoDestination),
-                    };
-                }
+    let known = connection::find(tables, settings, hash, packet.event, now.tick());
+    let (destination, is_new) = match known {
+        Known::Destination(destination) => (Ok(destination), false),
+        Known::Gone => (Err(Verdict::Drop(DropReason::DestinationGone)), false),
+        Known::Unknown => (begin(tables, settings, &packet, hash, now), true),
+    };
+    let verdict = match destination {
+        Ok(destination) => send(
+            frame,
+            tables,
+            &packet,
+            Route {
+                ingress,
+                destination,
+                is_new,
             },
-        };
-    send(
-        frame,
-        tables,
-        &packet,
-        Route {
-            addresses,
-            ingress,
-            destination,
-            is_new,
-            now,
-        },
-    )
+        ),
+        Err(verdict) => verdict,
+    };
+    let Verdict::Reply(reason) = verdict else {
+        return verdict;
+    };
+    // So far only meant: here it is written, in one place, for it is long.
+    match reply(frame, tables, &packet, addresses, reason, now) {
+        Some(()) => verdict,
+        None => Verdict::Drop(reason.otherwise()),
+    }
 }
 
 /// Where a packet came from and where it goes.
 struct Route {
-    addresses: MacPair,
     ingress: Egress,
     destination: u32,
     is_new: bool,
-    now: Instant,
 }
 
 /// Sends the packet of a connection on its way.
@@ -136,11 +127,7 @@ fn send<N: Reply>(
         packet.length as u64,
     );
     if N::hops(packet.lifetime) <= 1 {
-        let reason = ReplyReason::TimeExceeded;
-        return match reply(frame, tables, packet, route.addresses, reason, route.now) {
-            Some(()) => Verdict::Reply(reason),
-            None => Verdict::Drop(DropReason::TimeExceeded),
-        };
+        return Verdict::Reply(ReplyReason::TimeExceeded);
     }
     let Some(egress) = tables.egress(link.egress()) else {
         return Verdict::Drop(DropReason::Internal);
@@ -157,19 +144,6 @@ fn send<N: Reply>(
     }
 }
 
-/// Why no connection was made.
-enum Refusal {
-    Verdict(Verdict),
-    NoDestination,
-}
-
-impl From<PassReason> for Refusal {
-    #[inline(always)]
-    fn from(reason: PassReason) -> Self {
-        Self::Verdict(Verdict::Pass(reason))
-    }
-}
-
 /// Makes a connection, if the packet may and somebody will serve it.
 #[inline(always)]
 fn begin<N: Reply>(
@@ -178,7 +152,7 @@ fn begin<N: Reply>(
     packet: &Packet<N>,
     hash: u64,
     now: Instant,
-) -> Result<u32, Refusal> {
+) -> Result<u32, Verdict> {
     let virtual_address = packet.virtual_address.mapped();
     let virtual_port = packet.virtual_port().to_be_bytes();
     let key = ServiceKey {
@@ -187,14 +161,17 @@ fn begin<N: Reply>(
         protocol: packet.protocol,
         reserved: 0,
     };
-    let service = tables.service(&key).ok_or(PassReason::NotAService)?;
+    let service = tables
+        .service(&key)
+        .ok_or(Verdict::Pass(PassReason::NotAService))?;
     if packet.protocol == protocol::TCP && packet.event != Event::Syn {
-        return Err(PassReason::NoConnection.into());
+        return Err(Verdict::Pass(PassReason::NoConnection));
     }
     if packet.client_port() == FTP_DATA_PORT {
-        return Err(PassReason::FtpData.into());
+        return Err(Verdict::Pass(PassReason::FtpData));
     }
-    let destination = scheduler::pick(&service, tables).ok_or(Refusal::NoDestination)?;
+    let destination =
+        scheduler::pick(&service, tables).ok_or(Verdict::Reply(ReplyReason::PortUnreachable))?;
     let state = State::NONE.after(packet.event);
     let entry = Entry::new(destination, state, now.tick());
     let tuple = Tuple {
@@ -207,8 +184,7 @@ fn begin<N: Reply>(
         service: service.id,
         created: now.tick(),
     };
-    connection::insert(tables, settings, hash, entry, &tuple)
-        .map_err(|reason| Refusal::Verdict(Verdict::Drop(reason)))?;
+    connection::insert(tables, settings, hash, entry, &tuple).map_err(Verdict::Drop)?;
     tables.count_event(Counter::ConnectionNew);
     Ok(destination)
 }

@@ -175,13 +175,27 @@ fn words_sum(address: V6) -> u64 {
     u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d)
 }
 
+/// Words that are summed at a stride: one comparison with the packet's end for each, and the verifier
+/// walks the loop a sixteenth as often.
+const STRIDE_WORDS: usize = 16;
+
 /// One's complement sum of the first `quoted` bytes of the IP packet, not yet folded. RFC 1071.
 #[inline(always)]
 fn sum_of<N: Reply>(frame: &impl Frame, quoted: usize) -> Option<u64> {
+    let end = ETHERNET_BYTES + quoted;
     let mut sum = 0u64;
     let mut offset = ETHERNET_BYTES;
-    for _ in 0..N::QUOTE_BYTES / 4 {
-        if offset + 4 > ETHERNET_BYTES + quoted {
+    for _ in 0..N::QUOTE_BYTES / (4 * STRIDE_WORDS) {
+        if offset + 4 * STRIDE_WORDS > end {
+            break;
+        }
+        for word in frame.read::<[u32; STRIDE_WORDS]>(offset)? {
+            sum += u64::from(u32::from_be(word));
+        }
+        offset += 4 * STRIDE_WORDS;
+    }
+    for _ in 0..STRIDE_WORDS {
+        if offset + 4 > end {
             break;
         }
         sum += u64::from(u32::from_be(frame.read::<u32>(offset)?));
@@ -189,7 +203,7 @@ fn sum_of<N: Reply>(frame: &impl Frame, quoted: usize) -> Option<u64> {
     }
     let mut shift = 24;
     for _ in 0..3 {
-        if offset >= ETHERNET_BYTES + quoted {
+        if offset >= end {
             break;
         }
         sum += u64::from(frame.read::<u8>(offset)?) << shift;

@@ -116,6 +116,18 @@ reasons! {
     }
 }
 
+impl ReplyReason {
+    /// What is counted when the sender may not be answered, or had its share.
+    #[must_use]
+    #[inline(always)]
+    pub const fn otherwise(self) -> DropReason {
+        match self {
+            Self::PortUnreachable => DropReason::NoDestination,
+            Self::TimeExceeded => DropReason::TimeExceeded,
+        }
+    }
+}
+
 /// Counters in the counter map; numbers not named above are never moved.
 pub const COUNTERS: u32 = 48;
 
