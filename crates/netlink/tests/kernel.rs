@@ -212,6 +212,54 @@ fn a_table_longer_than_one_answer_is_read_whole() {
 }
 
 #[test]
+fn a_table_read_while_it_changes_is_whole_or_refused() {
+    if !root() {
+        return;
+    }
+    let wire = Wire::new();
+    let flags = AddressFlags::default();
+    wire.in_a(|netlink, index| {
+        for last in 0..=255 {
+            for third in 0..3 {
+                netlink
+                    .add_address(index, IpAddr::from([10, 9, third, last]), 32, flags)
+                    .unwrap();
+            }
+        }
+    });
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wire.in_a(|netlink, index| {
+                // The first in the list goes and comes: the rest moves under a reader's feet.
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    netlink
+                        .delete_address(index, IpAddr::from([10, 0, 0, 1]), 24)
+                        .unwrap();
+                    netlink
+                        .add_address(index, IpAddr::from([10, 0, 0, 1]), 24, flags)
+                        .unwrap();
+                }
+            });
+        });
+        let readings = wire.in_a(|netlink, index| {
+            let read = |_| netlink.addresses(Some(index));
+            (0..100).map(read).collect::<Vec<_>>()
+        });
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        for reading in readings {
+            match reading {
+                Ok(found) => {
+                    let ours = |address: &&netlink::Address| address.prefix == 32;
+                    assert_eq!(found.iter().filter(ours).count(), 768);
+                }
+                Err(error) => assert!(matches!(error, Error::Restless { .. }), "{error}"),
+            }
+        }
+    });
+}
+
+#[test]
 fn the_kernel_resolves_a_solicited_neighbour_and_the_monitor_says_so() {
     if !root() {
         return;
@@ -403,6 +451,39 @@ fn next_arp(socket: &mut FrameSocket, operation: Operation) -> (Arp, bool) {
 }
 
 #[test]
+fn a_discovery_socket_receives_arp_and_advertisements_and_nothing_else() {
+    if !root() {
+        return;
+    }
+    let wire = Wire::new();
+    let mut at_a = wire.in_a(|_, index| FrameSocket::open_discovery(index).unwrap());
+    let at_b = wire.in_b(|_, index| FrameSocket::open(index).unwrap());
+    let mut other = [0_u8; 80];
+    other[..12].copy_from_slice(&[MAC_A, MAC_B].concat());
+    other[12..14].copy_from_slice(&[0x08, 0x00]);
+    let (IpAddr::V6(mine), IpAddr::V6(asked)) = (six(2), six(1)) else {
+        unreachable!("both are IPv6");
+    };
+    let advertisement = netlink::announce::frame(MAC_B, mine.into());
+    let arp = netlink::announce::frame(MAC_B, [10, 0, 0, 2].into());
+    let solicitation = netlink::ndp::Ndp::solicitation(MAC_B, mine, asked).emit();
+
+    for frame in [&other[..], &solicitation, &advertisement, &other, &arp] {
+        at_b.send(frame).unwrap();
+    }
+
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        let frame = at_a.recv(WAIT).unwrap().expect("a frame is missing");
+        // The kernel of `a` answers the solicitation; that is not what arrived.
+        if !frame.outgoing {
+            heard.push(frame.bytes);
+        }
+    }
+    assert_eq!(heard, [advertisement, arp]);
+}
+
+#[test]
 fn the_announcement_changes_what_the_neighbour_knows() {
     if !root() {
         return;
@@ -469,7 +550,15 @@ fn a_named_namespace_is_there_for_others_until_it_is_deleted() {
     if !root() {
         return;
     }
+    /// Takes the name away even if an assertion fails.
+    struct Named(String);
+    impl Drop for Named {
+        fn drop(&mut self) {
+            let _gone = Namespace::delete(&self.0);
+        }
+    }
     let name = format!("dirigo-test-{}", std::process::id());
+    let _named = Named(name.clone());
     let made = Namespace::create_named(&name).unwrap();
     let twice = Namespace::create_named(&name).unwrap_err();
     assert!(twice.is_exists(), "{twice}");
