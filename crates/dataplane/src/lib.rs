@@ -344,6 +344,12 @@ impl Dataplane {
         settings::write_timeouts(&self.settings, tcp_s, tcpfin_s, udp_s);
     }
 
+    /// The settings as the program reads them.
+    #[must_use]
+    pub fn settings(&self) -> Option<director::tables::Settings> {
+        self.settings.read(0)
+    }
+
     /// Memory of all maps, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
@@ -365,11 +371,12 @@ impl Dataplane {
         test_run::size(self.object.program()?)
     }
 
-    /// The program, for test runs.
+    /// Runs the program once on `frame`, as if it had come in by interface `ingress` (1, the loopback,
+    /// is always there). The kernel wants 14 bytes at least.
     ///
     /// # Errors
     ///
-    /// When the program is not loaded, which does not happen after [`Dataplane::open`].
+    /// When the kernel refuses the run.
     pub fn test_run(&mut self, ingress: u32, frame: &[u8]) -> Result<test_run::Outcome, Error> {
         test_run::once(self.object.program()?, ingress, frame)
     }
