@@ -89,11 +89,11 @@ pub fn main(args: Args) -> ExitCode {
     let done = match args.verb {
         Verb::Up(args) => {
             let options = changing(args.vips, args.persist, args.change, &args.common);
-            act("up", &options, args.common.json, realserver::up)
+            act("up", &options, args.common.json, realserver::up).and_then(|()| verify(&options))
         }
         Verb::Down(args) => {
             let options = changing(args.vips, args.persist, args.change, &args.common);
-            act("down", &options, args.common.json, realserver::down)
+            act("down", &options, args.common.json, realserver::down).map(|()| ExitCode::SUCCESS)
         }
         Verb::Check(args) => {
             let mut options = Options::new(args.vips);
@@ -123,7 +123,7 @@ fn act(
     options: &Options,
     json: bool,
     work: impl FnOnce(&Options) -> Result<Outcome, Error>,
-) -> Result<ExitCode, Error> {
+) -> Result<(), Error> {
     let outcome = work(options)?;
     if json {
         print_json(&outcome);
@@ -141,7 +141,22 @@ fn act(
     if options.dry_run {
         eprintln!("dry run: nothing was done");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// What `up` cannot mend, or should not decide, is told at once and not only to those who `check`.
+fn verify(options: &Options) -> Result<ExitCode, Error> {
+    if options.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = realserver::check(options)?;
+    for finding in &report.findings {
+        eprintln!("{}: {}", word(finding.severity), finding.seen);
+    }
+    if !report.findings.is_empty() {
+        eprintln!("dirigo realserver check explains, with the same --vip");
+    }
+    Ok(verdict(&report))
 }
 
 fn check(options: &Options, json: bool) -> Result<ExitCode, Error> {
@@ -151,10 +166,21 @@ fn check(options: &Options, json: bool) -> Result<ExitCode, Error> {
     } else {
         print_report(&report);
     }
-    Ok(match report.ok {
+    Ok(verdict(&report))
+}
+
+fn verdict(report: &Report) -> ExitCode {
+    match report.ok {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(exit::FAILED),
-    })
+    }
+}
+
+fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Problem => "problem",
+        Severity::Note => "note",
+    }
 }
 
 fn print_report(report: &Report) {
@@ -172,11 +198,7 @@ fn print_report(report: &Report) {
         );
     }
     for finding in &report.findings {
-        let word = match finding.severity {
-            Severity::Problem => "problem",
-            Severity::Note => "note",
-        };
-        println!("{word}: {}", finding.seen);
+        println!("{}: {}", word(finding.severity), finding.seen);
         println!("    why: {}", finding.why);
         for command in &finding.fix {
             println!("    fix: {command}");

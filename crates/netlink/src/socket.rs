@@ -150,33 +150,53 @@ impl Netlink {
         loop {
             read_datagram(&self.socket, &mut buffer)
                 .map_err(|source| Error::system(attempt(), source))?;
-            for message in Messages(&buffer) {
-                let (message, bytes) = message.map_err(|detail| Error::Unreadable {
-                    attempt: attempt(),
-                    detail,
-                })?;
-                if message.header.sequence_number != sequence {
-                    continue; // the rest of an answer somebody gave up on
-                }
-                if message.header.flags & NLM_F_DUMP_INTR != 0 {
-                    answer = Answer::Torn;
-                }
-                match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => visit(inner),
-                    NetlinkPayload::Done(done) if done.code < 0 => {
-                        let words = words_of(&done.extended_ack);
-                        return Err(refusal(attempt(), done.code, words));
-                    }
-                    NetlinkPayload::Done(_) => return Ok(answer),
-                    NetlinkPayload::Error(error) => {
-                        return acknowledge(&error, message.header.flags, bytes, attempt)
-                            .map(|()| answer);
-                    }
-                    _ => {}
-                }
+            if read_answer(&buffer, sequence, attempt, &mut answer, &mut visit)? == Last::Yes {
+                return Ok(answer);
             }
         }
     }
+}
+
+/// Whether the last message of an answer has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    Yes,
+    No,
+}
+
+/// Reads one datagram of the answer to the request `sequence`.
+fn read_answer(
+    datagram: &[u8],
+    sequence: u32,
+    attempt: &dyn Fn() -> String,
+    answer: &mut Answer,
+    visit: &mut dyn FnMut(RouteNetlinkMessage),
+) -> Result<Last, Error> {
+    for message in Messages(datagram) {
+        let (message, bytes) = message.map_err(|detail| Error::Unreadable {
+            attempt: attempt(),
+            detail,
+        })?;
+        if message.header.sequence_number != sequence {
+            continue; // the rest of an answer somebody gave up on
+        }
+        if message.header.flags & NLM_F_DUMP_INTR != 0 {
+            *answer = Answer::Torn;
+        }
+        match message.payload {
+            NetlinkPayload::InnerMessage(inner) => visit(inner),
+            NetlinkPayload::Done(done) if done.code < 0 => {
+                return Err(refusal(attempt(), done.code, words_of(&done.extended_ack)));
+            }
+            NetlinkPayload::Done(_) => return Ok(Last::Yes),
+            NetlinkPayload::Error(error) => {
+                acknowledge(&error, message.header.flags, bytes, attempt)?;
+                return Ok(Last::Yes);
+            }
+            _ => {}
+        }
+    }
+    Ok(Last::No)
 }
 
 /// Whether a dump shows the table at one moment.
@@ -292,6 +312,73 @@ mod tests {
         let mut messages = Messages(&bytes);
         assert!(matches!(messages.next(), Some(Err(_))));
         assert!(messages.next().is_none());
+    }
+
+    /// A header of the kernel's and its payload; type 3 is NLMSG_DONE, 2 NLMSG_ERROR, 16 a link.
+    fn message(kind: u16, flags: u16, sequence: u32, payload: &[u8]) -> Vec<u8> {
+        let length = (HEADER_BYTES + payload.len()) as u32;
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend_from_slice(&kind.to_ne_bytes());
+        bytes.extend_from_slice(&flags.to_ne_bytes());
+        bytes.extend_from_slice(&sequence.to_ne_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    /// Reads datagrams of the answer to request 7: how it ended, and how many messages it had.
+    fn read(datagrams: &[Vec<u8>]) -> (Result<Last, Error>, Answer, usize) {
+        let (mut answer, mut count) = (Answer::Whole, 0);
+        let mut last = Ok(Last::No);
+        for datagram in datagrams {
+            let attempt = || "reading".to_owned();
+            last = read_answer(datagram, 7, &attempt, &mut answer, &mut |_| count += 1);
+        }
+        (last, answer, count)
+    }
+
+    #[test]
+    fn a_dump_is_read_over_several_datagrams_up_to_its_end() {
+        let link = message(16, 2, 7, &[0; 16]);
+        let done = message(3, 2, 7, &[0; 4]);
+        let (last, answer, count) = read(&[[link.clone(), link.clone()].concat(), link.clone()]);
+        assert_eq!((last.unwrap(), answer, count), (Last::No, Answer::Whole, 3));
+        let (last, answer, count) = read(&[link.clone(), [link, done].concat()]);
+        assert_eq!(
+            (last.unwrap(), answer, count),
+            (Last::Yes, Answer::Whole, 2)
+        );
+    }
+
+    #[test]
+    fn a_dump_that_the_kernel_calls_interrupted_anywhere_is_torn() {
+        let link = message(16, 2, 7, &[0; 16]);
+        let torn = message(16, 2 | NLM_F_DUMP_INTR, 7, &[0; 16]);
+        let done = message(3, 2, 7, &[0; 4]);
+        let torn_done = message(3, 2 | NLM_F_DUMP_INTR, 7, &[0; 4]);
+        for dump in [
+            [torn, link.clone(), done].concat(),
+            [link.clone(), link, torn_done].concat(),
+        ] {
+            let (last, answer, _) = read(&[dump]);
+            assert_eq!((last.unwrap(), answer), (Last::Yes, Answer::Torn));
+        }
+    }
+
+    #[test]
+    fn messages_of_another_request_are_passed_over() {
+        let stale = [message(16, 2, 6, &[0; 16]), message(3, 2, 6, &[0; 4])].concat();
+        let (last, _, count) = read(&[stale]);
+        assert_eq!((last.unwrap(), count), (Last::No, 0));
+    }
+
+    #[test]
+    fn a_dump_that_ends_with_an_error_is_refused() {
+        let errno = (-libc::EBUSY).to_ne_bytes();
+        for kind in [2, 3] {
+            let (last, _, _) = read(&[message(kind, 0, 7, &errno)]);
+            assert_eq!(last.unwrap_err().errno(), Some(libc::EBUSY));
+        }
     }
 
     #[test]

@@ -212,54 +212,6 @@ fn a_table_longer_than_one_answer_is_read_whole() {
 }
 
 #[test]
-fn a_table_read_while_it_changes_is_whole_or_refused() {
-    if !root() {
-        return;
-    }
-    let wire = Wire::new();
-    let flags = AddressFlags::default();
-    wire.in_a(|netlink, index| {
-        for last in 0..=255 {
-            for third in 0..3 {
-                netlink
-                    .add_address(index, IpAddr::from([10, 9, third, last]), 32, flags)
-                    .unwrap();
-            }
-        }
-    });
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            wire.in_a(|netlink, index| {
-                // The first in the list goes and comes: the rest moves under a reader's feet.
-                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                    netlink
-                        .delete_address(index, IpAddr::from([10, 0, 0, 1]), 24)
-                        .unwrap();
-                    netlink
-                        .add_address(index, IpAddr::from([10, 0, 0, 1]), 24, flags)
-                        .unwrap();
-                }
-            });
-        });
-        let readings = wire.in_a(|netlink, index| {
-            let read = |_| netlink.addresses(Some(index));
-            (0..100).map(read).collect::<Vec<_>>()
-        });
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        for reading in readings {
-            match reading {
-                Ok(found) => {
-                    let ours = |address: &&netlink::Address| address.prefix == 32;
-                    assert_eq!(found.iter().filter(ours).count(), 768);
-                }
-                Err(error) => assert!(matches!(error, Error::Restless { .. }), "{error}"),
-            }
-        }
-    });
-}
-
-#[test]
 fn the_kernel_resolves_a_solicited_neighbour_and_the_monitor_says_so() {
     if !root() {
         return;

@@ -78,8 +78,8 @@ pub enum Code {
     VipPrefix,
     /// The VIP is on an interface that answers for it.
     VipOnRealInterface,
-    /// The VIP is on a dummy interface instead of `lo`.
-    VipOnDummy,
+    /// The VIP is on an interface without ARP, such as a dummy, instead of `lo`.
+    VipOnSilentInterface,
     /// IPv6: the VIP is not in use yet.
     VipTentative,
     /// IPv6: the VIP is not in use, because another host has it.

@@ -10,8 +10,6 @@ use crate::{Error, Key, Setting};
 
 /// Kinds of interface whose ports hand every frame to their master before ARP sees it.
 const SWALLOWING: [&str; 4] = ["bridge", "bond", "team", "openvswitch"];
-/// Kinds of interface made to hold addresses and send nothing.
-const SILENT: [&str; 1] = ["dummy"];
 
 /// The facts of one host, that is of one network namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +61,7 @@ pub struct Held {
 pub enum Place {
     /// `lo`
     Loopback,
-    /// An interface that never receives a frame (`dummy`).
+    /// An interface without ARP and neighbour discovery: dummies, most tunnels.
     Silent,
     /// An interface on which requests for the address are answered.
     Real,
@@ -157,7 +155,7 @@ fn held_on(links: &[Link], address: &netlink::Address) -> Option<Held> {
     let link = links.iter().find(|link| link.index == address.index)?;
     let place = if link.loopback {
         Place::Loopback
-    } else if SILENT.contains(&link.kind.as_str()) {
+    } else if link.no_arp {
         Place::Silent
     } else {
         Place::Real

@@ -48,7 +48,7 @@ pub enum Step {
         #[serde(skip)]
         from: Option<String>,
         /// and what it shall hold, if it shall be there.
-        #[serde(skip)]
+        #[serde(rename = "present", serialize_with = "is_some")]
         to: Option<String>,
     },
     /// Makes a symbolic link, or removes it.
@@ -69,6 +69,11 @@ pub struct Outcome {
     pub steps: Vec<Step>,
     /// Sentences.
     pub notes: Vec<String>,
+}
+
+/// A file's text is no news to a program; whether it shall be there is.
+fn is_some<S: serde::Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_bool(text.is_some())
 }
 
 impl Step {
@@ -148,18 +153,15 @@ pub(crate) fn up(facts: &Facts, state: Option<State>, options: &Options) -> Resu
     for vip in &options.vips {
         steps.extend(hold(facts, *vip));
     }
-    if let Some(persist) = &options.persist {
-        steps.extend(persist::add(
-            persist,
-            &options.vips,
-            &state,
-            &options.state_dir,
-        )?);
-    }
-    Ok(Outcome {
+    let mut outcome = Outcome {
         steps,
-        notes: options.persist.iter().map(persist::reload_note).collect(),
-    })
+        notes: Vec::new(),
+    };
+    if let Some(persist) = &options.persist {
+        let files = persist::add(persist, &options.vips, &state, &options.state_dir)?;
+        add_files(persist, files, &mut outcome);
+    }
+    Ok(outcome)
 }
 
 /// Plans `down`: let go of the VIP, then restore, then forget.
@@ -192,12 +194,17 @@ pub(crate) fn down(
         outcome.notes.extend(notes);
     }
     if let Some(persist) = &options.persist {
-        outcome
-            .steps
-            .extend(persist::remove(persist, &options.vips, &options.state_dir)?);
-        outcome.notes.push(persist::reload_note(persist));
+        let files = persist::remove(persist, &options.vips, &options.state_dir)?;
+        add_files(persist, files, &mut outcome);
     }
     Ok(outcome)
+}
+
+fn add_files(persist: &persist::Persist, files: Vec<Step>, outcome: &mut Outcome) {
+    if !files.is_empty() {
+        outcome.notes.push(persist::reload_note(persist));
+    }
+    outcome.steps.extend(files);
 }
 
 /// The director's own situation must not be mistaken for a real server's.
@@ -379,3 +386,6 @@ fn remember(options: &Options, from: Option<String>, to: Option<String>) -> Vec<
     let path = state::path(&options.state_dir);
     vec![Step::File { path, from, to }]
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ pub(super) fn of_vip(facts: &Facts, vip: Vip) -> Vec<Finding> {
     }
     match (on_lo, silent.first()) {
         (true, _) => {}
-        (false, Some(held)) => findings.push(on_dummy(vip, held)),
+        (false, Some(held)) => findings.push(on_silent_interface(vip, held)),
         (false, None) => findings.push(missing(facts, vip)),
     }
     findings
@@ -134,11 +134,11 @@ fn on_real_interface(vip: Vip, held: &Held) -> Finding {
     .on([held.interface.as_str()])
 }
 
-fn on_dummy(vip: Vip, held: &Held) -> Finding {
+fn on_silent_interface(vip: Vip, held: &Held) -> Finding {
     problem(
-        Code::VipOnDummy,
+        Code::VipOnSilentInterface,
         format!("{vip} is on {}, not on lo", held.interface),
-        "that works as well: a dummy interface receives no ARP, and the settings of the others hide it",
+        "that works as well: this interface takes no part in ARP, and the settings of the others hide it",
         Vec::new(),
     )
     .note()
