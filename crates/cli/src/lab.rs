@@ -35,6 +35,9 @@ enum Verb {
     /// Become a program inside a namespace
     #[command(hide = true)]
     Inside(InsideArgs),
+    /// Keep a program that passes everything on an interface
+    #[command(hide = true)]
+    Flush(FlushArgs),
     /// Serve one line on port 80
     #[command(hide = true)]
     Page(PageArgs),
@@ -111,6 +114,11 @@ struct InsideArgs {
 }
 
 #[derive(clap::Args)]
+struct FlushArgs {
+    interface: String,
+}
+
+#[derive(clap::Args)]
 struct PageArgs {
     #[arg(long)]
     text: String,
@@ -134,6 +142,7 @@ pub fn main(args: Args) -> ExitCode {
             &args.words,
             &[],
         )),
+        Verb::Flush(args) => lab::flush::hold(&args.interface).map(|never| match never {}),
         Verb::Page(args) => page::serve(family(args.ipv6), &args.text).map(|never| match never {}),
     };
     done.unwrap_or_else(|error| {
@@ -203,11 +212,7 @@ fn after(args: &RunArgs, options: &Options, ok: bool, lab: &mut Lab) -> Result<(
         say(&format!("captures are in {}", directory.display()));
     }
     if !ok {
-        let place = lab.keep_evidence()?;
-        say(&format!(
-            "captures, counters and logs are in {}",
-            place.display()
-        ));
+        lab.keep_evidence_and_say(&mut say);
     }
     if args.keep {
         lab.leave_standing()?;

@@ -31,6 +31,15 @@ pub enum Error {
         /// The kernel's refusal.
         source: netlink::Error,
     },
+    /// No XDP on veth.
+    #[error(
+        "this kernel does not attach XDP programs to veth (Linux 4.19 and later with \
+         CONFIG_BPF_SYSCALL and CONFIG_VETH do):\n{}", said.trim()
+    )]
+    NoXdp {
+        /// What was said.
+        said: String,
+    },
     /// A sysctl cannot be written.
     #[error(
         "writing {value} to {}: {source}. The lab sets sysctls in namespaces of its own; \

@@ -6,7 +6,8 @@ use netlink::Mac;
 
 use crate::director::{self, Director};
 use crate::page::{Kind, Page};
-use crate::{Capture, Error, Family, Host, Net, Options, realserver};
+use crate::process::Process;
+use crate::{Capture, Error, Family, Host, Net, Options, flush, realserver};
 
 /// A running lab. Dropping it takes everything away; when that happens in a panic, the evidence
 /// is kept first.
@@ -16,6 +17,7 @@ pub struct Lab {
     /// The director, unless it was killed.
     pub director: Option<Director>,
     pages: [Option<Page>; 2],
+    flush: Option<Process>,
     /// Everything since the segment was there.
     pub capture: Capture,
     /// The segment.
@@ -31,20 +33,33 @@ impl Lab {
         let mut lab = Self {
             director: None,
             pages: [None, None],
+            flush: None,
             capture: net.capture()?,
             net,
         };
+        match lab.start(pages, say) {
+            Err(error) if !matches!(error, Error::Interrupted) => {
+                lab.keep_evidence_and_say(say);
+                Err(error)
+            }
+            Err(interrupted) => Err(interrupted),
+            Ok(()) => Ok(lab),
+        }
+    }
+
+    fn start(&mut self, pages: Kind, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
         say("real servers: VIP on lo, quiet about it (dirigo realserver up)");
         for server in Host::SERVERS {
-            realserver::up(&lab.net, server)?;
+            realserver::up(&self.net, server)?;
         }
         say(&format!("pages by {}", pages.title()));
         for server in Host::SERVERS {
-            lab.start_page(server, pages)?;
+            self.start_page(server, pages)?;
         }
+        self.flush = Some(flush::start(&self.net)?);
         say("director: dirigo run");
-        lab.director = Some(Director::start(&lab.net)?);
-        Ok(lab)
+        self.director = Some(Director::start(&self.net)?);
+        Ok(())
     }
 
     /// Lets it outlive this process.
@@ -118,8 +133,18 @@ impl Lab {
         self.edit("-a", server, &["-g", "-w", "1"])
     }
 
-    /// Keeps what explains a failure in `./lab-failure/NAME/` and returns the place.
-    pub fn keep_evidence(&self) -> Result<PathBuf, Error> {
+    /// Keeps what explains a failure in `./lab-failure/NAME/` and says so.
+    pub fn keep_evidence_and_say(&self, say: &mut dyn FnMut(&str)) {
+        match self.keep_evidence() {
+            Ok(place) => say(&format!(
+                "captures, counters and logs are in {}",
+                place.display()
+            )),
+            Err(error) => say(&error.to_string()),
+        }
+    }
+
+    fn keep_evidence(&self) -> Result<PathBuf, Error> {
         let place = Path::new("lab-failure").join(&self.net.state().name);
         self.capture.write(&place)?;
         copy_tree(&self.net.state().directory(), &place)
@@ -150,15 +175,8 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        match self.keep_evidence() {
-            Ok(place) => eprintln!(
-                "lab: captures, counters and logs are in {}",
-                place.display()
-            ),
-            Err(error) => eprintln!("lab: {error}"),
+        if std::thread::panicking() {
+            self.keep_evidence_and_say(&mut |line| eprintln!("lab: {line}"));
         }
     }
 }

@@ -18,9 +18,11 @@
 //! dropped, in failure and panic too.
 //!
 //! What never happens here: no forwarding, no balancing. The director is the binary, and the lab
-//! reads frames with a parser of its own.
+//! reads frames with a parser of its own. Of the data plane it uses one thing: the program that
+//! passes everything ([`flush`]).
 
 pub mod experiment;
+pub mod flush;
 pub mod frame;
 pub mod http;
 pub mod interrupt;

@@ -27,6 +27,9 @@ pub const DAEMON_READY_MAX: Duration = Duration::from_secs(60);
 /// How long a web server may take until it accepts.
 pub const PAGE_READY_MAX: Duration = Duration::from_secs(20);
 
+/// How long the program at the director's port may take to be attached.
+pub const FLUSH_READY_MAX: Duration = Duration::from_secs(30);
+
 /// How long one command (ipvsadm, realserver) may take.
 pub const COMMAND_MAX: Duration = Duration::from_secs(30);
 

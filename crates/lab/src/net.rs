@@ -157,9 +157,18 @@ impl Net {
 
     /// Starts a process on a host that lives as long as the lab. It logs to `LOG.log`.
     pub fn spawn(&self, host: Host, log: &str, words: Vec<OsString>) -> Result<Process, Error> {
+        self.spawn_in(&self.state.namespace(host), log, words)
+    }
+
+    /// The same, in the bridge's namespace.
+    pub fn spawn_at_switch(&self, log: &str, words: Vec<OsString>) -> Result<Process, Error> {
+        self.spawn_in(&self.state.switch(), log, words)
+    }
+
+    fn spawn_in(&self, namespace: &str, log: &str, words: Vec<OsString>) -> Result<Process, Error> {
         Process::start(Start {
             dirigo: self.dirigo(),
-            namespace: &self.state.namespace(host),
+            namespace,
             stays: self.untethered,
             log: self.state.directory().join(format!("{log}.log")),
             words,

@@ -1,7 +1,6 @@
 //! The report for people: short sentences and tables, as the README quotes it.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::report::{Afterwards, Check, Report, Spread, Step};
 use crate::{Family, Host};
@@ -21,6 +20,10 @@ pub fn write(report: &Report, colour: bool) -> String {
     page.text
 }
 
+/// One line under the header and nothing else: reads well in a terminal and in a README.
+const STYLE: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
 struct Page {
     text: String,
     colour: bool,
@@ -35,7 +38,7 @@ impl Page {
     fn table<const N: usize>(&mut self, header: [&str; N], rows: Vec<[String; N]>) {
         let mut table = Table::new();
         table
-            .load_style(UTF8_HORIZONTAL_ONLY)
+            .load_style(STYLE)
             .set_content_arrangement(ContentArrangement::Disabled)
             .set_header(header);
         for row in rows {
