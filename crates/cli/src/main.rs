@@ -5,12 +5,16 @@
 //!
 //! Data goes to stdout, talk to stderr. Exit codes are in [`exit`].
 
+use std::ffi::OsString;
+use std::path::Path;
+
 use clap::{Parser, Subcommand};
 
 mod check;
 mod exit;
 mod ipvsadm;
 mod lab;
+mod pages;
 mod realserver;
 mod run;
 mod show;
@@ -44,28 +48,53 @@ enum Command {
     Realserver(realserver::Args),
     /// The classic LVS-DR experiment in network namespaces
     Lab(lab::Args),
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man(pages::ManArgs),
+    /// Write a shell's completions to stdout
+    #[command(hide = true)]
+    Completions(pages::CompletionsArgs),
 }
 
 fn main() -> std::process::ExitCode {
-    let mut words = std::env::args_os();
-    let called = words.next().unwrap_or_default();
-    if std::path::Path::new(&called)
-        .file_name()
-        .is_some_and(|name| name == "ipvsadm")
-    {
-        return ipvsadm::main(ipvsadm::Args {
-            words: words.collect(),
-        });
+    let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some((program, words)) = as_ipvsadm(&words) {
+        return ipvsadm::main(&program, ipvsadm::Args { words });
     }
     match Cli::parse().command {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
-        Command::Status(args) => show::status(args),
-        Command::Services(args) => show::services(args),
-        Command::Connections(args) => show::connections(args),
-        Command::Ipvsadm(args) => ipvsadm::main(args),
+        Command::Status(args) => show::status(&args),
+        Command::Services(args) => show::services(&args),
+        Command::Connections(args) => show::connections(&args),
+        Command::Ipvsadm(args) => ipvsadm::main("dirigo ipvsadm", args),
         Command::Realserver(args) => realserver::main(args),
         Command::Lab(args) => lab::main(args),
+        Command::Man(args) => pages::man(&args),
+        Command::Completions(args) => pages::completions(&args),
     }
+}
+
+/// When this is `ipvsadm …` or `dirigo ipvsadm …`: how it was called, and the words after that.
+///
+/// Taken from clap's hands early, because clap would keep a `--` for itself.
+fn as_ipvsadm(words: &[OsString]) -> Option<(String, Vec<OsString>)> {
+    let (called, words) = words.split_first()?;
+    if Path::new(called).file_name()? == "ipvsadm" {
+        return Some((called.to_string_lossy().into_owned(), words.to_vec()));
+    }
+    match words.split_first()? {
+        (first, words) if first == "ipvsadm" => Some(("dirigo ipvsadm".to_owned(), words.to_vec())),
+        _ => None,
+    }
+}
+
+/// The instance that is meant: as given, or `DIRIGO_INSTANCE`, or the default.
+fn instance(given: Option<&str>) -> String {
+    given
+        .map(str::to_owned)
+        .or_else(|| std::env::var("DIRIGO_INSTANCE").ok())
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| api::DEFAULT_INSTANCE.to_owned())
 }

@@ -1,24 +1,457 @@
-//! `dirigo status|services|connections`.
+//! `dirigo status|services|connections`: what the daemon knows, as tables or as the API's JSON.
+//!
+//! Addresses and ports are numbers. Data goes to stdout, so `--json | jq` works; what went wrong
+//! goes to stderr with the exit codes of [`crate::exit`].
+
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+
+use api::{Client, ClientError, Connection, LinkState, RefusalCode, Service, Status};
+use comfy_table::{CellAlignment, Table, presets};
+
+use crate::exit;
+
+/// What the three have in common.
+#[derive(clap::Args)]
+struct Common {
+    /// Which daemon, when there are several [default: DIRIGO_INSTANCE, else "default"]
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
+    /// The API's objects
+    #[arg(long)]
+    json: bool,
+}
+
+impl Common {
+    fn client(&self) -> Client {
+        Client::new(&crate::instance(self.instance.as_deref()))
+    }
+}
 
 /// Arguments of `dirigo status`.
 #[derive(clap::Args)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
 /// Arguments of `dirigo services`.
 #[derive(clap::Args)]
-pub struct ServicesArgs {}
+pub struct ServicesArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
 /// Arguments of `dirigo connections`.
 #[derive(clap::Args)]
-pub struct ConnectionsArgs {}
+pub struct ConnectionsArgs {
+    #[command(flatten)]
+    common: Common,
+}
 
-/// Runs `dirigo status`.
-pub fn status(_args: StatusArgs) -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+/// Why nothing, or not all, was shown.
+#[derive(Debug, thiserror::Error)]
+enum ShowError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
 }
-/// Runs `dirigo services`.
-pub fn services(_args: ServicesArgs) -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+
+/// Shows the daemon and its data plane.
+pub fn status(args: &StatusArgs) -> ExitCode {
+    finish(show(&args.common, Client::status, status_text))
 }
-/// Runs `dirigo connections`.
-pub fn connections(_args: ConnectionsArgs) -> std::process::ExitCode {
-    std::process::ExitCode::FAILURE
+
+/// Shows virtual services and their destinations.
+pub fn services(args: &ServicesArgs) -> ExitCode {
+    finish(show(&args.common, Client::services, |services| {
+        services_text(services)
+    }))
+}
+
+/// Shows connections as they arrive; the table may be larger than memory should hold.
+pub fn connections(args: &ConnectionsArgs) -> ExitCode {
+    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
+    finish(list_connections(
+        &args.common.client(),
+        args.common.json,
+        &mut output,
+    ))
+}
+
+fn show<T: serde::Serialize>(
+    common: &Common,
+    ask: impl Fn(&Client) -> Result<T, ClientError>,
+    text: impl Fn(&T) -> String,
+) -> Result<(), ShowError> {
+    let answer = ask(&common.client())?;
+    let mut output = std::io::stdout().lock();
+    if common.json {
+        serde_json::to_writer_pretty(&mut output, &answer).map_err(std::io::Error::from)?;
+        writeln!(output)?;
+    } else {
+        output.write_all(text(&answer).as_bytes())?;
+    }
+    Ok(())
+}
+
+fn finish(done: Result<(), ShowError>) -> ExitCode {
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
+    };
+    // A reader that has seen enough (`| head`) is no failure to talk about.
+    if !matches!(&error, ShowError::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
+    {
+        eprintln!("dirigo: {error}");
+    }
+    ExitCode::from(code(&error))
+}
+
+fn code(error: &ShowError) -> u8 {
+    match error {
+        ShowError::Client(ClientError::Unreachable { .. }) => exit::UNREACHABLE,
+        ShowError::Client(ClientError::NotPermitted { .. }) => exit::NOT_PERMITTED,
+        ShowError::Client(ClientError::Refused(refusal))
+            if refusal.code == RefusalCode::NotPermitted =>
+        {
+            exit::NOT_PERMITTED
+        }
+        _ => exit::FAILED,
+    }
+}
+
+fn status_text(status: &Status) -> String {
+    let mut table = plain_table();
+    let adopted = if status.adopted {
+        ", took over a running data plane"
+    } else {
+        ""
+    };
+    table.add_row([
+        "daemon",
+        &format!(
+            "{} instance {} pid {}, up {}{adopted}",
+            status.version,
+            status.instance,
+            status.pid,
+            duration(status.uptime_s)
+        ),
+    ]);
+    for interface in &status.interfaces {
+        let hint = match interface.mode.as_str() {
+            "native" => "",
+            _ => " (slower than native: the driver has no XDP)",
+        };
+        table.add_row([
+            "interface",
+            &format!(
+                "{} {} XDP {}{hint}",
+                interface.name, interface.mac, interface.mode
+            ),
+        ]);
+    }
+    for vip in &status.vips {
+        table.add_row(["vip", vip]);
+    }
+    table.add_row([
+        "connections",
+        &format!("{} of {}", status.connections, status.connections_max),
+    ]);
+    table.add_row(["maps", &bytes(status.map_bytes)]);
+    let api::Timeouts { tcp, tcpfin, udp } = status.timeouts;
+    table.add_row([
+        "timeouts",
+        &format!("tcp {tcp} s, tcpfin {tcpfin} s, udp {udp} s"),
+    ]);
+    let mut text = lines(&mut table);
+    let moved: Vec<_> = status.counters.iter().filter(|(_, n)| **n > 0).collect();
+    if !moved.is_empty() {
+        let mut counters = plain_table();
+        for (name, count) in moved {
+            counters.add_row([name.clone(), count.to_string()]);
+        }
+        align_right(&mut counters, &[1]);
+        text += "\nframes by verdict, those that occurred\n";
+        text += &lines(&mut counters);
+    }
+    text
+}
+
+fn services_text(services: &[Service]) -> String {
+    if services.is_empty() {
+        return "no virtual services; add one to the configuration or with: \
+                dirigo ipvsadm -A -t ADDRESS:PORT -s wrr\n"
+            .to_owned();
+    }
+    let mut table = plain_table();
+    table.set_header([
+        "service",
+        "scheduler, method",
+        "weight",
+        "active",
+        "inactive",
+        "connections",
+        "packets",
+        "bytes",
+        "origin",
+        "link",
+    ]);
+    for service in services {
+        let stats = service.stats;
+        table.add_row([
+            service.service.to_string(),
+            service.settings.scheduler.clone(),
+            String::new(),
+            String::new(),
+            String::new(),
+            stats.connections.to_string(),
+            stats.packets.to_string(),
+            stats.bytes.to_string(),
+            origin(service.origin).to_owned(),
+            String::new(),
+        ]);
+        for destination in &service.destinations {
+            let stats = destination.stats;
+            table.add_row([
+                format!("  -> {}", destination.destination),
+                forwarding(destination.settings.forwarding).to_owned(),
+                destination.settings.weight.to_string(),
+                destination.active.to_string(),
+                destination.inactive.to_string(),
+                stats.connections.to_string(),
+                stats.packets.to_string(),
+                stats.bytes.to_string(),
+                origin(destination.origin).to_owned(),
+                link(&destination.link),
+            ]);
+        }
+    }
+    align_right(&mut table, &[2, 3, 4, 5, 6, 7]);
+    lines(&mut table)
+}
+
+fn list_connections(client: &Client, json: bool, output: &mut dyn Write) -> Result<(), ShowError> {
+    let row = if json { json_row } else { plain_row };
+    // Without a daemon there is nothing to head, so the heading waits for the first answer.
+    let mut heading = (!json).then(|| {
+        connection_row([
+            "proto",
+            "state",
+            "expires",
+            "client",
+            "virtual",
+            "destination",
+        ])
+    });
+    let mut written = Ok(());
+    client.connections(&mut |connection| {
+        let text = heading.take().unwrap_or_default() + &row(&connection);
+        written = output.write_all(text.as_bytes());
+        match written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
+    written?;
+    output.write_all(heading.unwrap_or_default().as_bytes())?;
+    Ok(output.flush()?)
+}
+
+fn json_row(connection: &Connection) -> String {
+    // Every type in it has a JSON form, so this cannot fail.
+    serde_json::to_string(connection).unwrap_or_default() + "\n"
+}
+
+fn plain_row(connection: &Connection) -> String {
+    connection_row([
+        &connection.protocol.to_string(),
+        &connection.state,
+        &format!("{} s", connection.expires_s),
+        &connection.client.to_string(),
+        &connection.virtual_address.to_string(),
+        &connection.destination.to_string(),
+    ])
+}
+
+/// Columns of fixed width, because the rows to come are not known yet; wide enough for IPv4, and
+/// for most of IPv6.
+fn connection_row([protocol, state, expires, client, service, destination]: [&str; 6]) -> String {
+    format!(
+        "{protocol:<5}  {state:<11}  {expires:>7}  {client:<28}  {service:<28}  {destination}\n"
+    )
+}
+
+fn plain_table() -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table
+}
+
+fn align_right(table: &mut Table, columns: &[usize]) {
+    for column in columns {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+}
+
+/// A table's lines: two blanks between columns, none around.
+fn lines(table: &mut Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+        .lines()
+        .map(|line| line.trim_end().to_owned() + "\n")
+        .collect()
+}
+
+fn origin(origin: api::Origin) -> &'static str {
+    match origin {
+        api::Origin::Config => "config",
+        api::Origin::Runtime => "runtime",
+    }
+}
+
+fn forwarding(method: api::ForwardingMethod) -> &'static str {
+    match method {
+        api::ForwardingMethod::DirectRouting => "direct routing",
+        api::ForwardingMethod::Tunnelling => "tunnelling",
+        api::ForwardingMethod::Masquerading => "masquerading",
+    }
+}
+
+fn link(link: &LinkState) -> String {
+    match link {
+        LinkState::Resolved { mac, interface } => format!("{mac} on {interface}"),
+        LinkState::Unresolved { reason } => format!("not eligible: {reason}"),
+        LinkState::Local => "this host".to_owned(),
+    }
+}
+
+fn duration(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let clock = format!("{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60);
+    match days {
+        0 => clock,
+        days => format!("{days} d {clock}"),
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} bytes"),
+        1024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::{Destination, DestinationSettings, ForwardingMethod, Origin, ServiceSettings, Stats};
+
+    fn status() -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            instance: "default".to_owned(),
+            pid: 4711,
+            uptime_s: 90_061,
+            adopted: true,
+            interfaces: vec![api::Interface {
+                name: "eth0".to_owned(),
+                mac: "02:00:00:00:00:02".to_owned(),
+                mode: "generic".to_owned(),
+            }],
+            vips: vec!["192.0.2.100/32".to_owned(), "2001:db8::100/128".to_owned()],
+            connections: 17,
+            connections_max: 1_048_576,
+            map_bytes: 67_108_864,
+            timeouts: api::Timeouts::default(),
+            counters: [("forwarded", 72), ("not_a_service", 5), ("truncated", 0)]
+                .map(|(name, count)| (name.to_owned(), count))
+                .into(),
+        }
+    }
+
+    fn destination(address: &str, weight: u32, link: LinkState) -> Destination {
+        Destination {
+            destination: address.parse().unwrap(),
+            settings: DestinationSettings {
+                forwarding: ForwardingMethod::DirectRouting,
+                weight,
+                upper_threshold: 0,
+                lower_threshold: 0,
+            },
+            origin: Origin::Config,
+            active: 1,
+            inactive: 11,
+            stats: Stats {
+                connections: 12,
+                packets: 51,
+                bytes: 2_856,
+            },
+            link,
+        }
+    }
+
+    fn services() -> Vec<Service> {
+        let resolved = LinkState::Resolved {
+            mac: "02:00:00:00:01:01".to_owned(),
+            interface: "eth0".to_owned(),
+        };
+        let unresolved = LinkState::Unresolved {
+            reason: "no answer to ARP on eth0".to_owned(),
+        };
+        vec![Service {
+            service: "tcp:192.0.2.100:80".parse().unwrap(),
+            settings: ServiceSettings {
+                scheduler: "wrr".to_owned(),
+            },
+            stats: Stats {
+                connections: 17,
+                packets: 72,
+                bytes: 4_050,
+            },
+            origin: Origin::Config,
+            destinations: vec![
+                destination("192.0.2.12:80", 1, unresolved),
+                destination("192.0.2.11:80", 3, resolved),
+            ],
+        }]
+    }
+
+    #[test]
+    fn status_says_what_runs_and_which_verdicts_occurred() {
+        insta::assert_snapshot!(status_text(&status()));
+    }
+
+    #[test]
+    fn services_show_why_a_destination_is_not_eligible() {
+        insta::assert_snapshot!(services_text(&services()));
+    }
+
+    #[test]
+    fn no_services_say_how_to_add_one() {
+        assert!(services_text(&[]).contains("dirigo ipvsadm -A"));
+    }
+
+    #[test]
+    fn the_exit_code_tells_an_absent_daemon_from_a_forbidden_one() {
+        let io = |kind: std::io::ErrorKind| std::io::Error::from(kind);
+        let path = std::path::PathBuf::from("/run/dirigo/default.sock");
+        let absent = ClientError::Unreachable {
+            path: path.clone(),
+            source: io(std::io::ErrorKind::NotFound),
+        };
+        let forbidden = ClientError::NotPermitted {
+            path,
+            source: io(std::io::ErrorKind::PermissionDenied),
+        };
+        let protocol = ClientError::Protocol("x".to_owned());
+        let codes = [absent, forbidden, protocol].map(|error| code(&error.into()));
+        assert_eq!(codes, [3, 4, 1]);
+    }
 }

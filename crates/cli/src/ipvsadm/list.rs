@@ -1,0 +1,321 @@
+//! The tables that `-L` prints, byte for byte as the original: titles, widths, blanks at line ends.
+//!
+//! ```text
+//! IP Virtual Server version 1.2.1 (size=4096)
+//! Prot LocalAddress:Port Scheduler Flags
+//!   -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+//! TCP  192.0.2.100:80 wrr
+//!   -> 192.0.2.11:80                Route   3      0          0
+//! ```
+//!
+//! Programs parse these lines, so nothing is ever added to them; `dirigo services` is for people.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use api::{Connection, Destination, ForwardingMethod, Protocol, Service, Stats};
+
+use super::grammar::Transport;
+use super::line::{Layout, Listing, Service as Named};
+use super::names::Names;
+
+/// First line of the whole table. The version is IPVS's, the size is its default number of
+/// connection buckets: both are what scripts compare with.
+pub const BANNER: &str = "IP Virtual Server version 1.2.1 (size=4096)\n";
+
+/// Characters of a service's name in a table, protocol included; only IPv4 is cut.
+const SERVICE_CHARS: usize = 33;
+/// Characters of a destination's name in a table; only IPv4 is cut.
+const DESTINATION_CHARS: usize = 28;
+
+/// Writes addresses, as numbers or as names.
+#[derive(Clone, Copy)]
+pub struct Writer<'a> {
+    /// `None` for numbers only.
+    pub names: Option<&'a dyn Names>,
+}
+
+impl Writer<'_> {
+    /// `host:port`, IPv6 hosts in brackets.
+    #[must_use]
+    pub fn endpoint(&self, address: SocketAddr, protocol: Protocol) -> String {
+        let transport = transport(protocol);
+        let host = self
+            .names
+            .and_then(|names| names.host(address.ip()))
+            .unwrap_or_else(|| numeric(address.ip()));
+        let port = self
+            .names
+            .and_then(|names| names.service(address.port(), transport))
+            .unwrap_or_else(|| address.port().to_string());
+        match address {
+            SocketAddr::V4(_) => format!("{host}:{port}"),
+            SocketAddr::V6(_) => format!("[{host}]:{port}"),
+        }
+    }
+
+    fn service(&self, service: &Service) -> String {
+        let key = service.service;
+        let name = format!(
+            "{:<4} {}",
+            title(key.protocol),
+            self.endpoint(key.address, key.protocol)
+        );
+        cut(name, key.address, SERVICE_CHARS)
+    }
+
+    fn destination(&self, service: &Service, destination: &Destination) -> String {
+        let address = destination.destination;
+        let name = self.endpoint(address, service.service.protocol);
+        cut(name, address, DESTINATION_CHARS)
+    }
+}
+
+/// The name of a service in the API; `None` for kinds that Dirigo has not.
+#[must_use]
+pub fn key(service: Named) -> Option<api::ServiceKey> {
+    let Named::Address { transport, address } = service else {
+        return None;
+    };
+    let protocol = match transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+        Transport::Sctp => return None,
+    };
+    Some(api::ServiceKey { protocol, address })
+}
+
+/// The two title lines.
+#[must_use]
+pub fn titles(layout: Layout) -> String {
+    let remote = "  -> RemoteAddress:Port";
+    match layout {
+        Layout::Default => format!(
+            "Prot LocalAddress:Port Scheduler Flags\n\
+             {remote}           Forward Weight ActiveConn InActConn\n"
+        ),
+        Layout::TunInfo => format!(
+            "Prot LocalAddress:Port Scheduler Flags\n\
+             {remote}           Forward TunnelInfo    Weight ActiveConn InActConn\n"
+        ),
+        Layout::Stats => counter_titles(["Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"]),
+        Layout::Rate => counter_titles(["CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"]),
+        Layout::Thresholds => format!(
+            "{:<33} {:<10} {:<10} {:<10} {:<10}\n{remote}\n",
+            "Prot LocalAddress:Port", "Uthreshold", "Lthreshold", "ActiveConn", "InActConn"
+        ),
+        Layout::PersistentConn => format!(
+            "{:<33} {:<9} {:<11} {:<10} {:<10}\n{remote}\n",
+            "Prot LocalAddress:Port", "Weight", "PersistConn", "ActiveConn", "InActConn"
+        ),
+    }
+}
+
+fn counter_titles(columns: [&str; 5]) -> String {
+    let mut line = format!("{:<33}", "Prot LocalAddress:Port");
+    for column in columns {
+        let _ = write!(line, " {column:>8}");
+    }
+    line + "\n  -> RemoteAddress:Port\n"
+}
+
+/// One service and its destinations.
+#[must_use]
+pub fn service(service: &Service, listing: Listing, writer: Writer<'_>) -> String {
+    let name = writer.service(service);
+    let mut text = match listing.layout {
+        Layout::Stats => format!("{name:<33}{}\n", counters(service.stats, listing.exact)),
+        _ => format!("{name} {}\n", service.settings.scheduler),
+    };
+    for destination in &service.destinations {
+        let name = writer.destination(service, destination);
+        let cells = cells(destination, listing);
+        let _ = writeln!(text, "  -> {name:<28}{cells}");
+    }
+    text
+}
+
+fn cells(destination: &Destination, listing: Listing) -> String {
+    let settings = &destination.settings;
+    let (active, inactive) = (destination.active, destination.inactive);
+    let forward = match settings.forwarding {
+        // A destination on the director itself is `Route` as well, as in every kernel since 2.6.37.
+        ForwardingMethod::DirectRouting => "Route",
+        ForwardingMethod::Tunnelling => "Tunnel",
+        ForwardingMethod::Masquerading => "Masq",
+    };
+    let weight = settings.weight;
+    match listing.layout {
+        Layout::Stats | Layout::Rate => counters(destination.stats, listing.exact),
+        Layout::Default => format!(" {forward:<7} {weight:<6} {active:<10} {inactive:<10}"),
+        Layout::TunInfo => {
+            let tunnel = match settings.forwarding {
+                ForwardingMethod::Tunnelling => "ipip",
+                _ => "n/a",
+            };
+            format!(" {forward:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}")
+        }
+        Layout::Thresholds => format!(
+            " {:<10} {:<10} {active:<10} {inactive:<10}",
+            settings.upper_threshold, settings.lower_threshold
+        ),
+        // Without persistence there are no templates to count.
+        Layout::PersistentConn => {
+            format!(" {weight:<9} {:<11} {active:<10} {inactive:<10}", 0)
+        }
+    }
+}
+
+/// Connections, packets and bytes in, and out: nothing comes back through a director that routes.
+fn counters(stats: Stats, exact: bool) -> String {
+    let Stats {
+        connections,
+        packets,
+        bytes,
+    } = stats;
+    [connections, packets, 0, bytes, 0]
+        .into_iter()
+        .map(|number| cell(number, exact))
+        .collect()
+}
+
+/// Nine columns; big numbers lose digits from the right, by thousands.
+fn cell(number: u64, exact: bool) -> String {
+    if exact {
+        return format!(" {number:>8}");
+    }
+    let (divisor, unit) = match number {
+        0..100_000_000 => return format!("{number:>9}"),
+        100_000_000..1_000_000_000 => (1_000, 'K'),
+        1_000_000_000..100_000_000_000 => (1_000_000, 'M'),
+        100_000_000_000..100_000_000_000_000 => (1_000_000_000, 'G'),
+        _ => (1_000_000_000_000, 'T'),
+    };
+    format!("{:>8}{unit}", number / divisor)
+}
+
+/// The heading of `-L -c`.
+#[must_use]
+pub fn connection_titles(layout: Layout) -> String {
+    let engine = match layout {
+        Layout::PersistentConn => format!(" {:<16} pe_data", "pe name"),
+        _ => String::new(),
+    };
+    let destination = match layout {
+        Layout::PersistentConn => format!("{:<18}", "destination"),
+        _ => "destination".to_owned(),
+    };
+    format!(
+        "IPVS connection entries\npro expire {:<11} {:<18} {:<18} {destination}{engine}\n",
+        "state", "source", "virtual"
+    )
+}
+
+/// One line of `-L -c`.
+#[must_use]
+pub fn connection(connection: &Connection, writer: Writer<'_>) -> String {
+    let name = |address| writer.endpoint(address, connection.protocol);
+    let (minutes, seconds) = (connection.expires_s / 60, connection.expires_s % 60);
+    format!(
+        "{:<3} {:<6} {:<11} {:<18} {:<18} {}\n",
+        title(connection.protocol),
+        format!("{minutes:02}:{seconds:02}"),
+        connection.state,
+        name(connection.client),
+        name(connection.virtual_address),
+        name(connection.destination),
+    )
+}
+
+fn title(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "TCP",
+        Protocol::Udp => "UDP",
+    }
+}
+
+fn transport(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
+    }
+}
+
+fn cut(name: String, address: SocketAddr, chars: usize) -> String {
+    match address {
+        SocketAddr::V4(_) => name.chars().take(chars).collect(),
+        SocketAddr::V6(_) => name,
+    }
+}
+
+/// An address as C's `inet_ntop` writes it, which shows the last four bytes of an IPv4-compatible
+/// address with dots (RFC 4291, 2.5.5.1) where Rust does not.
+fn numeric(address: IpAddr) -> String {
+    if let IpAddr::V6(v6) = address
+        && let [0, 0, 0, 0, 0, 0, high, _] = v6.segments()
+        && high != 0
+        && let [.., a, b, c, d] = v6.octets()
+    {
+        return format!("::{a}.{b}.{c}.{d}");
+    }
+    address.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn big_numbers_keep_nine_columns_unless_exact_ones_are_wanted() {
+        let cases = [
+            (0, "        0", "        0"),
+            (99_999_999, " 99999999", " 99999999"),
+            (100_000_000, "  100000K", " 100000000"),
+            (999_999_999, "  999999K", " 999999999"),
+            (1_234_567_890, "    1234M", " 1234567890"),
+            (99_999_999_999, "   99999M", " 99999999999"),
+            (100_000_000_000, "     100G", " 100000000000"),
+            (99_999_999_999_999, "   99999G", " 99999999999999"),
+            (100_000_000_000_000, "     100T", " 100000000000000"),
+            (u64::MAX, "18446744T", " 18446744073709551615"),
+        ];
+        for (number, rounded, exact) in cases {
+            assert_eq!(cell(number, false), rounded);
+            assert_eq!(cell(number, true), exact);
+        }
+    }
+
+    #[test]
+    fn an_ipv6_address_is_written_as_the_c_library_writes_it() {
+        for text in [
+            "::",
+            "::1",
+            "::192.0.2.1",
+            "::ffff:192.0.2.1",
+            "2001:db8::100",
+            "1:0:2::3",
+        ] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(numeric(address), text);
+        }
+    }
+
+    #[test]
+    fn minutes_of_an_expiry_time_are_not_bounded() {
+        let line = connection(
+            &Connection {
+                protocol: Protocol::Udp,
+                client: "[2001:db8::7]:50000".parse().unwrap(),
+                virtual_address: "192.0.2.100:53".parse().unwrap(),
+                destination: "192.0.2.11:53".parse().unwrap(),
+                state: "UDP".to_owned(),
+                expires_s: 8015,
+            },
+            Writer { names: None },
+        );
+        assert_eq!(
+            line,
+            "UDP 133:35 UDP         [2001:db8::7]:50000 192.0.2.100:53     192.0.2.11:53\n"
+        );
+    }
+}

@@ -1,0 +1,461 @@
+//! From words to a [`Line`], in the original's order, so that of several mistakes the same one is
+//! reported.
+//!
+//! ```text
+//! command ─► options, left to right ─► left-over words ─► scheduler flags
+//!         ─► matrix of command and options ─► what must fit together ─► Line
+//! ```
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use api::ForwardingMethod;
+
+use super::address::{endpoint, inet_aton, leading_number, number};
+use super::failure::{Failure, Misuse};
+use super::grammar::{Command, Given, Name, Rule, Switch, rule};
+use super::line::{
+    Layout, Line, Listing, ServerLine, Service, ServiceLine, Subject, Tunnel, destination,
+};
+use super::names::Names;
+use super::words::{Read, Words};
+
+/// Longest timeout: 31 days, as in the kernel.
+const TIMEOUT_MAX_S: i64 = 2_678_400;
+/// Bytes of a scheduler's name that the kernel's structure holds.
+const SCHEDULER_BYTES: usize = 15;
+/// What `-s` is when it is not given.
+const DEFAULT_SCHEDULER: &str = "wlc";
+/// Weights and thresholds are C's `int`.
+const INT: RangeInclusive<i64> = 0..=i32::MAX as i64;
+
+/// Understands one invocation.
+///
+/// # Errors
+///
+/// What the original would say of these words before it asks the kernel.
+pub fn parse(program: &str, words: &[String], names: &dyn Names) -> Result<Line, Failure> {
+    let mut words = Words::new(words);
+    let no_command = || Failure::NoCommand {
+        program: program.to_owned(),
+    };
+    let command = match words.next_switch().ok_or_else(no_command)? {
+        Ok((Switch::Help, _)) => return Ok(Line::Help),
+        Ok((Switch::Version, _)) => return Ok(Line::Version),
+        Ok((Switch::Command(command), role)) => checked_role(command, role)?,
+        _ => return Err(no_command()),
+    };
+    let mut draft = Draft::new(names);
+    while let Some(read) = words.next_switch() {
+        let word = words.last();
+        let read = read.map_err(|problem| Failure::Word {
+            word: word.to_owned(),
+            problem,
+        })?;
+        draft.take(read, word)?;
+    }
+    check_left_over(command, words.left_over())?;
+    draft.check_flags()?;
+    check_matrix(command, draft.given)?;
+    Ok(draft.finish(command)?)
+}
+
+/// `--start-daemon` and `--stop-daemon` take a role, and word their refusals differently.
+fn checked_role(command: Command, role: Option<&str>) -> Result<Command, Misuse> {
+    match (command, role) {
+        (Command::StartDaemon | Command::StopDaemon, Some("master" | "backup")) => Ok(command),
+        (Command::StartDaemon, _) => Err(Misuse::IllegalValue("start-daemon parameter")),
+        (Command::StopDaemon, _) => Err(Misuse::IllegalValue("start_daemon")),
+        _ => Ok(command),
+    }
+}
+
+/// Only `--set` has words without a dash: its three values.
+fn check_left_over(command: Command, words: &[&str]) -> Result<(), Misuse> {
+    let values = if command == Command::Set { 3 } else { 0 };
+    for place in 0..values {
+        let text = words.get(place).ok_or(Misuse::SetValues)?;
+        timeout(text, 0)?;
+    }
+    match words.get(values) {
+        Some(word) => Err(Misuse::LeftOver((*word).to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn check_matrix(command: Command, given: Given) -> Result<(), Misuse> {
+    let mut exclusive = None;
+    for option in Name::ALL {
+        match (rule(command, option), given.has(option)) {
+            (Rule::Needed, false) => return Err(Misuse::Needed { option, command }),
+            (Rule::Illegal, true) => return Err(Misuse::Illegal { option, command }),
+            (Rule::Exclusive, true) => {
+                if let Some(earlier) = exclusive.replace(option) {
+                    return Err(Misuse::Conflict {
+                        later: option,
+                        earlier,
+                        command,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What has been read so far. It starts with the defaults.
+struct Draft<'a> {
+    names: &'a dyn Names,
+    given: Given,
+    service: Option<Service>,
+    server: (IpAddr, u16),
+    scheduler: String,
+    sched_flags: Option<String>,
+    forwarding: ForwardingMethod,
+    weight: u32,
+    upper_threshold: u32,
+    lower_threshold: u32,
+    tunnel: Tunnel,
+}
+
+impl<'a> Draft<'a> {
+    fn new(names: &'a dyn Names) -> Self {
+        Self {
+            names,
+            given: Given::default(),
+            service: None,
+            server: (Ipv4Addr::UNSPECIFIED.into(), 0),
+            scheduler: String::new(),
+            sched_flags: None,
+            forwarding: ForwardingMethod::DirectRouting,
+            weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            tunnel: Tunnel::default(),
+        }
+    }
+
+    fn take(&mut self, (switch, value): Read<'_>, word: &str) -> Result<(), Misuse> {
+        let text = value.unwrap_or_default();
+        match switch {
+            Switch::Command(_) | Switch::Help | Switch::Version => {
+                Err(Misuse::SecondCommand(word.to_owned()))
+            }
+            Switch::Service(transport) => {
+                self.once(Name::Service)?;
+                let (address, port) =
+                    endpoint(text, Some(transport), self.names).ok_or(Misuse::ServiceAddress)?;
+                let address = SocketAddr::new(address, port.unwrap_or(0));
+                self.service = Some(Service::Address { transport, address });
+                Ok(())
+            }
+            Switch::Mark => {
+                self.once(Name::Service)?;
+                number(text, 1..=i64::from(u32::MAX))
+                    .ok_or_else(|| Misuse::Mark(text.to_owned()))?;
+                self.service = Some(Service::Mark { ipv6: false });
+                Ok(())
+            }
+            Switch::Ipv6 => match &mut self.service {
+                Some(Service::Mark { ipv6 }) => {
+                    *ipv6 = true;
+                    Ok(())
+                }
+                _ => Err(Misuse::Ipv6WithoutMark),
+            },
+            Switch::Forward(method) => {
+                self.once(Name::ForwardingMethod)?;
+                self.forwarding = method;
+                Ok(())
+            }
+            Switch::Sort => Ok(()),
+            Switch::Plain(name) => {
+                self.once(name)?;
+                self.plain(name, value)
+            }
+        }
+    }
+
+    fn once(&mut self, name: Name) -> Result<(), Misuse> {
+        match self.given.insert(name) {
+            true => Ok(()),
+            false => Err(Misuse::Repeated(name)),
+        }
+    }
+
+    fn plain(&mut self, name: Name, value: Option<&str>) -> Result<(), Misuse> {
+        let text = value.unwrap_or_default();
+        match name {
+            Name::RealServer => self.server = self.real_server(text)?,
+            Name::Scheduler => self.scheduler = cut(text, SCHEDULER_BYTES).to_owned(),
+            Name::SchedFlags => self.sched_flags = Some(text.to_owned()),
+            Name::Persistent => value.map_or(Ok(()), |text| timeout(text, 1))?,
+            Name::Netmask => self.check_netmask(text)?,
+            Name::Weight => self.weight = int("weight", text)?,
+            Name::UpperThreshold => self.upper_threshold = int("u_threshold", text)?,
+            Name::LowerThreshold => self.lower_threshold = int("l_threshold", text)?,
+            Name::TunType => self.tunnel = tunnel(text)?,
+            Name::TunPort => in_range("tunnel port", text, 1..=65_535)?,
+            Name::SyncId => in_range("syncid", text, 0..=255)?,
+            Name::SyncMaxlen => in_range("sync-maxlen", text, 1..=65_507)?,
+            Name::McastPort => in_range("mcast-port", text, 1..=65_535)?,
+            Name::McastTtl => in_range("mcast-ttl", text, 1..=255)?,
+            Name::McastGroup => check_group(text)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The port comes from the service *seen so far*; the order of words matters here.
+    fn real_server(&self, text: &str) -> Result<(IpAddr, u16), Misuse> {
+        let transport = self.service.map(Service::transport);
+        let (address, port) = endpoint(text, transport, self.names).ok_or(Misuse::ServerAddress)?;
+        let copied = || self.service.map_or(0, Service::port);
+        Ok((address, port.unwrap_or_else(copied)))
+    }
+
+    /// Which grammar applies depends on the service seen so far, too.
+    fn check_netmask(&self, text: &str) -> Result<(), Misuse> {
+        if self.service.is_some_and(Service::is_ipv6) {
+            let fits = (1..=128).contains(&leading_number(text));
+            return fits.then_some(()).ok_or(Misuse::Netmask6);
+        }
+        inet_aton(text).map(drop).ok_or(Misuse::Netmask)
+    }
+
+    fn scheduler(&self) -> &str {
+        match self.scheduler.as_str() {
+            "" => DEFAULT_SCHEDULER,
+            named => named,
+        }
+    }
+
+    /// `sh-…` and `mh-…` belong to one scheduler each. Checked for every command, and late, because
+    /// `-b` may come before `-s`.
+    fn check_flags(&self) -> Result<(), Misuse> {
+        let Some(flags) = &self.sched_flags else {
+            return Ok(());
+        };
+        for flag in flags.split(',').filter(|flag| !flag.is_empty()) {
+            let owner = match flag {
+                "flag-1" | "flag-2" | "flag-3" => continue,
+                "sh-fallback" | "sh-port" => "sh",
+                "mh-fallback" | "mh-port" => "mh",
+                _ => return Err(Misuse::UnknownFlag(flag.to_owned())),
+            };
+            if self.scheduler() != owner {
+                return Err(Misuse::ForeignFlag(flag.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self, command: Command) -> Result<Line, Misuse> {
+        Ok(match command {
+            Command::AddService => Line::AddService(self.service_line()?),
+            Command::EditService => Line::EditService(self.service_line()?),
+            Command::DeleteService => Line::DeleteService(self.service(command)?),
+            Command::AddServer => Line::AddServer(self.server_line(command)?),
+            Command::EditServer => Line::EditServer(self.server_line(command)?),
+            Command::DeleteServer => Line::DeleteServer {
+                service: self.service(command)?,
+                destination: self.server.into(),
+            },
+            Command::Flush => Line::Flush,
+            Command::List => Line::List(self.listing()?),
+            Command::Zero => Line::Zero(self.service),
+            Command::Save => Line::Save {
+                numeric: self.given.has(Name::Numeric),
+            },
+            Command::Restore => Line::Restore,
+            Command::Set => Line::Set,
+            Command::StartDaemon => Line::StartDaemon,
+            Command::StopDaemon => Line::StopDaemon,
+        })
+    }
+
+    fn service(&self, command: Command) -> Result<Service, Misuse> {
+        self.service.ok_or(Misuse::Needed {
+            option: Name::Service,
+            command,
+        })
+    }
+
+    fn service_line(&self) -> Result<ServiceLine, Misuse> {
+        let service = self.service(Command::AddService)?;
+        let persistent = self.given.has(Name::Persistent);
+        let one_packet = self.given.has(Name::Ops);
+        if let Service::Address { transport, address } = service {
+            if address.port() == 0 && !persistent {
+                return Err(Misuse::ZeroPort);
+            }
+            if one_packet && transport != super::grammar::Transport::Udp {
+                return Err(Misuse::OpsNotUdp);
+            }
+        }
+        Ok(ServiceLine {
+            service,
+            scheduler: self.scheduler().to_owned(),
+            persistent,
+            one_packet,
+            engine: self.given.has(Name::Engine),
+            flags: self.sched_flags.is_some(),
+        })
+    }
+
+    fn server_line(&self, command: Command) -> Result<ServerLine, Misuse> {
+        let service = self.service(command)?;
+        let (address, port) = self.server;
+        let tunnels = self.forwarding == ForwardingMethod::Tunnelling;
+        if address.is_ipv6() != service.is_ipv6() && !tunnels {
+            return Err(Misuse::MixedFamilies);
+        }
+        check_tunnel(self.given, tunnels, self.tunnel)?;
+        Ok(ServerLine {
+            service,
+            destination: destination(service, address, port, self.forwarding),
+            forwarding: self.forwarding,
+            weight: self.weight,
+            upper_threshold: self.upper_threshold,
+            lower_threshold: self.lower_threshold,
+            tunnel: self.tunnel,
+        })
+    }
+
+    fn listing(&self) -> Result<Listing, Misuse> {
+        let given = self.given;
+        let no_table = [Name::Connection, Name::Timeout, Name::Daemon];
+        let numbers = [Name::Stats, Name::Rate, Name::Thresholds];
+        let no_connections = given.has_any(&[Name::Timeout, Name::Daemon]);
+        if given.has_any(&no_table) && given.has_any(&numbers)
+            || no_connections && given.has(Name::PersistentConn)
+        {
+            return Err(Misuse::ListConflict);
+        }
+        Ok(Listing {
+            subject: match self.service {
+                Some(service) => Subject::One(service),
+                None if given.has(Name::Connection) => Subject::Connections,
+                None if given.has(Name::Timeout) => Subject::Timeouts,
+                None if given.has(Name::Daemon) => Subject::Daemons,
+                None => Subject::All,
+            },
+            layout: layout(given),
+            numeric: given.has(Name::Numeric),
+            exact: given.has(Name::Exact),
+            sorted: !given.has(Name::Nosort),
+        })
+    }
+}
+
+/// Of several layouts the first of this order wins.
+fn layout(given: Given) -> Layout {
+    [
+        (Name::Stats, Layout::Stats),
+        (Name::Rate, Layout::Rate),
+        (Name::Thresholds, Layout::Thresholds),
+        (Name::PersistentConn, Layout::PersistentConn),
+        (Name::TunInfo, Layout::TunInfo),
+    ]
+    .into_iter()
+    .find(|(name, _)| given.has(*name))
+    .map_or(Layout::Default, |(_, layout)| layout)
+}
+
+/// The tunnel options are the last five names; this is their matrix.
+fn check_tunnel(given: Given, tunnels: bool, tunnel: Tunnel) -> Result<(), Misuse> {
+    let options = [
+        Name::TunType,
+        Name::TunPort,
+        Name::TunNocsum,
+        Name::TunCsum,
+        Name::TunRemcsum,
+    ];
+    if !tunnels {
+        let none = !given.has_any(&options);
+        return none.then_some(()).ok_or(Misuse::TunnelOptions);
+    }
+    let name = tunnel.name();
+    let mut exclusive = None;
+    for option in options {
+        match (tunnel_rule(tunnel, option), given.has(option)) {
+            (Rule::Needed, false) => {
+                return Err(Misuse::TunnelNeeded {
+                    option,
+                    tunnel: name,
+                });
+            }
+            (Rule::Illegal, true) => {
+                return Err(Misuse::TunnelIllegal {
+                    option,
+                    tunnel: name,
+                });
+            }
+            (Rule::Exclusive, true) => {
+                if let Some(earlier) = exclusive.replace(option) {
+                    return Err(Misuse::TunnelConflict {
+                        later: option,
+                        earlier,
+                        tunnel: name,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn tunnel_rule(tunnel: Tunnel, option: Name) -> Rule {
+    match (tunnel, option) {
+        (_, Name::TunType) => Rule::Allowed,
+        (Tunnel::Gue, Name::TunPort) => Rule::Needed,
+        (Tunnel::Gue, _) => Rule::Exclusive,
+        (Tunnel::Gre, Name::TunNocsum | Name::TunCsum) => Rule::Exclusive,
+        _ => Rule::Illegal,
+    }
+}
+
+fn tunnel(text: &str) -> Result<Tunnel, Misuse> {
+    [Tunnel::Ipip, Tunnel::Gue, Tunnel::Gre]
+        .into_iter()
+        .find(|tunnel| tunnel.name() == text)
+        .ok_or(Misuse::TunnelType)
+}
+
+fn timeout(text: &str, least: i64) -> Result<(), Misuse> {
+    number(text, least..=TIMEOUT_MAX_S)
+        .map(drop)
+        .ok_or_else(|| Misuse::Timeout(text.to_owned()))
+}
+
+fn int(what: &'static str, text: &str) -> Result<u32, Misuse> {
+    number(text, INT)
+        .and_then(|number| u32::try_from(number).ok())
+        .ok_or(Misuse::IllegalValue(what))
+}
+
+fn in_range(what: &'static str, text: &str, range: RangeInclusive<i64>) -> Result<(), Misuse> {
+    number(text, range)
+        .map(drop)
+        .ok_or(Misuse::IllegalValue(what))
+}
+
+fn check_group(text: &str) -> Result<(), Misuse> {
+    if let Ok(address) = text.parse::<Ipv6Addr>() {
+        let fits = address.is_multicast();
+        return fits
+            .then_some(())
+            .ok_or_else(|| Misuse::McastGroup6(text.to_owned()));
+    }
+    match text.parse::<Ipv4Addr>() {
+        Ok(address) if address.is_multicast() => Ok(()),
+        _ => Err(Misuse::McastGroup(text.to_owned())),
+    }
+}
+
+/// The first `bytes` of `text`, or a few less where a character would be cut.
+fn cut(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+}

@@ -1,0 +1,53 @@
+//! More lines, asked of the real ipvsadm one by one: mostly wrong ones, and odd ones it takes.
+
+use super::*;
+
+#[derive(serde::Deserialize)]
+struct Answer {
+    words: Vec<String>,
+    input: String,
+    code: u8,
+    out: String,
+    err: String,
+    after: String,
+}
+
+fn answers() -> Vec<Answer> {
+    serde_json::from_str(&golden("answers.json").unwrap()).unwrap()
+}
+
+#[test]
+fn every_line_is_answered_like_the_original_or_by_not_supported_yet_where_that_succeeds() {
+    let mut unsupported = 0;
+    for answer in answers() {
+        let mut table = one_service();
+        let before = run(&mut table, &["-Sn"], "").out;
+        let ours = run_bytes(&mut table, &answer.words, answer.input.as_bytes());
+        let after = run(&mut table, &["-Sn"], "").out;
+        let line = format!("{:?} {:?}", answer.words, answer.input);
+        if ours.err.ends_with("not supported by Dirigo yet\n") {
+            assert_eq!(
+                answer.code, 0,
+                "{line}: the original refuses this for another reason"
+            );
+            assert_eq!(ours.code, 255, "{line}");
+            assert_eq!(after, before, "{line}");
+            unsupported += 1;
+            continue;
+        }
+        let theirs = Outcome {
+            code: answer.code,
+            out: answer.out,
+            err: answer.err,
+        };
+        assert_eq!(ours, theirs, "{line}");
+        assert_eq!(after, answer.after, "{line}: the table after it");
+    }
+    assert_eq!(
+        unsupported, UNSUPPORTED,
+        "what is not supported has changed"
+    );
+}
+
+/// How many of the lines use what Dirigo cannot do yet.
+const UNSUPPORTED: usize = 20;

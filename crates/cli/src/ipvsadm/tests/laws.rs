@@ -1,0 +1,307 @@
+//! What holds for every line, and for what the recordings cannot show: our own daemon.
+
+use std::ops::ControlFlow;
+
+use api::{Change, ClientError, Connection, Refusal, RefusalCode, Service, Timeouts};
+use proptest::prelude::*;
+
+use super::*;
+use crate::ipvsadm::grammar::SPELLINGS;
+
+/// A kernel side that only ever fails in one way.
+struct Failing(fn() -> ClientError);
+
+impl Kernel for Failing {
+    fn reach(&mut self) -> Result<(), ClientError> {
+        Err(self.0())
+    }
+    fn services(&mut self) -> Result<Vec<Service>, ClientError> {
+        Err(self.0())
+    }
+    fn timeouts(&mut self) -> Result<Timeouts, ClientError> {
+        Err(self.0())
+    }
+    fn connections(
+        &mut self,
+        _: &mut dyn FnMut(Connection) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        Err(self.0())
+    }
+    fn change(&mut self, _: &Change) -> Result<(), ClientError> {
+        Err(self.0())
+    }
+}
+
+fn nobody() -> ClientError {
+    ClientError::Unreachable {
+        path: "/run/dirigo/default.sock".into(),
+        source: std::io::Error::from_raw_os_error(nix::libc::ENOENT),
+    }
+}
+
+fn another_user() -> ClientError {
+    ClientError::NotPermitted {
+        path: "/run/dirigo/default.sock".into(),
+        source: std::io::Error::from_raw_os_error(nix::libc::EACCES),
+    }
+}
+
+fn refusal(code: RefusalCode) -> ClientError {
+    ClientError::Refused(Refusal {
+        code,
+        message: "a sentence of the daemon's".to_owned(),
+    })
+}
+
+#[test]
+fn without_a_daemon_every_command_says_where_it_looked_and_how_to_start_one() {
+    let message = "Can't initialize ipvs: no daemon answers on /run/dirigo/default.sock \
+                   (No such file or directory (os error 2))\n\
+                   Is the director running? Start it with: dirigo run -c /etc/dirigo/dirigo.toml\n";
+    for line in [
+        "",
+        "-Ln",
+        "-Lnc",
+        "-L --timeout",
+        "-L --daemon",
+        "-Sn",
+        "-C",
+        "-R",
+        "-A -t 192.0.2.100:80 -s rr",
+        "-D -t 192.0.2.100:80",
+        "-Z -t 192.0.2.100:80",
+        "-a -t 192.0.2.100:80 -r 192.0.2.11",
+        "-d -t 192.0.2.100:80 -r 192.0.2.11",
+    ] {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let outcome = run(&mut Failing(nobody), &words, "");
+        assert_eq!(
+            (outcome.code, outcome.err.as_str()),
+            (2, message),
+            "{line:?}"
+        );
+        assert_eq!(outcome.out, "", "{line:?}");
+    }
+}
+
+#[test]
+fn help_version_and_wrong_words_need_no_daemon() {
+    for (word, code) in [("-h", 0), ("-v", 0), ("-Q", 255)] {
+        let outcome = run(&mut Failing(nobody), &[word], "");
+        assert_eq!(outcome.code, code, "{word}");
+        assert!(
+            !outcome.err.contains("initialize"),
+            "{word}: {}",
+            outcome.err
+        );
+    }
+}
+
+#[test]
+fn another_user_meets_the_originals_two_lines() {
+    let expected = golden("refused.not-root-A.err").unwrap();
+    for error in [another_user, || refusal(RefusalCode::NotPermitted)] {
+        let outcome = run(&mut Failing(error), &["-A", "-t", "192.0.2.100:70"], "");
+        assert_eq!((outcome.code, outcome.err.as_str()), (2, expected.as_str()));
+    }
+}
+
+#[test]
+fn what_ipvs_has_no_word_for_is_told_in_the_daemons() {
+    for code in [
+        RefusalCode::Full,
+        RefusalCode::Internal,
+        RefusalCode::NotSupported,
+    ] {
+        let kernel: fn() -> ClientError = match code {
+            RefusalCode::Full => || refusal(RefusalCode::Full),
+            RefusalCode::Internal => || refusal(RefusalCode::Internal),
+            _ => || refusal(RefusalCode::NotSupported),
+        };
+        let outcome = run(&mut Failing(kernel), &["-C"], "");
+        assert_eq!(outcome.err, "a sentence of the daemon's\n");
+        assert_eq!(outcome.code, 255);
+    }
+}
+
+#[test]
+fn the_default_scheduler_is_refused_with_advice_while_it_does_not_exist() {
+    let mut table = Table {
+        schedulers: &["rr", "wrr"],
+        ..Table::default()
+    };
+    let default = run(&mut table, &["-A", "-t", "192.0.2.100:80"], "");
+    assert_eq!(default.code, 255);
+    assert!(
+        default
+            .err
+            .starts_with("the scheduler wlc is not supported"),
+        "{}",
+        default.err
+    );
+    assert!(default.err.contains("-s wrr"), "{}", default.err);
+    let mistyped = run(&mut table, &["-A", "-t", "192.0.2.100:80", "-s", "wr"], "");
+    assert_eq!(mistyped.err, "Scheduler or persistence engine not found\n");
+    assert!(table.services.is_empty());
+}
+
+#[test]
+fn the_classic_script_makes_the_classic_table() {
+    let mut table = Table::default();
+    for line in [
+        "-C",
+        "-A -t 192.168.188.120:80 -s wrr",
+        "-a -t 192.168.188.120:80 -r 192.168.188.107:80 -g -w 1",
+        "-a -t 192.168.188.120:80 -r 192.168.188.110:80 -g -w 1",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let outcome = run(&mut table, &words, "");
+        assert_eq!(
+            (outcome.code, outcome.out + &outcome.err),
+            (0, String::new()),
+            "{line}"
+        );
+    }
+    assert_eq!(
+        run(&mut table, &["-ln"], "").out,
+        "IP Virtual Server version 1.2.1 (size=4096)\n\
+         Prot LocalAddress:Port Scheduler Flags\n\
+         \x20 -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n\
+         TCP  192.168.188.120:80 wrr\n\
+         \x20 -> 192.168.188.107:80           Route   1      0          0         \n\
+         \x20 -> 192.168.188.110:80           Route   1      0          0         \n"
+    );
+}
+
+#[test]
+fn a_reader_that_has_gone_away_is_told_nothing() {
+    struct Gone;
+    impl std::io::Write for Gone {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut complaints = Vec::new();
+    let code = Ipvsadm {
+        program: "ipvsadm",
+        kernel: &mut one_service(),
+        names: &RecordedNames::default(),
+        input: &mut Cursor::new(b""),
+        output: &mut Gone,
+        complaints: &mut complaints,
+    }
+    .run(&["-Ln".to_owned()]);
+    assert_eq!((code, complaints.as_slice()), (1, b"".as_slice()));
+}
+
+/// Words as a person might mistype them: real switches, plausible values, noise.
+fn word() -> impl Strategy<Value = String> {
+    let switches: Vec<String> = SPELLINGS
+        .iter()
+        .flat_map(|spelling| {
+            [
+                format!("-{}", spelling.short),
+                format!("--{}", spelling.long),
+            ]
+        })
+        .collect();
+    let values = [
+        "192.0.2.100:80",
+        "[2001:db8::1]:80",
+        "192.0.2.11",
+        "rr",
+        "wlc",
+        "3",
+        "-1",
+        "x=y",
+        "--",
+        "-",
+        "",
+        "sh-port,",
+        "master",
+        "255.255.255.0",
+        "[",
+        "]:",
+        ":",
+        "0x",
+        "é:80",
+        "-é",
+    ];
+    prop_oneof![
+        4 => proptest::sample::select(switches),
+        3 => proptest::sample::select(values.to_vec()).prop_map(str::to_owned),
+        1 => "-{0,2}[A-Za-z0-9=:.é-]{0,12}",
+        1 => any::<String>(),
+    ]
+}
+
+fn line() -> impl Strategy<Value = Vec<String>> {
+    let commands = [
+        "-A", "-E", "-D", "-a", "-e", "-d", "-L", "-S", "-R", "-C", "--set", "-Ln",
+    ];
+    let command = proptest::sample::select(commands.to_vec()).prop_map(str::to_owned);
+    (
+        prop_oneof![3 => command, 1 => word()],
+        proptest::collection::vec(word(), 0..8),
+    )
+        .prop_map(|(command, mut words)| {
+            words.insert(0, command);
+            words
+        })
+}
+
+fn lines_of(text: &str) -> std::collections::BTreeSet<&str> {
+    text.lines().collect()
+}
+
+proptest! {
+    #[test]
+    fn no_words_make_it_panic_and_every_end_has_one_of_four_codes(
+        words in line(),
+        input in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let outcome = run_bytes(&mut one_service(), &words, &input);
+        prop_assert!([0, 1, 2, 255].contains(&outcome.code));
+        prop_assert_eq!(outcome.code == 0 || !outcome.err.is_empty(), true);
+    }
+
+    #[test]
+    fn lines_of_a_restore_never_make_it_panic(
+        lines in proptest::collection::vec(line(), 0..5),
+    ) {
+        let lines: Vec<String> = lines.iter().map(|words| words.join(" ")).collect();
+        let outcome = run(&mut one_service(), &["-R"], &lines.join("\n"));
+        prop_assert!([0, 1, 2, 255].contains(&outcome.code));
+    }
+
+    #[test]
+    fn what_is_saved_is_restored(
+        services in proptest::collection::vec(
+            (any::<bool>(), any::<IpAddr>(), 1u16.., proptest::collection::vec((1u32..=0xdfff_ffff, 0u32..9), 0..4)),
+            0..4,
+        ),
+    ) {
+        let mut table = Table::default();
+        for (udp, address, port, servers) in services {
+            let switch = if udp { "-u" } else { "-t" };
+            let service = std::net::SocketAddr::new(address, port).to_string();
+            run(&mut table, &["-A", switch, &service, "-s", "rr"], "");
+            for (server, weight) in servers {
+                let server = match address {
+                    IpAddr::V4(_) => Ipv4Addr::from(server).to_string(),
+                    IpAddr::V6(_) => format!("2001:db8::{:x}", server >> 16),
+                };
+                run(&mut table, &["-a", switch, &service, "-r", &server, "-w", &weight.to_string()], "");
+            }
+        }
+        let saved = run(&mut table, &["-Sn"], "").out;
+        let mut other = Table::default();
+        prop_assert_eq!(run(&mut other, &["-R"], &saved).err, "");
+        // Of addresses far apart the order depends on the order of adding; see `order`.
+        let again = run(&mut other, &["-Sn"], "").out;
+        prop_assert_eq!(lines_of(&again), lines_of(&saved));
+    }
+}

@@ -1,0 +1,200 @@
+//! A table in memory that takes and refuses changes as IPVS does.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::ControlFlow;
+
+use api::{
+    Change, ClientError, Connection, Destination, DestinationSettings, LinkState, Origin, Refusal,
+    RefusalCode, Service, ServiceKey, ServiceSettings, Stats, Timeouts,
+};
+
+use crate::ipvsadm::kernel::Kernel;
+
+/// Services in the order of their making, destinations newest first.
+#[derive(Debug)]
+pub struct Table {
+    pub services: Vec<Service>,
+    pub connections: Vec<Connection>,
+    /// Schedulers that exist.
+    pub schedulers: &'static [&'static str],
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            services: Vec::new(),
+            connections: Vec::new(),
+            schedulers: crate::ipvsadm::SCHEDULERS,
+        }
+    }
+}
+
+type Changed = Result<(), RefusalCode>;
+
+impl Table {
+    fn apply(&mut self, change: &Change) -> Changed {
+        match change {
+            Change::Clear => {
+                self.services.clear();
+                Ok(())
+            }
+            Change::AddService { service, settings } => self.add(*service, settings),
+            Change::EditService { service, settings } => {
+                let place = self.place(*service)?;
+                self.check_scheduler(settings)?;
+                self.services[place].settings = settings.clone();
+                Ok(())
+            }
+            Change::DeleteService { service } => {
+                let place = self.place(*service)?;
+                self.services.remove(place);
+                Ok(())
+            }
+            Change::AddDestination {
+                service,
+                destination,
+                settings,
+            } => {
+                let place = self.place(*service)?;
+                self.services[place].add(*destination, settings)
+            }
+            Change::EditDestination {
+                service,
+                destination,
+                settings,
+            } => {
+                let place = self.place(*service)?;
+                check_thresholds(settings)?;
+                let service = &mut self.services[place];
+                let place = service.place(*destination)?;
+                service.destinations[place].settings = settings.clone();
+                Ok(())
+            }
+            Change::DeleteDestination {
+                service,
+                destination,
+            } => {
+                let place = self.place(*service)?;
+                let service = &mut self.services[place];
+                let place = service.place(*destination)?;
+                service.destinations.remove(place);
+                Ok(())
+            }
+        }
+    }
+
+    fn add(&mut self, service: ServiceKey, settings: &ServiceSettings) -> Changed {
+        if self.place(service).is_ok() {
+            return Err(RefusalCode::ServiceExists);
+        }
+        self.check_scheduler(settings)?;
+        self.services.push(Service {
+            service,
+            settings: settings.clone(),
+            stats: Stats::default(),
+            origin: Origin::Runtime,
+            destinations: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn place(&self, service: ServiceKey) -> Result<usize, RefusalCode> {
+        self.services
+            .iter()
+            .position(|known| known.service == service)
+            .ok_or(RefusalCode::NoSuchService)
+    }
+
+    fn check_scheduler(&self, settings: &ServiceSettings) -> Changed {
+        match self.schedulers.contains(&settings.scheduler.as_str()) {
+            true => Ok(()),
+            false => Err(RefusalCode::NoSuchScheduler),
+        }
+    }
+}
+
+trait Members {
+    fn add(&mut self, destination: SocketAddr, settings: &DestinationSettings) -> Changed;
+    fn place(&self, destination: SocketAddr) -> Result<usize, RefusalCode>;
+}
+
+impl Members for Service {
+    fn add(&mut self, destination: SocketAddr, settings: &DestinationSettings) -> Changed {
+        check_thresholds(settings)?;
+        if self.place(destination).is_ok() {
+            return Err(RefusalCode::DestinationExists);
+        }
+        if !is_unicast(destination.ip()) {
+            return Err(RefusalCode::BadAddress);
+        }
+        let new = Destination {
+            destination,
+            settings: settings.clone(),
+            origin: Origin::Runtime,
+            active: 0,
+            inactive: 0,
+            stats: Stats::default(),
+            link: LinkState::Local,
+        };
+        self.destinations.insert(0, new);
+        Ok(())
+    }
+
+    fn place(&self, destination: SocketAddr) -> Result<usize, RefusalCode> {
+        self.destinations
+            .iter()
+            .position(|known| known.destination == destination)
+            .ok_or(RefusalCode::NoSuchDestination)
+    }
+}
+
+fn check_thresholds(settings: &DestinationSettings) -> Changed {
+    match settings.lower_threshold > settings.upper_threshold {
+        true => Err(RefusalCode::OutOfRange),
+        false => Ok(()),
+    }
+}
+
+/// The recording machine was 192.0.2.2/24, so the broadcast address of that is one too.
+fn is_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            !v4.is_unspecified()
+                && !v4.is_multicast()
+                && !v4.is_broadcast()
+                && v4 != Ipv4Addr::new(192, 0, 2, 255)
+        }
+        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast(),
+    }
+}
+
+impl Kernel for Table {
+    fn reach(&mut self) -> Result<(), ClientError> {
+        Ok(())
+    }
+
+    fn services(&mut self) -> Result<Vec<Service>, ClientError> {
+        Ok(self.services.clone())
+    }
+
+    fn timeouts(&mut self) -> Result<Timeouts, ClientError> {
+        Ok(Timeouts::default())
+    }
+
+    fn connections(
+        &mut self,
+        visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let _ = self.connections.iter().cloned().try_for_each(visit);
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change) -> Result<(), ClientError> {
+        self.apply(change).map_err(|code| {
+            ClientError::Refused(Refusal {
+                code,
+                message: "a sentence of the daemon's".to_owned(),
+            })
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! The binary from outside: what it is called, what it answers without a daemon.
+
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+
+/// An instance that nobody runs.
+const ABSENT: &str = "nobody-runs-this-one";
+
+fn dirigo(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dirigo"))
+        .args(words)
+        .env("DIRIGO_INSTANCE", ABSENT)
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn an_absent_daemon_is_exit_code_3_and_the_message_names_the_socket_of_the_instance() {
+    for words in [
+        ["status"].as_slice(),
+        &["services", "--json"],
+        &["connections"],
+    ] {
+        let output = dirigo(words);
+        assert_eq!(output.status.code(), Some(3), "{words:?}");
+        let complaint = text(&output.stderr);
+        assert!(complaint.contains(ABSENT), "{words:?}: {complaint}");
+        assert!(
+            complaint.contains("dirigo run -c"),
+            "{words:?}: {complaint}"
+        );
+        assert_eq!(text(&output.stdout), "", "{words:?}");
+    }
+    let named = dirigo(&["status", "--instance", "another-one"]);
+    assert!(text(&named.stderr).contains("/run/dirigo/another-one.sock"));
+}
+
+#[test]
+fn bad_usage_is_exit_code_2_and_help_is_0() {
+    assert_eq!(dirigo(&["status", "--nosuch"]).status.code(), Some(2));
+    assert_eq!(dirigo(&["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn ipvsadm_is_a_subcommand_that_keeps_every_word_and_its_own_exit_codes() {
+    let help = dirigo(&["ipvsadm", "-h"]);
+    assert_eq!(help.status.code(), Some(0));
+    assert!(text(&help.stdout).contains("\n  dirigo ipvsadm -C\n"));
+    let absent = dirigo(&["ipvsadm", "-ln"]);
+    assert_eq!(absent.status.code(), Some(2));
+    assert!(text(&absent.stderr).starts_with("Can't initialize ipvs: no daemon answers on "));
+    let dashes = dirigo(&["ipvsadm", "--", "-L"]);
+    assert_eq!(dashes.status.code(), Some(255));
+    assert_eq!(
+        text(&dashes.stderr),
+        "Try `dirigo ipvsadm -h' or 'dirigo ipvsadm --help' for more information.\n"
+    );
+}
+
+#[test]
+fn called_as_ipvsadm_it_is_ipvsadm() {
+    let run = |word: &str| {
+        Command::new(env!("CARGO_BIN_EXE_dirigo"))
+            .arg0("/sbin/ipvsadm")
+            .arg(word)
+            .env("DIRIGO_INSTANCE", ABSENT)
+            .output()
+            .unwrap()
+    };
+    let version = run("--version");
+    let recorded = include_str!("golden/empty.version.out");
+    assert_eq!(
+        (version.status.code(), text(&version.stdout)),
+        (Some(0), recorded)
+    );
+    assert_eq!(
+        text(&run("status").stderr),
+        "Try `/sbin/ipvsadm -h' or '/sbin/ipvsadm --help' for more information.\n"
+    );
+}
+
+#[test]
+fn every_subcommand_has_a_manual_page_and_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    let man = dirigo(&["man", folder.path().to_str().unwrap()]);
+    assert_eq!(man.status.code(), Some(0), "{}", text(&man.stderr));
+    for page in [
+        "dirigo.1",
+        "dirigo-run.1",
+        "dirigo-ipvsadm.1",
+        "dirigo-status.1",
+    ] {
+        let page = std::fs::read_to_string(folder.path().join(page)).unwrap();
+        assert!(page.contains(".TH"), "{page}");
+    }
+    assert!(!folder.path().join("dirigo-man.1").exists(), "hidden");
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = dirigo(&["completions", shell]);
+        assert!(text(&completions.stdout).contains("connections"), "{shell}");
+    }
+    let absent = folder.path().join("absent");
+    let man = dirigo(&["man", absent.to_str().unwrap()]);
+    assert_eq!(man.status.code(), Some(1));
+    assert!(text(&man.stderr).contains("absent"));
+}
