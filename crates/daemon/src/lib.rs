@@ -1,1 +1,205 @@
-//! Room under construction.
+//! The process: knows every room, and lets only one thread write.
+//!
+//! ```text
+//!   main thread (tokio)            actor thread                 resolver thread
+//!  ┌─────────────────────┐        ┌──────────────────────┐     ┌──────────────────┐
+//!  │ Unix socket, routes │ ─────► │ control::State       │ ◄── │ netlink events   │
+//!  │ signals             │ ◄───── │ data plane, host     │ ──► │ ARP, ND questions│
+//!  └─────────────────────┘ replies│ state file           │     └──────────────────┘
+//!                                 └──────────────────────┘ real servers to look after
+//! ```
+//!
+//! You may rely on it: killed at any moment and started again, it reaches the state it was
+//! heading for, and packets flow meanwhile, because maps, program and link are pinned and
+//! nothing that is right is taken away. Stopped in order, it leaves forwarding in place unless
+//! asked to release it.
+//!
+//! It never forks, never changes a real server, and never removes an address it did not add.
+
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc::SyncSender;
+
+use anyhow::Context;
+use sd_notify::NotifyState;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+mod actor;
+mod announce;
+mod execute;
+mod files;
+mod host;
+mod limits;
+mod message;
+mod permission;
+mod plane;
+mod release;
+mod resolver;
+mod server;
+mod start;
+mod view;
+
+pub use release::{Down, down};
+
+use files::{Files, Lock};
+use message::Message;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Name of the instance: its pins, its socket.
+    pub instance: String,
+    /// What the operator wants.
+    pub config: config::Config,
+}
+
+/// Why the daemon did not run, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process may not do what it must.
+    #[error("not permitted; missing: {}. Run as root", missing.join(", "))]
+    NotPermitted {
+        /// What is missing.
+        missing: Vec<String>,
+    },
+    /// The name cannot be one of files.
+    #[error(
+        "{name:?} cannot name an instance: use 1 to {} letters, digits, '-' and '_'",
+        limits::INSTANCE_NAME_BYTES
+    )]
+    InstanceName {
+        /// The name.
+        name: String,
+    },
+    /// The instance has a daemon.
+    #[error(
+        "a daemon of this instance runs already{}: stop it with `dirigo down`, or name another \
+         instance with --instance",
+        pid.map(|pid| format!(", pid {pid}")).unwrap_or_default()
+    )]
+    AlreadyRunning {
+        /// Its process id.
+        pid: Option<u32>,
+    },
+    /// The configuration asks for what this host cannot have.
+    #[error("the configuration cannot be used on this host: {0}")]
+    Config(api::Refusal),
+    /// No daemon answers.
+    #[error(transparent)]
+    Unreachable(api::ClientError),
+    /// Anything else; the chain says what was attempted.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+/// Runs the daemon in the foreground until it is told to stop.
+///
+/// # Errors
+///
+/// When it cannot start; what was there before is then as it was, or taken over as far as said.
+pub fn run(options: &Options) -> Result<(), Error> {
+    let missing = permission::missing();
+    if !missing.is_empty() {
+        return Err(Error::NotPermitted { missing });
+    }
+    let files = Files::of(&options.instance)?;
+    let held = match files.lock()? {
+        Lock::Ours(held) => held,
+        Lock::Theirs(pid) => return Err(Error::AlreadyRunning { pid }),
+    };
+    let started = start::start(options, &files)?;
+    let done = serve(started, &files);
+    files.remove_socket()?;
+    drop(held);
+    done.map_err(Error::from)
+}
+
+fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
+    let start::Started {
+        mut actor,
+        inbox,
+        outbox,
+    } = started;
+    watch_signals(outbox.clone())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listener = {
+        let _inside = runtime.enter();
+        listen(files)?
+    };
+    let (finished, ended) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("actor".to_owned())
+        .spawn(move || {
+            actor.run(&inbox);
+            notify(&[NotifyState::Stopping]);
+            let _main_is_gone = finished.send(());
+        })?;
+    notify(&[NotifyState::Ready]);
+    info!(socket = %files.socket().display(), "ready");
+    runtime.block_on(answer(listener, server::routes(outbox), ended))?;
+    // Listings that are still being written end with their readers.
+    runtime.shutdown_background();
+    thread
+        .join()
+        .map_err(|_| anyhow::anyhow!("the actor died; its last words are above"))
+}
+
+/// Serves the API until the actor has ended, and then what is open for a while.
+async fn answer(
+    listener: tokio::net::UnixListener,
+    routes: axum::Router,
+    ended: oneshot::Receiver<()>,
+) -> std::io::Result<()> {
+    let (close, closing) = oneshot::channel::<()>();
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(async {
+        let _dropped = closing.await;
+    });
+    let mut serving = tokio::spawn(serving.into_future());
+    tokio::select! {
+        done = &mut serving => return done.unwrap_or_else(|error| Err(std::io::Error::other(error))),
+        _ended = ended => {}
+    }
+    drop(close);
+    if tokio::time::timeout(limits::STOP_WAIT, serving)
+        .await
+        .is_err()
+    {
+        warn!("requests were still open and are cut off");
+    }
+    Ok(())
+}
+
+/// Replaces the socket of a dead daemon; the lock says that it is dead.
+fn listen(files: &Files) -> anyhow::Result<tokio::net::UnixListener> {
+    files.remove_socket()?;
+    let path = files.socket();
+    let listener = tokio::net::UnixListener::bind(&path)
+        .with_context(|| format!("listening on {}", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+fn watch_signals(actor: SyncSender<Message>) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                info!(signal, "signal");
+                if actor.send(Message::Terminate).is_err() {
+                    return;
+                }
+            }
+        })?;
+    Ok(())
+}
+
+/// Tells systemd; without one there is nobody to tell.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        warn!(%error, "systemd could not be told");
+    }
+}

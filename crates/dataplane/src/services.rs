@@ -179,6 +179,11 @@ impl Services {
         service.first.wrapping_add(picks).checked_rem(service.cycle)
     }
 
+    /// Picks that a service number has ever made.
+    pub(crate) fn picks(&self, id: u32) -> u64 {
+        self.picks.load(id as usize)
+    }
+
     /// Key and number of every service.
     pub(crate) fn published(&self) -> Vec<(ServiceKey, u32)> {
         self.published

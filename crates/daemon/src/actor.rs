@@ -1,0 +1,466 @@
+//! The one writer: owns the table, the data plane and the host's virtual addresses.
+//!
+//! ```text
+//! API ──────┐                    ┌── observe ──► control::step ──► plan
+//! network ──┼─► Message ─► actor ┤── save state and plan (temp + rename)
+//! signals ──┘    ▲ tick 100 ms   └── carry out; on failure the way back
+//!                └ expiry, announcements, trash
+//! ```
+//!
+//! Because the plan is on disk before its first action, a daemon that dies anywhere leaves a
+//! state from which the next one reaches the whole: `start`.
+
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+
+use api::{Change, Refusal, RefusalCode};
+use control::{Event, Link, Observed, Plan, State, TrashReading};
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+use crate::execute::Rooms;
+use crate::files::Files;
+use crate::host::Host;
+use crate::limits;
+use crate::message::{Connections, Message};
+use crate::plane::Plane;
+use crate::resolver::{Handle, Notice, Wanted};
+use crate::view;
+
+/// The actor.
+pub(crate) struct Actor<P, H> {
+    pub(crate) state: State,
+    pub(crate) rooms: Rooms<P, H>,
+    pub(crate) files: Files,
+    pub(crate) resolver: Option<Handle>,
+    pub(crate) about: About,
+    pub(crate) wanted: Wanted,
+    pub(crate) waiting: Vec<Waiting>,
+    pub(crate) ticks: u64,
+}
+
+/// What does not change while the daemon runs.
+#[derive(Clone, Debug)]
+pub(crate) struct About {
+    pub(crate) instance: String,
+    pub(crate) adopted: bool,
+    pub(crate) started: Instant,
+    pub(crate) require_native: bool,
+    pub(crate) release_on_stop: bool,
+}
+
+/// A reply that waits for a real server's first answer.
+pub(crate) struct Waiting {
+    address: IpAddr,
+    until: Instant,
+    reply: oneshot::Sender<Result<(), Refusal>>,
+}
+
+type Reply = oneshot::Sender<Result<(), Refusal>>;
+
+impl<P: Plane, H: Host> Actor<P, H> {
+    /// Works until told to stop.
+    pub(crate) fn run(&mut self, inbox: &Receiver<Message>) {
+        let mut tick = Instant::now() + limits::TICK;
+        loop {
+            let left = tick.saturating_duration_since(Instant::now());
+            match inbox.recv_timeout(left) {
+                Ok(Message::Stop(stop, reply)) => {
+                    let done = self.stop(stop.release);
+                    let failed = done.is_err();
+                    let _gone = reply.send(done);
+                    if !failed {
+                        return;
+                    }
+                }
+                Ok(Message::Terminate) => {
+                    let _logged = self.stop(self.about.release_on_stop);
+                    return;
+                }
+                Ok(message) => self.receive(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if Instant::now() >= tick {
+                self.tick();
+                tick = Instant::now() + limits::TICK;
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Message) {
+        // A requester that has gone away does not mind; what it asked for is done all the same.
+        match message {
+            Message::Status(reply) => {
+                let _gone = reply.send(self.status());
+            }
+            Message::Services(reply) => {
+                let _gone = reply.send(view::services(&self.state, &self.rooms.plane));
+            }
+            Message::Connections(reply) => {
+                let _gone = reply.send(self.connections());
+            }
+            Message::Change(change, reply) => self.change(change, reply),
+            Message::Network(notice) => self.notice(notice),
+            // Handled by `run`.
+            Message::Stop(..) | Message::Terminate => {}
+        }
+    }
+
+    /// Applies an event: step, save, carry out. On failure everything is as before.
+    pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
+        let observed = self.observe(&event)?;
+        let before = self.state.clone();
+        let plan = control::step(&mut self.state, event, &observed)?;
+        if plan.is_empty() && self.state == before {
+            return Ok(());
+        }
+        let done = self
+            .files
+            .save(&self.state, &plan)
+            .and_then(|()| self.rooms.carry_out(&plan));
+        if let Err(error) = done {
+            let settled = before.settled(&observed);
+            self.go_back(settled);
+            return Err(internal(&error));
+        }
+        self.tell_resolver();
+        Ok(())
+    }
+
+    fn go_back(&mut self, before: State) {
+        let back = Plan::between(&self.state, &before);
+        self.state = before;
+        if let Err(error) = self.files.save(&self.state, &back) {
+            error!(error = format!("{error:#}"), "state not saved");
+        }
+        self.rooms.carry_out_what_works(&back);
+    }
+
+    fn observe(&self, event: &Event) -> Result<Observed, Refusal> {
+        let questions = self.state.questions(event);
+        let plane = &self.rooms.plane;
+        Ok(Observed {
+            picks: questions
+                .picks
+                .into_iter()
+                .map(|id| (id, plane.picks(id)))
+                .collect(),
+            stats: questions
+                .stats
+                .into_iter()
+                .map(|id| (id, plane.stats(id)))
+                .collect(),
+            addresses: match event {
+                Event::Change(_) | Event::Config(_) => self
+                    .rooms
+                    .host
+                    .addresses()
+                    .map_err(|error| internal(&error))?,
+                _ => Vec::new(),
+            },
+        })
+    }
+
+    fn change(&mut self, change: Change, reply: Reply) {
+        let text = describe(&change);
+        let awaited = match &change {
+            Change::AddDestination { destination, .. } => Some(destination.ip()),
+            _ => None,
+        };
+        match self.apply(Event::Change(change)) {
+            Ok(()) => {
+                info!(change = text, "table changed");
+                self.answer_when_asked(awaited, reply);
+            }
+            Err(refusal) => {
+                info!(change = text, %refusal, "change refused");
+                let _gone = reply.send(Err(refusal));
+            }
+        }
+    }
+
+    /// Answers at once, or when the real server was heard of for the first time.
+    fn answer_when_asked(&mut self, awaited: Option<IpAddr>, reply: Reply) {
+        match awaited.filter(|address| self.is_unknown(*address)) {
+            None => {
+                let _gone = reply.send(Ok(()));
+            }
+            Some(address) => self.waiting.push(Waiting {
+                address,
+                until: Instant::now() + limits::RESOLVE_WAIT,
+                reply,
+            }),
+        }
+    }
+
+    fn is_unknown(&self, address: IpAddr) -> bool {
+        self.state.links.get(&address) == Some(&Link::unknown())
+    }
+
+    fn answer_waiting(&mut self) {
+        let now = Instant::now();
+        for waiting in std::mem::take(&mut self.waiting) {
+            if waiting.until <= now || !self.is_unknown(waiting.address) {
+                let _gone = waiting.reply.send(Ok(()));
+            } else {
+                self.waiting.push(waiting);
+            }
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let event = match notice {
+            Notice::Link { address, link } => {
+                log_link(address, &link);
+                Event::Link { address, link }
+            }
+            Notice::Interface { index, name, mac } => {
+                self.attach_if_new(index, &name);
+                Event::Interface { index, name, mac }
+            }
+            Notice::InterfaceGone { index } => Event::InterfaceGone { index },
+            Notice::AddressGone { address } => return self.restore_vip(address),
+        };
+        if let Err(refusal) = self.apply(event) {
+            error!(%refusal, "the network changed and could not be followed");
+        }
+        self.answer_waiting();
+    }
+
+    /// An interface of the configuration came back, as another one: it needs the program too.
+    fn attach_if_new(&mut self, index: u32, name: &str) {
+        let plane = &mut self.rooms.plane;
+        let is_wanted = self.state.interfaces.iter().any(|wanted| wanted == name);
+        if !is_wanted
+            || plane
+                .attached()
+                .iter()
+                .any(|(_, attached, _)| *attached == index)
+        {
+            return;
+        }
+        match plane.attach(name, self.about.require_native) {
+            Ok(mode) => info!(interface = name, mode, "attached again"),
+            Err(error) => error!(interface = name, %error, "cannot be attached again"),
+        }
+    }
+
+    /// Somebody removed an address: one of ours is put back (a link that goes down loses its
+    /// IPv6 addresses).
+    fn restore_vip(&mut self, address: IpAddr) {
+        let Some(vip) = self.state.vips.get(&address).filter(|vip| vip.ours) else {
+            return;
+        };
+        let there = self.rooms.host.addresses().unwrap_or_default();
+        if there.iter().any(|own| own.address == address) {
+            return;
+        }
+        warn!(%address, interface = vip.interface, "virtual address was removed; put back");
+        let interface = vip.interface.clone();
+        let plan = Plan {
+            actions: vec![control::Action::AddVip { address, interface }],
+        };
+        self.rooms.carry_out_what_works(&plan);
+    }
+
+    fn tick(&mut self) {
+        self.ticks += 1;
+        self.rooms.plane.sweep(limits::SWEEP_TICKS);
+        self.rooms.announce(Instant::now());
+        self.answer_waiting();
+        if self.ticks.is_multiple_of(limits::TRASH_TICKS) && self.state.trash().next().is_some() {
+            self.read_trash();
+        }
+    }
+
+    fn read_trash(&mut self) {
+        let plane = &self.rooms.plane;
+        let readings = self.state.trash().map(|(id, _)| {
+            let reading = TrashReading {
+                busy: plane.gauges(id) != (0, 0),
+                stats: plane.stats(id),
+            };
+            (id, reading)
+        });
+        let event = Event::Trash {
+            now_s: now_s(),
+            readings: readings.collect(),
+        };
+        if let Err(refusal) = self.apply(event) {
+            error!(%refusal, "deleted destinations could not be forgotten");
+        }
+    }
+
+    /// Has the resolver look after the real servers of the state.
+    pub(crate) fn tell_resolver(&mut self) {
+        let wanted = wanted(&self.state);
+        let same = wanted.servers.keys().eq(self.wanted.servers.keys())
+            && (&wanted.vips, &wanted.interfaces) == (&self.wanted.vips, &self.wanted.interfaces);
+        if same {
+            return;
+        }
+        self.wanted = wanted.clone();
+        if let Some(resolver) = &mut self.resolver {
+            resolver.want(wanted);
+        }
+    }
+
+    fn status(&self) -> api::Status {
+        let plane = &self.rooms.plane;
+        let (map_bytes, connections_max) = plane.size();
+        let interfaces = plane.attached().into_iter().map(|(name, index, mode)| {
+            let egress = self.state.egress.values().find(|one| one.index == index);
+            api::Interface {
+                name,
+                mac: egress.map_or_else(String::new, |one| netlink::mac_text(&one.mac)),
+                mode: mode.to_owned(),
+            }
+        });
+        let vips = self.state.vips.keys();
+        api::Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            instance: self.about.instance.clone(),
+            pid: std::process::id(),
+            uptime_s: self.about.started.elapsed().as_secs(),
+            adopted: self.about.adopted,
+            interfaces: interfaces.collect(),
+            vips: vips
+                .map(|vip| format!("{vip}/{}", netlink::host_prefix(vip)))
+                .collect(),
+            connections: view::connections(&self.state, plane),
+            connections_max,
+            map_bytes,
+            timeouts: self.state.timeouts,
+            counters: plane
+                .counters()
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
+        }
+    }
+
+    fn connections(&self) -> Connections {
+        let destinations = self.state.destinations.iter();
+        Connections {
+            addresses: destinations.map(|(id, one)| (*id, one.address)).collect(),
+            listing: self.rooms.plane.listing(),
+        }
+    }
+
+    /// An orderly end: forwarding stays, unless it is released.
+    fn stop(&mut self, release: bool) -> Result<(), Refusal> {
+        for waiting in std::mem::take(&mut self.waiting) {
+            let _gone = waiting.reply.send(Ok(()));
+        }
+        let done = if release {
+            self.release()
+        } else {
+            // The next start follows the file in everything it names.
+            self.state.applied = None;
+            self.files.save(&self.state, &Plan::default())
+        };
+        match done {
+            Ok(()) => {
+                info!(release, "stopped");
+                Ok(())
+            }
+            Err(error) => {
+                error!(
+                    release,
+                    error = format!("{error:#}"),
+                    "not stopped in order"
+                );
+                Err(internal(&error))
+            }
+        }
+    }
+
+    /// Virtual addresses first: from then on nothing arrives.
+    fn release(&mut self) -> anyhow::Result<()> {
+        let ours = self.state.vips.iter().filter(|(_, vip)| vip.ours);
+        let plan = Plan {
+            actions: ours
+                .map(|(address, vip)| control::Action::RemoveVip {
+                    address: *address,
+                    interface: vip.interface.clone(),
+                })
+                .collect(),
+        };
+        self.rooms.carry_out_what_works(&plan);
+        self.rooms.plane.release()?;
+        self.files.forget()
+    }
+}
+
+/// What the resolver must look after for a state.
+pub(crate) fn wanted(state: &State) -> Wanted {
+    let servers = state.links.iter().map(|(address, link)| {
+        let believed = match link {
+            Link::Via { mac, .. } => Some(*mac),
+            Link::Unresolved { .. } | Link::Local => None,
+        };
+        (*address, believed)
+    });
+    let services = state.services.keys();
+    Wanted {
+        servers: servers.collect(),
+        vips: services.map(|key| key.address.ip()).collect(),
+        interfaces: state.interfaces.iter().cloned().collect(),
+    }
+}
+
+/// A clock that goes on while the host sleeps and daemons come and go.
+fn now_s() -> u64 {
+    let clock = nix::time::ClockId::CLOCK_BOOTTIME;
+    nix::time::clock_gettime(clock).map_or(0, |time| time.tv_sec().unsigned_abs())
+}
+
+pub(crate) fn internal(error: &anyhow::Error) -> Refusal {
+    Refusal {
+        code: RefusalCode::Internal,
+        message: format!("{error:#}"),
+    }
+}
+
+fn log_link(address: IpAddr, link: &control::LinkReport) {
+    match link {
+        control::LinkReport::Unresolved { reason } => {
+            warn!(real_server = %address, reason, "real server unresolved");
+        }
+        control::LinkReport::Local => info!(real_server = %address, "real server is this host"),
+        control::LinkReport::Via { mac, interface } => {
+            let mac = netlink::mac_text(mac);
+            info!(real_server = %address, mac, interface, "real server resolved");
+        }
+    }
+}
+
+/// One line for the log.
+fn describe(change: &Change) -> String {
+    match change {
+        Change::AddService { service, settings } => {
+            format!("add service {service} {}", settings.scheduler)
+        }
+        Change::EditService { service, settings } => {
+            format!("edit service {service} {}", settings.scheduler)
+        }
+        Change::DeleteService { service } => format!("delete service {service}"),
+        Change::Clear => "clear".to_owned(),
+        Change::AddDestination {
+            service,
+            destination,
+            settings,
+        } => format!("add {destination} to {service} weight {}", settings.weight),
+        Change::EditDestination {
+            service,
+            destination,
+            settings,
+        } => format!("edit {destination} of {service} weight {}", settings.weight),
+        Change::DeleteDestination {
+            service,
+            destination,
+        } => format!("delete {destination} from {service}"),
+    }
+}

@@ -1,0 +1,256 @@
+//! The files of an instance: lock, state, socket.
+//!
+//! ```text
+//! /run/dirigo/<instance>.lock    held while a daemon lives; holds its pid
+//! /run/dirigo/<instance>.state.json   the table and the plan being carried out
+//! /run/dirigo/<instance>.sock    the API
+//! ```
+
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use control::{Plan, Saved, State};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::{Error, limits};
+
+/// Where the files of one instance are.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    folder: PathBuf,
+    instance: String,
+}
+
+/// Who holds the lock.
+pub(crate) enum Lock {
+    /// We do, until this is dropped.
+    Ours(Held),
+    /// A living daemon; its pid if it wrote one.
+    Theirs(Option<u32>),
+}
+
+/// The lock, held.
+pub(crate) struct Held {
+    _lock: Flock<std::fs::File>,
+}
+
+impl Files {
+    /// The files of an instance, if it can have any.
+    pub(crate) fn of(instance: &str) -> Result<Self, Error> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        let fits = (1..=limits::INSTANCE_NAME_BYTES).contains(&instance.len());
+        if !fits || !instance.bytes().all(is_plain) {
+            let name = instance.to_owned();
+            return Err(Error::InstanceName { name });
+        }
+        let socket = api::socket_path(instance);
+        let folder = socket.parent().unwrap_or(Path::new("/run/dirigo"));
+        Ok(Self::within(folder, instance))
+    }
+
+    pub(crate) fn within(folder: &Path, instance: &str) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            instance: instance.to_owned(),
+        }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("sock")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.path("state.json")
+    }
+
+    fn lock_file(&self) -> PathBuf {
+        self.path("lock")
+    }
+
+    fn path(&self, kind: &str) -> PathBuf {
+        self.folder.join(format!("{}.{kind}", self.instance))
+    }
+
+    /// Takes the lock, or says who has it.
+    pub(crate) fn lock(&self) -> anyhow::Result<Lock> {
+        std::fs::create_dir_all(&self.folder)
+            .with_context(|| format!("making {}", self.folder.display()))?;
+        let path = self.lock_file();
+        loop {
+            let file = std::fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o644)
+                .open(&path)
+                .with_context(|| format!("opening {}", path.display()))?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(mut lock) => {
+                    // Whoever held it before may have removed the file: then ours has no name.
+                    let named = std::fs::metadata(&path).map(|found| found.ino()).ok();
+                    if named != Some(lock.metadata()?.ino()) {
+                        continue;
+                    }
+                    lock.set_len(0)?;
+                    lock.rewind()?;
+                    writeln!(lock, "{}", std::process::id())?;
+                    return Ok(Lock::Ours(Held { _lock: lock }));
+                }
+                Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
+                    let mut text = String::new();
+                    file.read_to_string(&mut text)?;
+                    return Ok(Lock::Theirs(text.trim().parse().ok()));
+                }
+                Err((_, error)) => {
+                    return Err(error).with_context(|| format!("locking {}", path.display()));
+                }
+            }
+        }
+    }
+
+    /// Writes the state and the plan that is about to be carried out, in one step.
+    pub(crate) fn save(&self, state: &State, pending: &Plan) -> anyhow::Result<()> {
+        /// As [`Saved`], without copies of what may be large.
+        #[derive(serde::Serialize)]
+        struct Borrowed<'a> {
+            version: u32,
+            state: &'a State,
+            pending: &'a Plan,
+        }
+        let saved = Borrowed {
+            version: Saved::VERSION,
+            state,
+            pending,
+        };
+        let (path, beside) = (self.state(), self.path("state.json.new"));
+        let write = || -> anyhow::Result<()> {
+            std::fs::write(&beside, serde_json::to_vec(&saved)?)?;
+            std::fs::rename(&beside, &path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// What an earlier daemon wrote; `None` if there is nothing.
+    pub(crate) fn load(&self) -> anyhow::Result<Option<Saved>> {
+        let path = self.state();
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(error).with_context(|| format!("reading {}", path.display()));
+            }
+        };
+        /// Read first: another version may have another shape.
+        #[derive(serde::Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let found: Version = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is damaged", path.display()))?;
+        anyhow::ensure!(
+            found.version == Saved::VERSION,
+            "{} has version {}, this daemon reads {}: run `dirigo down --release --instance {}` \
+             with the version that wrote it, then start this one",
+            path.display(),
+            found.version,
+            Saved::VERSION,
+            self.instance
+        );
+        let saved = serde_json::from_slice(&text)
+            .with_context(|| format!("{} is damaged", path.display()))?;
+        Ok(Some(saved))
+    }
+
+    /// Lets go of a lock that was taken to see whether it is free, and leaves no file behind if
+    /// there is nothing else.
+    pub(crate) fn discard_lock(&self, held: Held) -> anyhow::Result<()> {
+        if !self.state().exists() {
+            remove(&self.lock_file())?;
+        }
+        drop(held);
+        Ok(())
+    }
+
+    /// Removes state and socket of an instance that is released.
+    pub(crate) fn forget(&self) -> anyhow::Result<()> {
+        for path in [self.state(), self.socket(), self.lock_file()] {
+            remove(&path)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the socket.
+    pub(crate) fn remove_socket(&self) -> anyhow::Result<()> {
+        remove(&self.socket())
+    }
+}
+
+fn remove(path: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("removing {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_daemon_is_told_the_pid_of_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::within(folder.path(), "one");
+        let Ok(Lock::Ours(held)) = files.lock() else {
+            panic!("the lock is free");
+        };
+        assert!(matches!(
+            files.lock(),
+            Ok(Lock::Theirs(Some(pid))) if pid == std::process::id()
+        ));
+        drop(held);
+        assert!(matches!(files.lock(), Ok(Lock::Ours(_))));
+    }
+
+    #[test]
+    fn a_name_that_leaves_the_folder_names_no_instance() {
+        for name in ["", "../etc", "a/b", "a b", &"x".repeat(65)] {
+            assert!(
+                matches!(Files::of(name), Err(Error::InstanceName { .. })),
+                "{name}"
+            );
+        }
+        assert!(Files::of("lab-4_director").is_ok());
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::within(folder.path(), "one");
+        assert!(files.load().unwrap().is_none());
+        let state = State {
+            sequence: 7,
+            ..State::default()
+        };
+        files.save(&state, &Plan::default()).unwrap();
+        assert_eq!(files.load().unwrap().unwrap().state, state);
+        files.forget().unwrap();
+        assert!(files.load().unwrap().is_none());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_state_of_another_version_is_refused_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::within(folder.path(), "one");
+        std::fs::write(files.state(), r#"{"version":99,"shape":"other"}"#).unwrap();
+        let error = files.load().unwrap_err().to_string();
+        assert!(error.contains("version 99"), "{error}");
+        assert!(error.contains("dirigo down --release"), "{error}");
+    }
+}

@@ -1,0 +1,90 @@
+//! The seam to the host's addresses: virtual ones are put on, announced, taken off.
+
+use std::net::IpAddr;
+
+use control::HostAddress;
+use netlink::{AddressFlags, FrameSocket, Netlink};
+
+/// What the actor needs of the host.
+pub(crate) trait Host {
+    /// Addresses of all interfaces.
+    fn addresses(&self) -> anyhow::Result<Vec<HostAddress>>;
+    /// Puts a virtual address on an interface; one that is there already is right.
+    fn add_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()>;
+    /// Takes it off; one that is gone already is right.
+    fn remove_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()>;
+    /// Tells the segment where the address is, once.
+    fn announce(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()>;
+}
+
+/// The host in the kernel.
+pub(crate) struct Kernel {
+    netlink: Netlink,
+}
+
+impl Kernel {
+    pub(crate) fn open() -> anyhow::Result<Self> {
+        Ok(Self {
+            netlink: Netlink::open()?,
+        })
+    }
+}
+
+impl Host for Kernel {
+    fn addresses(&self) -> anyhow::Result<Vec<HostAddress>> {
+        let links = self.netlink.links()?;
+        let name = |index| {
+            let link = links.iter().find(|link| link.index == index);
+            link.map(|link| link.name.clone())
+        };
+        let addresses = self.netlink.addresses(None)?;
+        Ok(addresses
+            .into_iter()
+            .filter_map(|found| {
+                Some(HostAddress {
+                    interface: name(found.index)?,
+                    address: found.address,
+                    prefix: found.prefix,
+                })
+            })
+            .collect())
+    }
+
+    fn add_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()> {
+        let link = self.netlink.link(interface)?;
+        let is_ipv6 = address.is_ipv6();
+        let flags = AddressFlags {
+            // Another director may have had it a moment ago; detection would refuse it for good.
+            no_dad: is_ipv6,
+            // Else the kernel would choose it as the source towards real servers, which hold the
+            // same address and would answer themselves. IPv4 prefers the subnet's first address.
+            preferred_zero: is_ipv6,
+        };
+        let prefix = netlink::host_prefix(&address);
+        match self.netlink.add_address(link.index, address, prefix, flags) {
+            Err(error) if error.is_exists() => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    fn remove_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()> {
+        let link = match self.netlink.link(interface) {
+            Err(error) if error.is_not_found() => return Ok(()),
+            found => found?,
+        };
+        let prefix = netlink::host_prefix(&address);
+        match self.netlink.delete_address(link.index, address, prefix) {
+            Err(error) if error.is_not_found() => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    fn announce(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()> {
+        let link = self.netlink.link(interface)?;
+        if link.loopback || link.no_arp {
+            return Ok(());
+        }
+        let socket = FrameSocket::open_discovery(link.index)?;
+        Ok(socket.send(&netlink::announce::frame(link.mac, address))?)
+    }
+}

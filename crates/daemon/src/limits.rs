@@ -1,0 +1,84 @@
+//! Every bound of the process, each with its reason.
+
+use std::time::Duration;
+
+/// How often the actor looks after what nobody asks for: expiry, announcements, the trash.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// Ticks in which expiry goes once through the connection table: a connection that has run out
+/// is listed at most 5 s longer, and a tick touches a fiftieth of the table.
+pub const SWEEP_TICKS: usize = 50;
+
+/// Ticks between two readings of the gauges of deleted destinations. Their ids rest 120 s; ten
+/// seconds more or less do not matter.
+pub const TRASH_TICKS: u64 = 100;
+
+/// Longest name of an instance: a file name with room for its endings.
+pub const INSTANCE_NAME_BYTES: usize = 64;
+
+/// Messages that wait for the actor. An API request that finds more waiting is refused: the
+/// actor needs some milliseconds for each, and a client waits ten seconds.
+pub const MESSAGES: usize = 1024;
+
+/// Longest request: a change is some hundred bytes.
+pub const REQUEST_BYTES: usize = 64 * 1024;
+
+/// Bytes of connections listed in one piece of an answer.
+pub const LISTING_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Pieces of a listing that wait for a slow reader; it then holds up only its own thread.
+pub const LISTING_CHUNKS: usize = 4;
+
+/// Listings at once. Each walks the whole table in a thread of its own.
+pub const LISTINGS: usize = 4;
+
+/// How long a stopping daemon waits for open requests.
+pub const STOP_WAIT: Duration = Duration::from_secs(2);
+
+/// How long adding a destination waits for its first answer. IPVS would queue the first packets
+/// in the kernel meanwhile; we would refuse them. A live neighbour answers within milliseconds.
+pub const RESOLVE_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a fresh start waits for all real servers before it takes traffic; as above, with
+/// room for many.
+pub const START_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a real server is asked. Two unanswered questions and one answer fit into the
+/// second within which a changed MAC is followed.
+pub const PROBE_INTERVAL: Duration = Duration::from_millis(300);
+
+/// How often one that is lost is asked, by broadcast: the whole segment hears each.
+pub const LOST_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Questions a second, to all real servers together; with more than 1,200 the interval grows.
+pub const PROBES_PER_SECOND: u32 = 4000;
+
+/// Least time between two questions to one real server, whatever happens: hints may come from
+/// anybody on the segment.
+pub const PROBE_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Unanswered questions after which a real server is lost: 3 s, as long as the kernel asks
+/// before it gives a neighbour up (`ucast_solicit` or `mcast_solicit` 3, `retrans_time` 1 s).
+pub const LOST_AFTER: u32 = 10;
+
+/// How long after a question an answer counts. An answer to nothing we asked is not believed.
+pub const ANSWER_WINDOW: Duration = Duration::from_secs(1);
+
+/// Announcements of a virtual address at once, and again later: what keepalived sends
+/// (`garp_master_repeat` 5, `garp_master_delay` 5 s).
+pub const ANNOUNCEMENTS: u32 = 5;
+
+/// Time between two of them, so that one full queue does not lose all.
+pub const ANNOUNCEMENT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Time from the first to the second round.
+pub const ANNOUNCEMENT_DELAY: Duration = Duration::from_secs(5);
+
+/// How long routes and addresses must be quiet before they are looked up again.
+pub const ROUTE_QUIET: Duration = Duration::from_millis(50);
+
+/// How often they are looked up without a reason.
+pub const ROUTE_REFRESH: Duration = Duration::from_secs(30);
+
+/// How long `down` waits for the daemon to go.
+pub const DOWN_WAIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,36 @@
+//! What the actor is told and asked.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use api::{Refusal, Service, Status};
+use tokio::sync::oneshot;
+
+use crate::plane::Listing;
+use crate::resolver::Notice;
+
+/// One message.
+pub(crate) enum Message {
+    /// `GET /v1/status`
+    Status(oneshot::Sender<Status>),
+    /// `GET /v1/services`
+    Services(oneshot::Sender<Vec<Service>>),
+    /// `GET /v1/connections`
+    Connections(oneshot::Sender<Connections>),
+    /// `POST /v1/changes`
+    Change(api::Change, oneshot::Sender<Result<(), Refusal>>),
+    /// `POST /v1/stop`
+    Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),
+    /// A signal asks us to end.
+    Terminate,
+    /// The network told something.
+    Network(Notice),
+}
+
+/// What a thread needs to list connections.
+pub(crate) struct Connections {
+    /// Real addresses by destination id.
+    pub(crate) addresses: BTreeMap<u32, SocketAddr>,
+    /// The connections.
+    pub(crate) listing: Listing,
+}

@@ -1,0 +1,184 @@
+//! The seam to the data plane: the actor writes through it, tests put a model behind it.
+
+use std::path::Path;
+
+use control::{Action, Reach};
+use dataplane::{Dataplane, DestinationLink, Segment};
+
+/// What the actor needs of a data plane.
+pub(crate) trait Plane {
+    /// Carries out one action. Those that are not the data plane's are ignored.
+    fn carry_out(&mut self, action: &Action) -> anyhow::Result<()>;
+    /// Picks that a service number has ever made.
+    fn picks(&self, service: u32) -> u64;
+    /// Active and inactive connections of a destination.
+    fn gauges(&self, id: u32) -> (u32, u32);
+    /// Counters of a destination.
+    fn stats(&self, id: u32) -> api::Stats;
+    /// Verdict counters by name.
+    fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// Forgets connections that have run out, in a part of the table: one of `parts`.
+    fn sweep(&self, parts: usize);
+    /// A view of the connections for another thread.
+    fn listing(&self) -> Listing;
+    /// Services that it holds.
+    fn published(&self) -> Vec<api::ServiceKey>;
+    /// Attached interfaces: name, index, `native` or `generic`.
+    fn attached(&self) -> Vec<(String, u32, &'static str)>;
+    /// Attaches to an interface.
+    fn attach(&mut self, interface: &str, require_native: bool) -> anyhow::Result<&'static str>;
+    /// Detaches from an interface.
+    fn detach(&mut self, interface: &str) -> anyhow::Result<()>;
+    /// Memory of the maps, and connections that fit.
+    fn size(&self) -> (u64, u64);
+    /// Takes everything away: program, pins, connections.
+    fn release(&mut self) -> anyhow::Result<()>;
+}
+
+/// Shows every connection to a visitor, in no order.
+pub(crate) type Listing = Box<dyn Fn(&mut dyn FnMut(dataplane::Connection)) + Send>;
+
+/// The data plane in the kernel.
+pub(crate) struct Kernel {
+    pub(crate) dataplane: Dataplane,
+    pub(crate) instance: String,
+}
+
+impl Plane for Kernel {
+    fn carry_out(&mut self, action: &Action) -> anyhow::Result<()> {
+        let plane = &mut self.dataplane;
+        match action {
+            Action::WriteTimeouts(timeouts) => {
+                plane.write_timeouts(timeouts.tcp, timeouts.tcpfin, timeouts.udp);
+            }
+            Action::WriteInterface { slot, index, mac } => {
+                plane.write_interface(*slot, *index, *mac);
+            }
+            Action::WriteDestination { id, reach } => plane.write_destination(*id, link(*reach)),
+            Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
+            Action::PublishService {
+                key,
+                service: number,
+                rotation,
+            } => {
+                let segments = rotation.segments.iter().map(|segment| Segment {
+                    end: segment.end,
+                    destinations: segment.destinations.clone(),
+                });
+                let segments: Vec<_> = segments.collect();
+                plane.publish_service(&service(key), *number, &segments, rotation.first)?;
+            }
+            Action::WriteVips { addresses } => plane.write_vips(addresses),
+            Action::ResetDestination { id } => plane.reset_destination(*id)?,
+            Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn picks(&self, service: u32) -> u64 {
+        self.dataplane.picks(service)
+    }
+
+    fn gauges(&self, id: u32) -> (u32, u32) {
+        self.dataplane.gauges(id)
+    }
+
+    fn stats(&self, id: u32) -> api::Stats {
+        let stats = self.dataplane.destination_stats(id);
+        api::Stats {
+            connections: stats.connections,
+            packets: stats.packets,
+            bytes: stats.bytes,
+        }
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.dataplane.counters()
+    }
+
+    fn sweep(&self, parts: usize) {
+        let buckets = self.dataplane.connections_max() as usize / BUCKET_CONNECTIONS;
+        self.dataplane.sweep(buckets.div_ceil(parts));
+    }
+
+    fn listing(&self) -> Listing {
+        let handle = self.dataplane.connections_handle();
+        Box::new(move |visit| handle.list(visit))
+    }
+
+    fn published(&self) -> Vec<api::ServiceKey> {
+        let services = self.dataplane.services().into_iter();
+        services.filter_map(|(key, _)| service_key(&key)).collect()
+    }
+
+    fn attached(&self) -> Vec<(String, u32, &'static str)> {
+        let attached = self.dataplane.attached().into_iter();
+        attached
+            .map(|one| (one.name, one.interface, one.mode.name()))
+            .collect()
+    }
+
+    fn attach(&mut self, interface: &str, require_native: bool) -> anyhow::Result<&'static str> {
+        Ok(self.dataplane.attach(interface, require_native)?.name())
+    }
+
+    fn detach(&mut self, interface: &str) -> anyhow::Result<()> {
+        Ok(self.dataplane.detach(interface)?)
+    }
+
+    fn size(&self) -> (u64, u64) {
+        (
+            self.dataplane.memory_bytes(),
+            self.dataplane.connections_max(),
+        )
+    }
+
+    fn release(&mut self) -> anyhow::Result<()> {
+        Dataplane::release(Path::new(dataplane::PIN_ROOT), &self.instance)?;
+        Ok(())
+    }
+}
+
+/// Connections of one bucket of the table (`director::limits::BUCKET_SLOTS`).
+const BUCKET_CONNECTIONS: usize = 4;
+
+fn link(reach: Reach) -> DestinationLink {
+    match reach {
+        Reach::Unresolved => DestinationLink::Unresolved,
+        Reach::Gone => DestinationLink::Gone,
+        Reach::Local => DestinationLink::Local,
+        Reach::Via { mac, slot } => DestinationLink::Via { mac, slot },
+    }
+}
+
+fn service(key: &api::ServiceKey) -> dataplane::ServiceKey {
+    dataplane::ServiceKey {
+        address: key.address.ip(),
+        port: key.address.port(),
+        protocol: number(key.protocol),
+    }
+}
+
+fn service_key(key: &dataplane::ServiceKey) -> Option<api::ServiceKey> {
+    Some(api::ServiceKey {
+        protocol: protocol(key.protocol)?,
+        address: std::net::SocketAddr::new(key.address, key.port),
+    })
+}
+
+/// IP protocol numbers (RFC 9293, RFC 768).
+fn number(protocol: api::Protocol) -> u8 {
+    match protocol {
+        api::Protocol::Tcp => 6,
+        api::Protocol::Udp => 17,
+    }
+}
+
+/// The protocol of a number that the data plane shows.
+pub(crate) fn protocol(number: u8) -> Option<api::Protocol> {
+    match number {
+        6 => Some(api::Protocol::Tcp),
+        17 => Some(api::Protocol::Udp),
+        _ => None,
+    }
+}

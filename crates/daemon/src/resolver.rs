@@ -1,0 +1,587 @@
+//! Real servers' MACs: asked for, heard of, followed.
+//!
+//! ```text
+//!             ┌──────────────── one thread, one poll ────────────────┐
+//!   actor ───►│ wanted servers     questions ──► frame sockets ──► segment
+//!             │                    answers  ◄── frame sockets ◄──   │
+//!   actor ◄───│ links, interfaces  hints    ◄── Monitor (kernel)    │
+//!             └──────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A link is reported when it changes, and an interface always before a link through it.
+//! It writes nothing but questions, and confirmed MACs into the kernel's neighbour table, so
+//! that the host itself follows too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{PipeReader, PipeWriter, Read, Write};
+use std::net::IpAddr;
+use std::os::fd::AsFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use control::LinkReport;
+use netlink::arp::{self, Arp};
+use netlink::ndp::{self, Ndp};
+use netlink::{FrameSocket, Mac, Monitor, Neighbour, NeighbourState, Netlink};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use tracing::{debug, warn};
+
+use crate::limits;
+
+mod path;
+mod probe;
+
+use path::{Map, Path};
+use probe::{Probe, Question};
+
+/// Something the network told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Notice {
+    /// A real server's link has changed.
+    Link {
+        /// The real server.
+        address: IpAddr,
+        /// How it is reached now.
+        link: LinkReport,
+    },
+    /// An interface is as described.
+    Interface {
+        /// Its number.
+        index: u32,
+        /// Its name.
+        name: String,
+        /// Its MAC.
+        mac: Mac,
+    },
+    /// An interface is gone.
+    InterfaceGone {
+        /// Its number.
+        index: u32,
+    },
+    /// An address of the host was removed.
+    AddressGone {
+        /// The address.
+        address: IpAddr,
+    },
+}
+
+/// What the resolver shall look after.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Real servers, each with the MAC that is believed to begin with.
+    pub(crate) servers: BTreeMap<IpAddr, Option<Mac>>,
+    /// Virtual addresses: never asked from.
+    pub(crate) vips: BTreeSet<IpAddr>,
+    /// Names of interfaces whose changes matter.
+    pub(crate) interfaces: BTreeSet<String>,
+}
+
+/// The way to a running resolver. It ends when this is dropped.
+pub(crate) struct Handle {
+    wanted: Arc<Mutex<Option<Wanted>>>,
+    wake: PipeWriter,
+}
+
+impl Handle {
+    /// Replaces what is wanted. Never waits.
+    pub(crate) fn want(&mut self, wanted: Wanted) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+        // One byte for each change, read sixteen at a time: the pipe cannot fill up.
+        if let Err(error) = self.wake.write_all(&[0]) {
+            warn!(%error, "resolver cannot be woken");
+        }
+    }
+}
+
+/// Starts a resolver in the caller's network namespace; `tell` gets what changes, and ends the
+/// resolver by returning false.
+pub(crate) fn spawn(tell: impl FnMut(Notice) -> bool + Send + 'static) -> anyhow::Result<Handle> {
+    let (reader, wake) = std::io::pipe()?;
+    let wanted = Arc::new(Mutex::new(None));
+    let mut resolver = Resolver {
+        tell: Box::new(tell),
+        inbox: Arc::clone(&wanted),
+        reader,
+        wanted: Wanted::default(),
+        targets: BTreeMap::new(),
+        interfaces: BTreeMap::new(),
+        refresh: Instant::now(),
+    };
+    std::thread::Builder::new()
+        .name("resolver".to_owned())
+        .spawn(move || resolver.run())?;
+    Ok(Handle { wanted, wake })
+}
+
+struct Resolver {
+    tell: Box<dyn FnMut(Notice) -> bool + Send>,
+    inbox: Arc<Mutex<Option<Wanted>>>,
+    reader: PipeReader,
+    wanted: Wanted,
+    targets: BTreeMap<IpAddr, Target>,
+    /// Interfaces that targets are behind.
+    interfaces: BTreeMap<u32, Interface>,
+    /// When ways are looked up again.
+    refresh: Instant,
+}
+
+struct Interface {
+    name: String,
+    mac: Mac,
+    socket: FrameSocket,
+}
+
+struct Target {
+    path: Path,
+    probe: Probe,
+    /// An administrator set its MAC: it is believed and not asked.
+    permanent: bool,
+    reported: Option<LinkReport>,
+}
+
+/// Why the loop ended.
+enum End {
+    /// Nobody wants anything any more.
+    Done,
+    /// The kernel refused something that must work.
+    Failed(netlink::Error),
+}
+
+impl From<netlink::Error> for End {
+    fn from(error: netlink::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Resolver {
+    fn run(&mut self) {
+        loop {
+            match self.serve() {
+                Ok(()) | Err(End::Done) => return,
+                Err(End::Failed(error)) => {
+                    warn!(%error, "resolver begins anew");
+                    std::thread::sleep(Duration::from_secs(1));
+                    self.interfaces.clear();
+                    self.refresh = Instant::now();
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), End> {
+        let mut monitor = Monitor::open()?;
+        loop {
+            self.take_wanted();
+            if Instant::now() >= self.refresh {
+                self.look_up()?;
+            }
+            self.ask_those_due()?;
+            if !self.wait(&monitor)? {
+                return Ok(());
+            }
+            while let Some(event) = monitor.next(Some(Duration::ZERO))? {
+                self.heard_from_kernel(event)?;
+            }
+            self.heard_from_segments()?;
+        }
+    }
+
+    fn take_wanted(&mut self) {
+        let news = self
+            .inbox
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(wanted) = news {
+            self.targets
+                .retain(|address, _| wanted.servers.contains_key(address));
+            self.wanted = wanted;
+            self.refresh = Instant::now();
+        }
+    }
+
+    /// Looks up the way to every target, new ones included.
+    fn look_up(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        self.refresh = now + limits::ROUTE_REFRESH;
+        let map = Map::read(&self.wanted.vips)?;
+        let neighbours = Netlink::open()?.neighbours(None)?;
+        let servers: Vec<_> = self.wanted.servers.clone().into_iter().collect();
+        for (address, believed) in servers {
+            let path = map.path(address);
+            if let Path::OnLink { interface, .. } = path {
+                self.open(interface, &map)?;
+            }
+            let known = neighbours.iter().find(|entry| entry.address == address);
+            self.set_path(address, path, believed, known, now)?;
+        }
+        self.close_unused();
+        Ok(())
+    }
+
+    fn set_path(
+        &mut self,
+        address: IpAddr,
+        path: Path,
+        believed: Option<Mac>,
+        entry: Option<&Neighbour>,
+        now: Instant,
+    ) -> Result<(), End> {
+        let entry = entry.filter(|entry| match path {
+            Path::OnLink { interface, .. } => entry.index == interface && is_fresh(entry.state),
+            _ => false,
+        });
+        let fixed = entry.and_then(permanent);
+        // What was believed at first is old by the time a way changes.
+        let believed = believed.filter(|_| !self.targets.contains_key(&address));
+        let is_new = self
+            .targets
+            .get(&address)
+            .is_none_or(|target| way(&target.path) != way(&path));
+        if is_new {
+            let known = fixed.or(believed).or(entry.and_then(|entry| entry.mac));
+            let reported = self.targets.remove(&address).and_then(|old| old.reported);
+            let target = Target {
+                path: path.clone(),
+                probe: Probe::new(known, now),
+                permanent: fixed.is_some(),
+                reported,
+            };
+            self.targets.insert(address, target);
+        } else if let Some(target) = self.targets.get_mut(&address) {
+            target.path = path.clone();
+            target.permanent = fixed.is_some();
+        }
+        match path {
+            Path::Local => self.report(address, LinkReport::Local),
+            Path::Unreachable(reason) => self.report(address, LinkReport::Unresolved { reason }),
+            Path::OnLink { interface, .. } => {
+                let known = self.targets.get(&address).and_then(|one| one.probe.known());
+                match fixed.or(known) {
+                    Some(mac) => self.report(address, LinkReport::Via { mac, interface }),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Makes ready to ask on an interface, and tells of it.
+    fn open(&mut self, index: u32, map: &Map) -> Result<(), End> {
+        let Some(link) = map.link(index) else {
+            return Ok(());
+        };
+        if let Some(known) = self.interfaces.get_mut(&index) {
+            if known.mac == link.mac && known.name == link.name {
+                return Ok(());
+            }
+            known.mac = link.mac;
+            known.name.clone_from(&link.name);
+        } else {
+            let interface = Interface {
+                name: link.name.clone(),
+                mac: link.mac,
+                socket: FrameSocket::open_discovery(index)?,
+            };
+            self.interfaces.insert(index, interface);
+        }
+        self.tell(Notice::Interface {
+            index,
+            name: link.name.clone(),
+            mac: link.mac,
+        })
+    }
+
+    fn close_unused(&mut self) {
+        let used: BTreeSet<u32> = self
+            .targets
+            .values()
+            .filter_map(|target| way(&target.path))
+            .collect();
+        self.interfaces.retain(|index, _| used.contains(index));
+    }
+
+    fn ask_those_due(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let shared = Duration::from_secs(1) * self.targets.len() as u32 / limits::PROBES_PER_SECOND;
+        let pace = limits::PROBE_INTERVAL.max(shared);
+        let mut lost = Vec::new();
+        for (address, target) in &mut self.targets {
+            let Path::OnLink { interface, source } = target.path else {
+                continue;
+            };
+            if target.permanent || target.probe.due() > now {
+                continue;
+            }
+            let round = target.probe.round(now, pace);
+            let Some(out) = self.interfaces.get(&interface) else {
+                continue;
+            };
+            if round.lost {
+                lost.push((*address, out.name.clone()));
+            }
+            ask(*address, out, source, round.question);
+        }
+        for (address, interface) in lost {
+            let asked = if address.is_ipv4() {
+                "ARP"
+            } else {
+                "neighbour solicitation"
+            };
+            let reason = format!("no answer to {asked} on {interface}");
+            self.report(address, LinkReport::Unresolved { reason })?;
+        }
+        Ok(())
+    }
+
+    /// Waits for whatever comes first; false when nobody wants us any more.
+    fn wait(&mut self, monitor: &Monitor) -> Result<bool, End> {
+        let asked = self
+            .targets
+            .values()
+            .filter(|target| !target.permanent && matches!(target.path, Path::OnLink { .. }));
+        let next = asked
+            .map(|target| target.probe.due())
+            .chain([self.refresh])
+            .min();
+        let left = next.map_or(limits::ROUTE_REFRESH, |next| {
+            next.saturating_duration_since(Instant::now())
+        });
+        // Rounded up: a remainder below a millisecond is waited for, not spun on.
+        let timeout =
+            PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        let sockets = self.interfaces.values().map(|one| one.socket.as_fd());
+        let mut fds: Vec<PollFd<'_>> = [self.reader.as_fd(), monitor.as_fd()]
+            .into_iter()
+            .chain(sockets)
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        if let Err(error) = nix::poll::poll(&mut fds, timeout)
+            && error != nix::errno::Errno::EINTR
+        {
+            warn!(%error, "waiting for the network");
+            std::thread::sleep(limits::TICK);
+        }
+        let woken = fds[0].any().unwrap_or(false);
+        Ok(!woken || self.reader.read(&mut [0; 16]).is_ok_and(|count| count > 0))
+    }
+
+    fn heard_from_kernel(&mut self, event: netlink::Event) -> Result<(), End> {
+        match event {
+            netlink::Event::Link { link, deleted } => {
+                let is_ours = self.interfaces.contains_key(&link.index)
+                    || self.wanted.interfaces.contains(&link.name);
+                if is_ours && deleted {
+                    self.interfaces.remove(&link.index);
+                    self.tell(Notice::InterfaceGone { index: link.index })?;
+                } else if is_ours {
+                    if let Some(known) = self.interfaces.get_mut(&link.index) {
+                        known.mac = link.mac;
+                        known.name.clone_from(&link.name);
+                    }
+                    self.tell(Notice::Interface {
+                        index: link.index,
+                        name: link.name,
+                        mac: link.mac,
+                    })?;
+                }
+                self.look_up_soon();
+            }
+            netlink::Event::Address { address, deleted } => {
+                if deleted {
+                    let address = address.address;
+                    self.tell(Notice::AddressGone { address })?;
+                }
+                self.look_up_soon();
+            }
+            netlink::Event::Neighbour { neighbour, deleted } => {
+                self.heard_of_neighbour(&neighbour, deleted);
+            }
+            netlink::Event::Route | netlink::Event::Overrun => self.look_up_soon(),
+        }
+        Ok(())
+    }
+
+    fn heard_of_neighbour(&mut self, entry: &Neighbour, deleted: bool) {
+        let Some(target) = self.targets.get_mut(&entry.address) else {
+            return;
+        };
+        if way(&target.path) != Some(entry.index) {
+            return;
+        }
+        if target.permanent || entry.state == NeighbourState::Permanent {
+            self.look_up_soon();
+        } else if let Some(mac) = entry.mac
+            && entry.state.is_usable()
+            && !deleted
+        {
+            target.probe.hint(mac, Instant::now());
+        }
+    }
+
+    fn look_up_soon(&mut self) {
+        self.refresh = self.refresh.min(Instant::now() + limits::ROUTE_QUIET);
+    }
+
+    fn heard_from_segments(&mut self) -> Result<(), End> {
+        let mut heard = Vec::new();
+        for (index, interface) in &mut self.interfaces {
+            loop {
+                match interface.socket.recv(Some(Duration::ZERO)) {
+                    Ok(Some(frame)) if frame.outgoing => {}
+                    Ok(Some(frame)) => heard.extend(read(&frame.bytes, *index, interface.mac)),
+                    Ok(None) => break,
+                    Err(error) => {
+                        // An interface that is down says so once; its socket lives on.
+                        debug!(%error, interface = interface.name, "reading a segment");
+                        break;
+                    }
+                }
+            }
+        }
+        heard.into_iter().try_for_each(|said| self.heard(&said))
+    }
+
+    fn heard(&mut self, said: &Said) -> Result<(), End> {
+        let now = Instant::now();
+        let Some(target) = self.targets.get_mut(&said.address) else {
+            return Ok(());
+        };
+        if way(&target.path) != Some(said.interface) || target.permanent {
+            return Ok(());
+        }
+        if !said.answers {
+            target.probe.hint(said.mac, now);
+            return Ok(());
+        }
+        let news = target.probe.answer(said.mac, now);
+        target.probe.hint(said.mac, now);
+        let Some(known) = target.probe.known() else {
+            return Ok(());
+        };
+        if news.is_some() {
+            confirm(said.interface, said.address, known);
+        }
+        let interface = said.interface;
+        self.report(
+            said.address,
+            LinkReport::Via {
+                mac: known,
+                interface,
+            },
+        )
+    }
+
+    fn report(&mut self, address: IpAddr, link: LinkReport) -> Result<(), End> {
+        let Some(target) = self.targets.get_mut(&address) else {
+            return Ok(());
+        };
+        if target.reported.as_ref() == Some(&link) {
+            return Ok(());
+        }
+        target.reported = Some(link.clone());
+        self.tell(Notice::Link { address, link })
+    }
+
+    fn tell(&mut self, notice: Notice) -> Result<(), End> {
+        if (self.tell)(notice) {
+            Ok(())
+        } else {
+            Err(End::Done)
+        }
+    }
+}
+
+/// What a frame says of an address.
+struct Said {
+    interface: u32,
+    address: IpAddr,
+    mac: Mac,
+    /// It was sent to us, as an answer.
+    answers: bool,
+}
+
+fn read(frame: &[u8], interface: u32, own: Mac) -> Option<Said> {
+    let said = if let Some(arp) = Arp::parse(frame) {
+        Said {
+            interface,
+            address: arp.sender.into(),
+            mac: arp.sender_mac,
+            answers: arp.operation == arp::Operation::Reply && arp.to == own,
+        }
+    } else {
+        let ndp = Ndp::parse(frame)?;
+        let ndp::Operation::Advertisement { solicited, .. } = ndp.operation else {
+            return None;
+        };
+        Said {
+            interface,
+            address: ndp.target.into(),
+            // An answer to a question sent to one host may leave its MAC out (RFC 4861 4.4).
+            mac: ndp.mac.unwrap_or(ndp.from),
+            answers: solicited && ndp.to == own,
+        }
+    };
+    let is_unicast = said.mac[0] & 1 == 0 && said.mac != [0; 6];
+    is_unicast.then_some(said)
+}
+
+fn ask(address: IpAddr, interface: &Interface, source: IpAddr, question: Question) {
+    let frame = match (address, source) {
+        (IpAddr::V4(address), IpAddr::V4(source)) => {
+            let mut arp = Arp::request(interface.mac, source, address);
+            if let Question::At(mac) = question {
+                arp.to = mac;
+            }
+            arp.emit()
+        }
+        (IpAddr::V6(address), IpAddr::V6(source)) => {
+            let mut ndp = Ndp::solicitation(interface.mac, source, address);
+            if let Question::At(mac) = question {
+                ndp.to = mac;
+                ndp.destination = address;
+            }
+            ndp.emit()
+        }
+        // A source is always of the address's family.
+        _ => return,
+    };
+    if let Err(error) = interface.socket.send(&frame) {
+        debug!(%address, %error, "asking");
+    }
+}
+
+/// Tells the kernel's table what was confirmed; it asks nobody about frames that pass below it.
+fn confirm(interface: u32, address: IpAddr, mac: Mac) {
+    let written = Netlink::open().and_then(|netlink| {
+        netlink.set_neighbour(interface, address, mac, NeighbourState::Reachable)
+    });
+    if let Err(error) = written {
+        debug!(%address, %error, "writing the neighbour table");
+    }
+}
+
+/// Whether the kernel has confirmed an entry lately. A stale one may be of a server long gone: that
+/// one is asked before it gets traffic.
+fn is_fresh(state: NeighbourState) -> bool {
+    matches!(
+        state,
+        NeighbourState::Reachable
+            | NeighbourState::Delay
+            | NeighbourState::Probe
+            | NeighbourState::Permanent
+    )
+}
+
+fn permanent(entry: &Neighbour) -> Option<Mac> {
+    (entry.state == NeighbourState::Permanent)
+        .then_some(entry.mac)
+        .flatten()
+}
+
+/// The interface of a way, if it has one.
+fn way(path: &Path) -> Option<u32> {
+    match path {
+        Path::OnLink { interface, .. } => Some(*interface),
+        Path::Local | Path::Unreachable(_) => None,
+    }
+}

@@ -1,0 +1,224 @@
+//! The API over the Unix socket: each handler asks the actor and waits.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::task::{Context, Poll};
+
+use api::{Change, Refusal, RefusalCode, Stop};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use hyper::body::Frame;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use crate::limits;
+use crate::message::{Connections, Message};
+use crate::plane::protocol;
+
+/// What handlers share.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    actor: SyncSender<Message>,
+    listings: Arc<Semaphore>,
+}
+
+/// A refusal as an HTTP answer.
+struct Refused(Refusal);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (status_of(self.0.code), axum::Json(self.0)).into_response()
+    }
+}
+
+/// The routes of `crates/api`.
+pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
+    let desk = Desk {
+        actor,
+        listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+    };
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/services", get(services))
+        .route("/v1/connections", get(connections))
+        .route("/v1/changes", post(change))
+        .route("/v1/stop", post(stop))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
+        .with_state(desk)
+}
+
+async fn status(State(desk): State<Desk>) -> Result<Response, Refused> {
+    Ok(axum::Json(desk.ask(Message::Status).await?).into_response())
+}
+
+async fn services(State(desk): State<Desk>) -> Result<Response, Refused> {
+    Ok(axum::Json(desk.ask(Message::Services).await?).into_response())
+}
+
+async fn change(
+    State(desk): State<Desk>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let change: Change = parse(body)?;
+    desk.ask(|reply| Message::Change(change, reply))
+        .await?
+        .map_err(Refused)?;
+    Ok(axum::Json(()).into_response())
+}
+
+async fn stop(
+    State(desk): State<Desk>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let stop: Stop = parse(body)?;
+    desk.ask(|reply| Message::Stop(stop, reply))
+        .await?
+        .map_err(Refused)?;
+    Ok(axum::Json(()).into_response())
+}
+
+async fn connections(State(desk): State<Desk>) -> Result<Response, Refused> {
+    let permit = Arc::clone(&desk.listings)
+        .try_acquire_owned()
+        .map_err(|_| {
+            refused(
+                RefusalCode::Full,
+                format!("{} listings run already: try again", limits::LISTINGS),
+            )
+        })?;
+    let connections = desk.ask(Message::Connections).await?;
+    let (sender, receiver) = mpsc::channel(limits::LISTING_CHUNKS);
+    tokio::task::spawn_blocking(move || list(&connections, &sender, permit));
+    let head = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    Ok((head, Body::new(Chunks(receiver))).into_response())
+}
+
+async fn unknown() -> Refused {
+    refused(
+        RefusalCode::BadRequest,
+        "there is no such route: GET /v1/status, /v1/services, /v1/connections; POST \
+         /v1/changes, /v1/stop"
+            .to_owned(),
+    )
+}
+
+impl Desk {
+    /// Sends a message that carries its own reply channel, and waits for the reply.
+    async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<T, Refused> {
+        let (reply, answer) = oneshot::channel();
+        self.actor
+            .try_send(message(reply))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => refused(
+                    RefusalCode::Full,
+                    format!("{} requests wait already: try again", limits::MESSAGES),
+                ),
+                TrySendError::Disconnected(_) => stopping(),
+            })?;
+        answer.await.map_err(|_| stopping())
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
+    let body = body.map_err(|error| {
+        refused(
+            RefusalCode::BadRequest,
+            format!("{error}; at most {} bytes", limits::REQUEST_BYTES),
+        )
+    })?;
+    serde_json::from_slice(&body).map_err(|error| {
+        refused(
+            RefusalCode::BadRequest,
+            format!("the request cannot be read: {error}"),
+        )
+    })
+}
+
+fn refused(code: RefusalCode, message: String) -> Refused {
+    Refused(Refusal { code, message })
+}
+
+fn stopping() -> Refused {
+    refused(RefusalCode::Internal, "the daemon is stopping".to_owned())
+}
+
+fn status_of(code: RefusalCode) -> StatusCode {
+    match code {
+        RefusalCode::ServiceExists | RefusalCode::DestinationExists => StatusCode::CONFLICT,
+        RefusalCode::NoSuchService
+        | RefusalCode::NoSuchDestination
+        | RefusalCode::NoSuchScheduler => StatusCode::NOT_FOUND,
+        RefusalCode::OutOfRange | RefusalCode::BadAddress | RefusalCode::NotSupported => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
+        RefusalCode::Full => StatusCode::INSUFFICIENT_STORAGE,
+        RefusalCode::NotPermitted => StatusCode::FORBIDDEN,
+        RefusalCode::BadRequest => StatusCode::BAD_REQUEST,
+        RefusalCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// Writes every connection as a line, in pieces, until done or the reader has gone.
+fn list(connections: &Connections, sender: &mpsc::Sender<Bytes>, _permit: OwnedSemaphorePermit) {
+    let mut chunk = Vec::with_capacity(limits::LISTING_CHUNK_BYTES);
+    let mut reader_is_there = true;
+    (connections.listing)(&mut |found| {
+        if !reader_is_there {
+            return;
+        }
+        let Some(line) = line(connections, &found) else {
+            return;
+        };
+        chunk.extend_from_slice(&line);
+        chunk.push(b'\n');
+        if chunk.len() >= limits::LISTING_CHUNK_BYTES {
+            let full = Bytes::from(std::mem::take(&mut chunk));
+            reader_is_there = sender.blocking_send(full).is_ok();
+        }
+    });
+    if !chunk.is_empty() {
+        let _gone = sender.blocking_send(chunk.into());
+    }
+}
+
+/// A connection to a destination made since the listing began has no address here; the next
+/// listing shows it.
+fn line(connections: &Connections, found: &dataplane::Connection) -> Option<Vec<u8>> {
+    let connection = api::Connection {
+        protocol: protocol(found.protocol)?,
+        client: found.client,
+        virtual_address: found.virtual_address,
+        destination: *connections.addresses.get(&found.destination)?,
+        state: found.state.to_owned(),
+        expires_s: found.expires_s,
+    };
+    serde_json::to_vec(&connection).ok()
+}
+
+/// Pieces of an answer, as they are made.
+struct Chunks(mpsc::Receiver<Bytes>);
+
+impl hyper::body::Body for Chunks {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0
+            .poll_recv(context)
+            .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}

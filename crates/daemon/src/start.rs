@@ -1,0 +1,248 @@
+//! From nothing, or from what an earlier daemon left, to a whole state.
+//!
+//! ```text
+//! lock ─► data plane: fresh or adopted ─► attach ─► state: file's, stepped by the configuration
+//!      ─► fresh: wait for the real servers' first answers
+//!      ─► save ─► carry out everything, once, without a gap for what stays
+//! ```
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
+
+use anyhow::Context;
+use control::{Desired, Event, Link, Observed, Plan, Saved, State};
+use tracing::{info, warn};
+
+use crate::actor::{About, Actor, wanted};
+use crate::announce::Announcements;
+use crate::execute::Rooms;
+use crate::files::Files;
+use crate::host::{self, Host};
+use crate::message::Message;
+use crate::plane::{self, Plane};
+use crate::{Error, Options, limits, resolver};
+
+/// A daemon that is ready to work.
+pub(crate) struct Started {
+    pub(crate) actor: Actor<plane::Kernel, host::Kernel>,
+    pub(crate) inbox: Receiver<Message>,
+    pub(crate) outbox: SyncSender<Message>,
+}
+
+/// Brings everything up, short of the API.
+pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> {
+    let started = Instant::now();
+    let (mut plane, adopted) = open(options)?;
+    info!(
+        instance = options.instance,
+        adopted,
+        version = env!("CARGO_PKG_VERSION"),
+        "starting"
+    );
+    attach(&mut plane, options)?;
+    let host = host::Kernel::open()?;
+    let saved = files.load()?;
+    let left = left_behind(saved, adopted);
+    let mut state = next_state(&left.state, options, &plane, &host)?;
+    let (outbox, inbox) = sync_channel(limits::MESSAGES);
+    let mut resolver = spawn_resolver(&outbox)?;
+    let wanted = wanted(&state);
+    resolver.want(wanted.clone());
+    if !adopted {
+        hear_first_answers(&mut state, &inbox);
+    }
+    let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
+    files.save(&state, &plan)?;
+    let mut rooms = Rooms {
+        plane,
+        host,
+        announcements: Announcements::default(),
+    };
+    rooms.carry_out(&plan)?;
+    let about = About {
+        instance: options.instance.clone(),
+        adopted,
+        started,
+        require_native: options.config.require_native,
+        release_on_stop: options.config.on_stop == config::OnStop::Release,
+    };
+    let actor = Actor {
+        state,
+        rooms,
+        files: files.clone(),
+        resolver: Some(resolver),
+        about,
+        wanted,
+        waiting: Vec::new(),
+        ticks: 0,
+    };
+    Ok(Started {
+        actor,
+        inbox,
+        outbox,
+    })
+}
+
+fn open(options: &Options) -> anyhow::Result<(plane::Kernel, bool)> {
+    let (dataplane, opened) = dataplane::Dataplane::open(&dataplane::Options {
+        instance: options.instance.clone(),
+        connections_max: options.config.connections_max.into(),
+        pin_root: dataplane::PIN_ROOT.into(),
+    })
+    .context("opening the data plane")?;
+    let plane = plane::Kernel {
+        dataplane,
+        instance: options.instance.clone(),
+    };
+    Ok((plane, opened == dataplane::Opened::Adopted))
+}
+
+/// Attaches to the interfaces of the configuration, and lets go of others.
+fn attach(plane: &mut impl Plane, options: &Options) -> anyhow::Result<()> {
+    let wanted: Vec<String> = options
+        .config
+        .interfaces
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    for name in &wanted {
+        let mode = plane
+            .attach(name, options.config.require_native)
+            .with_context(|| format!("attaching to {name}"))?;
+        if mode == "native" {
+            info!(interface = name, mode, "attached");
+        } else {
+            warn!(
+                interface = name,
+                mode, "attached in generic mode: several times slower than the driver could be"
+            );
+        }
+    }
+    for (name, _, _) in plane.attached() {
+        if !wanted.contains(&name) {
+            match plane.detach(&name) {
+                Ok(()) => info!(
+                    interface = name,
+                    "detached: the configuration names it no more"
+                ),
+                Err(error) => warn!(interface = name, %error, "cannot be detached"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an earlier daemon wrote, as far as it holds for this data plane.
+fn left_behind(saved: Option<Saved>, adopted: bool) -> Saved {
+    let empty = Saved {
+        version: Saved::VERSION,
+        state: State::default(),
+        pending: Plan::default(),
+    };
+    match saved {
+        None => {
+            if adopted {
+                warn!("a data plane without its state: the table begins anew, connections stay");
+            }
+            empty
+        }
+        Some(saved) if adopted => saved,
+        // The maps are gone, but addresses we added may still be on the host.
+        Some(saved) => Saved {
+            state: State {
+                vips: saved.state.vips,
+                ..State::default()
+            },
+            ..empty
+        },
+    }
+}
+
+/// The state to reach: what was left, where it stands now, and the configuration.
+fn next_state(
+    left: &State,
+    options: &Options,
+    plane: &impl Plane,
+    host: &impl Host,
+) -> Result<State, Error> {
+    let mut state = left.clone();
+    let mut events = vec![Event::Resume];
+    events.extend(interfaces(options)?);
+    events.push(Event::Config(Desired::from(&options.config)));
+    for event in events {
+        let questions = state.questions(&event);
+        let observed = Observed {
+            picks: questions
+                .picks
+                .into_iter()
+                .map(|id| (id, plane.picks(id)))
+                .collect(),
+            stats: questions
+                .stats
+                .into_iter()
+                .map(|id| (id, plane.stats(id)))
+                .collect(),
+            addresses: host.addresses()?,
+        };
+        control::step(&mut state, event, &observed).map_err(Error::Config)?;
+    }
+    Ok(state)
+}
+
+/// Interfaces of the configuration first: the data plane looks for the arrival interface's slot
+/// in order.
+fn interfaces(options: &Options) -> anyhow::Result<Vec<Event>> {
+    let netlink = netlink::Netlink::open()?;
+    let names = options.config.interfaces.iter().map(ToString::to_string);
+    names
+        .map(|name| {
+            let link = netlink.link(&name)?;
+            Ok(Event::Interface {
+                index: link.index,
+                name,
+                mac: link.mac,
+            })
+        })
+        .collect()
+}
+
+fn spawn_resolver(outbox: &SyncSender<Message>) -> anyhow::Result<resolver::Handle> {
+    let outbox = outbox.clone();
+    resolver::spawn(move |notice| outbox.send(Message::Network(notice)).is_ok())
+}
+
+/// Takes what the resolver says into the state, until every real server was heard of or the time
+/// is over: traffic is taken only then.
+fn hear_first_answers(state: &mut State, inbox: &Receiver<Message>) {
+    let until = Instant::now() + limits::START_WAIT;
+    while state.links.values().any(|link| *link == Link::unknown()) {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(message) = inbox.recv_timeout(left) else {
+            break;
+        };
+        let event = match message {
+            Message::Network(resolver::Notice::Link { address, link }) => {
+                Event::Link { address, link }
+            }
+            Message::Network(resolver::Notice::Interface { index, name, mac }) => {
+                Event::Interface { index, name, mac }
+            }
+            _ => continue,
+        };
+        if let Err(refusal) = control::step(state, event, &Observed::default()) {
+            warn!(%refusal, "a real server cannot be used");
+        }
+    }
+    for (address, link) in &state.links {
+        match link {
+            Link::Unresolved { reason } => {
+                warn!(real_server = %address, reason, "real server unresolved");
+            }
+            Link::Local => info!(real_server = %address, "real server is this host"),
+            Link::Via { mac, .. } => {
+                let mac = netlink::mac_text(mac);
+                info!(real_server = %address, mac, "real server resolved");
+            }
+        }
+    }
+}

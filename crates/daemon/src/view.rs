@@ -1,0 +1,105 @@
+//! The table as the API shows it.
+
+use api::{Destination, LinkState, Service, Stats};
+use control::{Life, Link, State};
+
+use crate::plane::Plane;
+
+/// All services, in listing order.
+pub(crate) fn services(state: &State, plane: &impl Plane) -> Vec<Service> {
+    let services = state.services.iter();
+    services
+        .map(|(key, service)| Service {
+            service: *key,
+            settings: service.settings.clone(),
+            stats: service_stats(state, key, service, plane),
+            origin: service.origin,
+            destinations: service
+                .list
+                .iter()
+                .filter_map(|id| Some(destination(state, *id, state.destinations.get(id)?, plane)))
+                .collect(),
+        })
+        .collect()
+}
+
+/// Connections remembered for all destinations, deleted ones included.
+pub(crate) fn connections(state: &State, plane: &impl Plane) -> u64 {
+    let gauges = state.destinations.keys().map(|id| plane.gauges(*id));
+    gauges
+        .map(|(active, inactive)| u64::from(active) + u64::from(inactive))
+        .sum()
+}
+
+fn destination(
+    state: &State,
+    id: u32,
+    destination: &control::Destination,
+    plane: &impl Plane,
+) -> Destination {
+    let (active, inactive) = plane.gauges(id);
+    Destination {
+        destination: destination.address,
+        settings: destination.settings.clone(),
+        origin: destination.origin,
+        active,
+        inactive,
+        stats: minus(plane.stats(id), destination.base),
+        link: link(state, destination),
+    }
+}
+
+/// Counters of a service: its destinations, those in the trash, those forgotten.
+fn service_stats(
+    state: &State,
+    key: &api::ServiceKey,
+    service: &control::Service,
+    plane: &impl Plane,
+) -> Stats {
+    let trash = state
+        .trash()
+        .filter(|(_, gone)| gone.service == *key && gone.incarnation == service.incarnation)
+        .map(|(id, _)| id);
+    let ids = service.list.iter().copied().chain(trash);
+    ids.filter_map(|id| Some(minus(plane.stats(id), state.destinations.get(&id)?.base)))
+        .fold(service.retired, plus)
+}
+
+fn link(state: &State, destination: &control::Destination) -> LinkState {
+    if destination.life != Life::Listed {
+        let reason = "deleted".to_owned();
+        return LinkState::Unresolved { reason };
+    }
+    match state.links.get(&destination.address.ip()) {
+        Some(Link::Local) => LinkState::Local,
+        Some(Link::Via { mac, slot }) => LinkState::Resolved {
+            mac: netlink::mac_text(mac),
+            interface: state
+                .egress
+                .get(slot)
+                .map_or_else(|| format!("slot {slot}"), |egress| egress.name.clone()),
+        },
+        Some(Link::Unresolved { reason }) => LinkState::Unresolved {
+            reason: reason.clone(),
+        },
+        None => LinkState::Unresolved {
+            reason: "not asked yet".to_owned(),
+        },
+    }
+}
+
+fn plus(a: Stats, b: Stats) -> Stats {
+    Stats {
+        connections: a.connections.saturating_add(b.connections),
+        packets: a.packets.saturating_add(b.packets),
+        bytes: a.bytes.saturating_add(b.bytes),
+    }
+}
+
+fn minus(a: Stats, b: Stats) -> Stats {
+    Stats {
+        connections: a.connections.saturating_sub(b.connections),
+        packets: a.packets.saturating_sub(b.packets),
+        bytes: a.bytes.saturating_sub(b.bytes),
+    }
+}
