@@ -133,6 +133,16 @@ impl Capture {
         frames.get(from..).unwrap_or_default().to_vec()
     }
 
+    /// Ends it; what was captured stays. For load tests, whose frames would fill the books.
+    pub fn stop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        for watcher in &mut self.watchers {
+            if let Some(thread) = watcher.thread.take() {
+                let _joined = thread.join();
+            }
+        }
+    }
+
     /// Frames that could not be kept.
     #[must_use]
     pub fn lost(&self) -> u64 {
@@ -158,6 +168,9 @@ impl Capture {
     /// Waits until every point was silent, so that all that was sent is in the books. On a segment
     /// that is never silent it waits a while and goes on.
     fn settle(&self) {
+        if self.end.load(Ordering::Relaxed) {
+            return;
+        }
         let until = Instant::now() + SETTLE_MAX;
         let count = |watcher: &Watcher| watcher.shared.silences.load(Ordering::Acquire);
         let before: Vec<u64> = self.watchers.iter().map(count).collect();
@@ -178,12 +191,7 @@ impl Capture {
 
 impl Drop for Capture {
     fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
-        for watcher in &mut self.watchers {
-            if let Some(thread) = watcher.thread.take() {
-                let _joined = thread.join();
-            }
-        }
+        self.stop();
     }
 }
 

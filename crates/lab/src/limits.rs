@@ -48,8 +48,12 @@ pub const POLL: Duration = Duration::from_millis(5);
 /// Requests of one `lab run --requests`.
 pub const REQUESTS_MAX: u32 = 10_000;
 
-/// How often two hosts that both answer for the VIP are raced until the wrong one wins.
+/// How often two hosts that both answer ARP for the VIP are raced until the wrong one wins.
 pub const RACES_MAX: u32 = 10;
+
+/// The same for neighbour discovery, where the winner hardly ever changes and there is another way
+/// to lose.
+pub const RACES_MAX_IPV6: u32 = 2;
 
 /// Longest name of a lab. It is part of namespace and file names.
 pub const NAME_MAX: usize = 32;

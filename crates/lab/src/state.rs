@@ -72,14 +72,13 @@ impl State {
         }
         let doing = || format!("claiming the lab name {name}");
         fs::create_dir_all(ROOT).map_err(|source| Error::io(doing(), source))?;
-        match fs::File::create_new(state.file()) {
-            Ok(_) => state.save()?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+        match state.write(|draft| fs::hard_link(draft, state.file())) {
+            Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::Exists {
                     name: name.to_owned(),
                 });
             }
-            Err(error) => return Err(Error::io(doing(), error)),
+            written => written?,
         }
         fs::create_dir_all(state.directory()).map_err(|source| Error::io(doing(), source))?;
         Ok(state)
@@ -104,11 +103,21 @@ impl State {
         states
     }
 
-    /// Writes it, for instance when the lab is left standing.
+    /// Writes it again, for instance when the lab is left standing.
     pub fn save(&self) -> Result<(), Error> {
-        let failed = |source| Error::io(format!("writing {}", self.file().display()), source);
-        let text = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
-        fs::write(self.file(), text).map_err(failed)
+        self.write(|draft| fs::rename(draft, self.file()))
+    }
+
+    /// Writes a draft and has it published in one piece, so that nobody reads half a state.
+    fn write(&self, publish: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), Error> {
+        let draft = Path::new(ROOT).join(format!(".{}.{}", self.name, std::process::id()));
+        let written = serde_json::to_vec_pretty(self)
+            .map_err(std::io::Error::from)
+            .and_then(|text| fs::write(&draft, text))
+            .and_then(|()| publish(&draft));
+        // After a rename it is gone already.
+        let _gone = fs::remove_file(&draft);
+        written.map_err(|source| Error::io(format!("writing {}", self.file().display()), source))
     }
 
     /// Whether somebody still wants it: it was left standing, or its owner lives.

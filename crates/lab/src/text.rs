@@ -189,7 +189,7 @@ impl Page {
             tally(&flux.answered_requests),
             flux.requests_seen_by_director
         ));
-        self.afterwards(&flux.afterwards);
+        self.afterwards(report.family, &flux.afterwards);
     }
 
     fn announce(&mut self, report: &Report) {
@@ -218,7 +218,7 @@ impl Page {
             tally(&announce.answered_requests),
             announce.requests_seen_by_director
         ));
-        self.afterwards(&announce.afterwards);
+        self.afterwards(report.family, &announce.afterwards);
     }
 
     fn entry_table(&mut self, before: &str, after: &str) {
@@ -233,9 +233,13 @@ impl Page {
         self.table(["", "the client's entry for the VIP", "which is"], rows);
     }
 
-    fn afterwards(&mut self, afterwards: &Afterwards) {
+    fn afterwards(&mut self, family: Family, afterwards: &Afterwards) {
+        let mended = match family {
+            Family::Ipv4 => "Suppression on again",
+            Family::Ipv6 => "The VIP on lo again",
+        };
         self.line(format!(
-            "Suppression on again: {} answers, and the director sees {} of {} requests.",
+            "{mended}: {} answers, and the director sees {} of {} requests.",
             list(&afterwards.vip_answered_by),
             afterwards.requests_seen_by_director,
             afterwards.requests

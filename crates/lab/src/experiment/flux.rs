@@ -15,7 +15,7 @@ use netlink::AddressFlags;
 
 use super::Settings;
 use super::observe::{self, Asked, names};
-use crate::limits::RACES_MAX;
+use crate::limits::{RACES_MAX, RACES_MAX_IPV6};
 use crate::report::{Check, Flux};
 use crate::topology::INTERFACE;
 use crate::{Error, Family, Host, Lab, Net, Report, owner, realserver};
@@ -84,11 +84,15 @@ struct Race {
 
 /// Has the client ask until it believes the real server, or gives up.
 fn race(lab: &Lab) -> Result<Race, Error> {
+    let most = match lab.family() {
+        Family::Ipv4 => RACES_MAX,
+        Family::Ipv6 => RACES_MAX_IPV6,
+    };
     let mut races = 0;
     loop {
         races += 1;
         let asked = observe::ask(lab)?;
-        if asked.entry == SERVER.mac() || races >= RACES_MAX {
+        if asked.entry == SERVER.mac() || races >= most {
             let race = Race {
                 asked,
                 races,
