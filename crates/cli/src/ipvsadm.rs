@@ -21,9 +21,10 @@ use std::io::{BufRead, Read, Write};
 use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use api::{Change, ClientError, DestinationSettings, Refusal, RefusalCode, ServiceSettings};
+use api::Change;
 
 mod address;
+mod change;
 mod failure;
 mod grammar;
 mod kernel;
@@ -35,11 +36,13 @@ mod parse;
 mod save;
 #[cfg(test)]
 mod tests;
+mod values;
 mod words;
 
+use change::{existing, unsupported};
 use failure::{Doing, Failure, from_client};
 use kernel::Kernel;
-use line::{Layout, Line, Listing, ServerLine, Service, ServiceLine, Subject, Tunnel};
+use line::{Layout, Line, Listing, Subject};
 use names::Names;
 
 /// What `-v` prints: the version whose behaviour this is.
@@ -48,10 +51,6 @@ const VERSION: &str = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.
 const USAGE: &str = include_str!("ipvsadm/usage.txt");
 /// Longest line that `-R` reads: a hundred times the longest sensible one.
 const LINE_MAX_BYTES: u64 = 64 << 10;
-/// Schedulers of IPVS, so that a missing one can be told from a mistyped one.
-const SCHEDULERS: &[&str] = &[
-    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos",
-];
 
 /// The words as typed; ipvsadm's grammar is not clap's.
 #[derive(clap::Args)]
@@ -173,81 +172,6 @@ impl Ipvsadm<'_> {
             Line::StopDaemon => return Err(Failure::Refused("No daemon is running".to_owned())),
         }
         Ok(ControlFlow::Continue(0))
-    }
-
-    fn set_service(&mut self, line: ServiceLine, add: bool) -> Result<(), Failure> {
-        let service = match list::key(line.service) {
-            Some(service) => service,
-            None if add => return Err(no_such_kind(line.service)),
-            None => return Err(refused(RefusalCode::NoSuchService, Doing::Service)),
-        };
-        if let Some(what) = missing_feature(&line) {
-            return Err(unsupported(what));
-        }
-        let settings = ServiceSettings {
-            scheduler: line.scheduler.clone(),
-        };
-        let change = if add {
-            Change::AddService { service, settings }
-        } else {
-            Change::EditService { service, settings }
-        };
-        match self.kernel.change(&change) {
-            Err(ClientError::Refused(Refusal {
-                code: RefusalCode::NoSuchScheduler | RefusalCode::NotSupported,
-                ..
-            })) if SCHEDULERS.contains(&line.scheduler.as_str()) => Err(Failure::Refused(format!(
-                "the scheduler {} is not supported by Dirigo yet: \
-                 say -s rr or -s wrr (without -s it is wlc)",
-                line.scheduler
-            ))),
-            done => done.map_err(|error| from_client(error, Doing::Service)),
-        }
-    }
-
-    fn set_server(&mut self, line: ServerLine, add: bool) -> Result<(), Failure> {
-        let service = existing(line.service, Doing::Destination)?;
-        if line.tunnel != Tunnel::Ipip {
-            return Err(unsupported("tunnels of this type (--tun-type) are"));
-        }
-        let destination = line.destination;
-        let settings = DestinationSettings {
-            forwarding: line.forwarding,
-            weight: line.weight,
-            upper_threshold: line.upper_threshold,
-            lower_threshold: line.lower_threshold,
-        };
-        let change = if add {
-            Change::AddDestination {
-                service,
-                destination,
-                settings,
-            }
-        } else {
-            Change::EditDestination {
-                service,
-                destination,
-                settings,
-            }
-        };
-        self.change(&change, Doing::Destination)
-    }
-
-    fn change(&mut self, change: &Change, doing: Doing) -> Result<(), Failure> {
-        self.kernel
-            .change(change)
-            .map_err(|error| from_client(error, doing))
-    }
-
-    fn zero(&mut self, service: Option<Service>) -> Result<(), Failure> {
-        if let Some(service) = service {
-            let key = existing(service, Doing::Service)?;
-            let services = self.services(true)?;
-            if !services.iter().any(|service| service.service == key) {
-                return Err(refused(RefusalCode::NoSuchService, Doing::Service));
-            }
-        }
-        Err(unsupported("zeroing counters (-Z) is"))
     }
 
     fn services(&mut self, sorted: bool) -> Result<Vec<api::Service>, Failure> {
@@ -390,36 +314,4 @@ impl Ipvsadm<'_> {
         self.output.write_all(text.as_bytes())?;
         Ok(self.output.flush()?)
     }
-}
-
-/// The service in the API's words. Kinds that cannot have been added do not exist.
-fn existing(service: Service, doing: Doing) -> Result<api::ServiceKey, Failure> {
-    list::key(service).ok_or_else(|| refused(RefusalCode::NoSuchService, doing))
-}
-
-fn refused(code: RefusalCode, doing: Doing) -> Failure {
-    let message = String::new();
-    from_client(ClientError::Refused(Refusal { code, message }), doing)
-}
-
-fn no_such_kind(service: Service) -> Failure {
-    match service {
-        Service::Mark { .. } => unsupported("services by firewall mark (-f) are"),
-        Service::Address { .. } => unsupported("SCTP services (--sctp-service) are"),
-    }
-}
-
-fn missing_feature(line: &ServiceLine) -> Option<&'static str> {
-    [
-        (line.persistent, "persistence (-p) is"),
-        (line.one_packet, "one-packet scheduling (-o) is"),
-        (line.engine, "persistence engines (--pe) are"),
-        (line.flags, "scheduler flags (-b) are"),
-    ]
-    .into_iter()
-    .find_map(|(given, what)| given.then_some(what))
-}
-
-fn unsupported(what: &'static str) -> Failure {
-    Failure::Unsupported { what }
 }

@@ -104,6 +104,8 @@ pub struct ServiceLine {
     pub service: Service,
     /// `-s`; `wlc` when none was given.
     pub scheduler: String,
+    /// Whether one was.
+    pub scheduler_given: bool,
     /// `-p`
     pub persistent: bool,
     /// `-o`

@@ -6,8 +6,7 @@
 //!         ─► matrix of command and options ─► what must fit together ─► Line
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use api::ForwardingMethod;
 
@@ -18,16 +17,13 @@ use super::line::{
     Layout, Line, Listing, ServerLine, Service, ServiceLine, Subject, Tunnel, destination,
 };
 use super::names::Names;
+use super::values::{check_group, check_tunnel, cut, in_range, int, timeout, tunnel};
 use super::words::{Read, Words};
 
-/// Longest timeout: 31 days, as in the kernel.
-const TIMEOUT_MAX_S: i64 = 2_678_400;
 /// Bytes of a scheduler's name that the kernel's structure holds.
 const SCHEDULER_BYTES: usize = 15;
 /// What `-s` is when it is not given.
 const DEFAULT_SCHEDULER: &str = "wlc";
-/// Weights and thresholds are C's `int`.
-const INT: RangeInclusive<i64> = 0..=i32::MAX as i64;
 
 /// Understands one invocation.
 ///
@@ -297,6 +293,7 @@ impl<'a> Draft<'a> {
         Ok(ServiceLine {
             service,
             scheduler: self.scheduler().to_owned(),
+            scheduler_given: !self.scheduler.is_empty(),
             persistent,
             one_packet,
             engine: self.given.has(Name::Engine),
@@ -361,101 +358,4 @@ fn layout(given: Given) -> Layout {
     .into_iter()
     .find(|(name, _)| given.has(*name))
     .map_or(Layout::Default, |(_, layout)| layout)
-}
-
-/// The tunnel options are the last five names; this is their matrix.
-fn check_tunnel(given: Given, tunnels: bool, tunnel: Tunnel) -> Result<(), Misuse> {
-    let options = [
-        Name::TunType,
-        Name::TunPort,
-        Name::TunNocsum,
-        Name::TunCsum,
-        Name::TunRemcsum,
-    ];
-    if !tunnels {
-        let none = !given.has_any(&options);
-        return none.then_some(()).ok_or(Misuse::TunnelOptions);
-    }
-    let name = tunnel.name();
-    let mut exclusive = None;
-    for option in options {
-        match (tunnel_rule(tunnel, option), given.has(option)) {
-            (Rule::Needed, false) => {
-                return Err(Misuse::TunnelNeeded {
-                    option,
-                    tunnel: name,
-                });
-            }
-            (Rule::Illegal, true) => {
-                return Err(Misuse::TunnelIllegal {
-                    option,
-                    tunnel: name,
-                });
-            }
-            (Rule::Exclusive, true) => {
-                if let Some(earlier) = exclusive.replace(option) {
-                    return Err(Misuse::TunnelConflict {
-                        later: option,
-                        earlier,
-                        tunnel: name,
-                    });
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn tunnel_rule(tunnel: Tunnel, option: Name) -> Rule {
-    match (tunnel, option) {
-        (_, Name::TunType) => Rule::Allowed,
-        (Tunnel::Gue, Name::TunPort) => Rule::Needed,
-        (Tunnel::Gue, _) => Rule::Exclusive,
-        (Tunnel::Gre, Name::TunNocsum | Name::TunCsum) => Rule::Exclusive,
-        _ => Rule::Illegal,
-    }
-}
-
-fn tunnel(text: &str) -> Result<Tunnel, Misuse> {
-    [Tunnel::Ipip, Tunnel::Gue, Tunnel::Gre]
-        .into_iter()
-        .find(|tunnel| tunnel.name() == text)
-        .ok_or(Misuse::TunnelType)
-}
-
-fn timeout(text: &str, least: i64) -> Result<(), Misuse> {
-    number(text, least..=TIMEOUT_MAX_S)
-        .map(drop)
-        .ok_or_else(|| Misuse::Timeout(text.to_owned()))
-}
-
-fn int(what: &'static str, text: &str) -> Result<u32, Misuse> {
-    number(text, INT)
-        .and_then(|number| u32::try_from(number).ok())
-        .ok_or(Misuse::IllegalValue(what))
-}
-
-fn in_range(what: &'static str, text: &str, range: RangeInclusive<i64>) -> Result<(), Misuse> {
-    number(text, range)
-        .map(drop)
-        .ok_or(Misuse::IllegalValue(what))
-}
-
-fn check_group(text: &str) -> Result<(), Misuse> {
-    if let Ok(address) = text.parse::<Ipv6Addr>() {
-        let fits = address.is_multicast();
-        return fits
-            .then_some(())
-            .ok_or_else(|| Misuse::McastGroup6(text.to_owned()));
-    }
-    match text.parse::<Ipv4Addr>() {
-        Ok(address) if address.is_multicast() => Ok(()),
-        _ => Err(Misuse::McastGroup(text.to_owned())),
-    }
-}
-
-/// The first `bytes` of `text`, or a few less where a character would be cut.
-fn cut(text: &str, bytes: usize) -> &str {
-    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }

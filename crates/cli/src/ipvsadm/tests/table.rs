@@ -15,16 +15,20 @@ use crate::ipvsadm::kernel::Kernel;
 pub struct Table {
     pub services: Vec<Service>,
     pub connections: Vec<Connection>,
-    /// Schedulers that exist.
+    /// Schedulers that exist; another of [`IPVS_SCHEDULERS`] is refused as our daemon does.
     pub schedulers: &'static [&'static str],
 }
+
+const IPVS_SCHEDULERS: &[&str] = &[
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos",
+];
 
 impl Default for Table {
     fn default() -> Self {
         Self {
             services: Vec::new(),
             connections: Vec::new(),
-            schedulers: crate::ipvsadm::SCHEDULERS,
+            schedulers: IPVS_SCHEDULERS,
         }
     }
 }
@@ -106,9 +110,14 @@ impl Table {
     }
 
     fn check_scheduler(&self, settings: &ServiceSettings) -> Changed {
-        match self.schedulers.contains(&settings.scheduler.as_str()) {
-            true => Ok(()),
-            false => Err(RefusalCode::NoSuchScheduler),
+        let name = settings.scheduler.as_str();
+        match (
+            self.schedulers.contains(&name),
+            IPVS_SCHEDULERS.contains(&name),
+        ) {
+            (true, _) => Ok(()),
+            (false, true) => Err(RefusalCode::NotSupported),
+            (false, false) => Err(RefusalCode::NoSuchScheduler),
         }
     }
 }
