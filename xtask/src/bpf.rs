@@ -32,8 +32,13 @@ pub struct Args {
     check: bool,
 }
 
-/// Where the committed object lies.
-pub const OBJECT: &str = "crates/dataplane/bpf/director.o";
+/// The program that forwards.
+pub const DIRECTOR: &str = "crates/dataplane/bpf/director.o";
+/// The programs that `cargo xtask bench` measures it with.
+pub const BENCH: &str = "xtask/bpf/bench.o";
+
+/// The committed objects: name of the binary, and where it lies.
+pub const OBJECTS: [(&str, &str); 2] = [("director", DIRECTOR), ("bench", BENCH)];
 
 /// What `--check` found.
 pub enum Checked {
@@ -50,7 +55,7 @@ pub fn main(args: &Args) -> Result<()> {
     }
     match check()? {
         Checked::Same => {
-            println!("{OBJECT} is what its sources give");
+            println!("the committed BPF objects are what their sources give");
             Ok(())
         }
         Checked::NotComparable(why) if tools::is_ci() => bail!("{why}"),
@@ -65,24 +70,26 @@ pub fn main(args: &Args) -> Result<()> {
 /// program does not build.
 pub fn check() -> Result<Checked> {
     let root = tools::root();
-    let recorded = Record::read(&root.join(OBJECT))?;
+    let recorded = Record::read(&root.join(OBJECTS[0].1))?;
     let toolchain = match Toolchain::matching(&recorded) {
         Ok(toolchain) => toolchain,
         Err(missing) => return Ok(Checked::NotComparable(missing.to_string())),
     };
     let folder = tempfile::tempdir().context("making a temporary folder")?;
-    let object = compile(&root, &toolchain, folder.path(), &["--locked"])?;
+    let objects = compile(&root, &toolchain, folder.path(), &["--locked"])?;
     if let Some(difference) = toolchain.differs_from(&recorded) {
         return Ok(Checked::NotComparable(difference));
     }
-    let committed = read(&root.join(OBJECT))?;
-    if object != committed {
-        bail!(
-            "{OBJECT} is not what its sources give: committed {} bytes, rebuilt {} bytes. \
-             Run `cargo xtask bpf` and commit the result",
-            committed.len(),
-            object.len()
-        );
+    for (path, object) in &objects {
+        let committed = read(&root.join(path))?;
+        if *object != committed {
+            bail!(
+                "{path} is not what its sources give: committed {} bytes, rebuilt {} bytes. \
+                 Run `cargo xtask bpf` and commit the result",
+                committed.len(),
+                object.len()
+            );
+        }
     }
     Ok(Checked::Same)
 }
@@ -90,24 +97,26 @@ pub fn check() -> Result<Checked> {
 fn build() -> Result<()> {
     let root = tools::root();
     let toolchain = Toolchain::active()?;
-    let object = compile(&root, &toolchain, &root.join("target/bpf"), &[])?;
-    let path = root.join(OBJECT);
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+    for (object_path, object) in compile(&root, &toolchain, &root.join("target/bpf"), &[])? {
+        let path = root.join(object_path);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("making {}", folder.display()))?;
+        }
+        std::fs::write(&path, &object).with_context(|| format!("writing {}", path.display()))?;
+        Record::of(&root, &object, &toolchain)?.write(&path)?;
+        println!("{object_path}: {} bytes", object.len());
     }
-    std::fs::write(&path, &object).with_context(|| format!("writing {}", path.display()))?;
-    Record::of(&root, &object, &toolchain)?.write(&path)?;
-    println!("{OBJECT}: {} bytes", object.len());
     Ok(())
 }
 
-/// Compiles, links and strips; returns the object.
+/// Compiles, links and strips; returns each object with its place.
 fn compile(
     root: &Path,
     toolchain: &Toolchain,
     target_dir: &Path,
     options: &[&str],
-) -> Result<Vec<u8>> {
+) -> Result<Vec<(&'static str, Vec<u8>)>> {
     let package = root.join("crates/director-xdp");
     let mut cargo = toolchain.cargo();
     cargo
@@ -129,8 +138,11 @@ fn compile(
         )
         .env(wrapper::ASKED, "1");
     tools::run(&mut cargo)?;
-    let linked = read(&target_dir.join("bpfel-unknown-none/release/director"))?;
-    strip::debug_sections(&linked)
+    let folder = target_dir.join("bpfel-unknown-none/release");
+    OBJECTS
+        .iter()
+        .map(|(name, path)| Ok((*path, strip::debug_sections(&read(&folder.join(name))?)?)))
+        .collect()
 }
 
 fn rustflags(root: &Path, toolchain: &Toolchain) -> Vec<String> {

@@ -23,7 +23,7 @@ pub fn main(args: &Args) -> Result<()> {
     let path = args
         .object
         .clone()
-        .unwrap_or_else(|| tools::root().join(bpf::OBJECT));
+        .unwrap_or_else(|| tools::root().join(bpf::DIRECTOR));
     let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
     let mut object = EbpfLoader::new()
         .verifier_log_level(VerifierLogLevel::STATS)

@@ -49,7 +49,7 @@ fn main() -> std::process::ExitCode {
         Chore::Bpf(args) => bpf::main(&args),
         Chore::Load(args) => load::main(&args),
         Chore::Test(args) => test::main(&args),
-        Chore::Bench(args) => bench::main(args),
+        Chore::Bench(args) => bench::main(&args),
         Chore::Vm(args) => vm::main(&args),
     };
     match done {

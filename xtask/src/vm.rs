@@ -90,7 +90,7 @@ fn one(
         "xtask",
         &std::env::current_exe().context("finding xtask itself")?,
     )?;
-    guest.file("/director.o", &tools::root().join(bpf::OBJECT))?;
+    guest.file("/director.o", &tools::root().join(bpf::DIRECTOR))?;
     guest.task("load", "xtask load /director.o");
     if let Some(binary) = binary {
         guest.program("dirigo", binary)?;

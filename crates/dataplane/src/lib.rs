@@ -246,6 +246,12 @@ impl Dataplane {
         self.services.position(service)
     }
 
+    /// Picks that this service number has ever made; never goes back, whoever has the number.
+    #[must_use]
+    pub fn picks(&self, service: u32) -> u64 {
+        self.services.picks(service)
+    }
+
     /// Services that are published: key and number.
     #[must_use]
     pub fn services(&self) -> Vec<(ServiceKey, u32)> {
@@ -360,6 +366,16 @@ impl Dataplane {
     #[must_use]
     pub fn connections_max(&self) -> u64 {
         self.connections.slots() as u64
+    }
+
+    /// A handle of the program, to tail-call it from another.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses another descriptor.
+    pub fn program_fd(&mut self) -> Result<aya::programs::ProgramFd, Error> {
+        let fd = self.object.program()?.fd()?.try_clone();
+        fd.map_err(|source| Error::io("duplicating the program", source))
     }
 
     /// How large the program is.

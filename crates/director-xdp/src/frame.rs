@@ -1,9 +1,12 @@
 //! Packet memory as a [`Frame`]. The comparison with the packet's end is here and nowhere else.
 
+use core::marker::PhantomData;
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use director::Frame;
+use director::frame::Window;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The frame of one run of the program.
@@ -20,14 +23,23 @@ impl XdpFrame {
     #[inline(always)]
     pub fn new(context: XdpContext) -> Self {
         let (start, end) = (context.data(), context.data_end());
-        Self { context, start, end: opaque(end), len: end - start }
+        Self {
+            context,
+            start,
+            end: opaque(end),
+            len: end - start,
+        }
     }
 
     /// The address of `len` bytes at `offset`, if they are in the packet.
     #[inline(always)]
     fn at(&self, offset: usize, len: usize) -> Option<usize> {
         let address = self.start + offset;
-        if address + len > self.end { None } else { Some(address) }
+        if address + len > self.end {
+            None
+        } else {
+            Some(address)
+        }
     }
 
     /// Helpers that move the packet make all addresses stale.
@@ -48,6 +60,17 @@ impl Frame for XdpFrame {
     #[inline(always)]
     fn ingress(&self) -> u32 {
         self.context.ingress_ifindex() as u32
+    }
+
+    type Window<'a, const N: usize> = XdpWindow<'a, N>;
+
+    #[inline(always)]
+    fn window<const N: usize>(&self, offset: usize) -> Option<XdpWindow<'_, N>> {
+        let address = self.at(offset, N)?;
+        Some(XdpWindow {
+            address,
+            packet: PhantomData,
+        })
     }
 
     #[inline(always)]
@@ -81,6 +104,41 @@ impl Frame for XdpFrame {
     }
 }
 
+/// Bytes of the packet that were compared with its end. The borrow keeps helpers from moving the packet.
+pub struct XdpWindow<'a, const N: usize> {
+    address: usize,
+    packet: PhantomData<&'a XdpFrame>,
+}
+
+impl<const N: usize> XdpWindow<'_, N> {
+    #[inline(always)]
+    fn load<const AT: usize, T: FromBytes + Copy>(&self) -> T {
+        const { assert!(AT + size_of::<T>() <= N) };
+        // SAFETY: the window's bytes were compared with the end of the packet, and the field lies inside
+        // of the window by the line above; any bytes make a `T`.
+        unsafe { ((self.address + AT) as *const T).read_unaligned() }
+    }
+}
+
+impl<const N: usize> Window<N> for XdpWindow<'_, N> {
+    #[inline(always)]
+    fn u8<const AT: usize>(&self) -> u8 {
+        self.load::<AT, u8>()
+    }
+    #[inline(always)]
+    fn u16<const AT: usize>(&self) -> u16 {
+        u16::from_be(self.load::<AT, u16>())
+    }
+    #[inline(always)]
+    fn u32<const AT: usize>(&self) -> u32 {
+        u32::from_be(self.load::<AT, u32>())
+    }
+    #[inline(always)]
+    fn u64<const AT: usize>(&self) -> u64 {
+        u64::from_be(self.load::<AT, u64>())
+    }
+}
+
 /// Hides from the compiler where a value comes from.
 ///
 /// The packet path compares lengths in headers with the frame's length. From that LLVM (22, rustc 1.95)
@@ -92,6 +150,8 @@ fn opaque(value: usize) -> usize {
     // A move, not an empty line: an instruction less would leave two line records at one place, which
     // the kernel refuses ("Invalid line_info").
     // SAFETY: copies one register to another.
-    unsafe { core::arch::asm!("{0} = {1}", out(reg) hidden, in(reg) value, options(pure, nomem, nostack)) };
+    unsafe {
+        core::arch::asm!("{0} = {1}", out(reg) hidden, in(reg) value, options(pure, nomem, nostack))
+    };
     hidden
 }

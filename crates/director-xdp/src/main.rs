@@ -22,6 +22,7 @@ use director::Verdict;
 
 /// The director. Attached to each interface that clients' traffic arrives on.
 #[xdp]
+#[inline(always)]
 pub fn director(context: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(context);
     match director::forward(&mut frame, &tables::KernelTables) {

@@ -23,8 +23,10 @@ static SETTINGS: Array<Settings> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 static VIPS: Array<u64> = Array::with_max_entries(limits::VIP_WORDS, MMAPABLE);
 #[map]
-static BUCKETS: Array<Bucket<KernelWord>> =
-    Array::with_max_entries(limits::CONNECTIONS_DEFAULT / limits::BUCKET_SLOTS as u32, MMAPABLE);
+static BUCKETS: Array<Bucket<KernelWord>> = Array::with_max_entries(
+    limits::CONNECTIONS_DEFAULT / limits::BUCKET_SLOTS as u32,
+    MMAPABLE,
+);
 #[map]
 static TUPLES: Array<Tuple> = Array::with_max_entries(limits::CONNECTIONS_DEFAULT, MMAPABLE);
 #[map]
@@ -57,7 +59,9 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn now(&self) -> Instant {
         // SAFETY: a helper without arguments.
-        Instant { ns: unsafe { bpf_ktime_get_coarse_ns() } }
+        Instant {
+            ns: unsafe { bpf_ktime_get_coarse_ns() },
+        }
     }
 
     #[inline(always)]

@@ -31,18 +31,6 @@ pub struct V4(pub u32);
 pub struct V6(pub [u32; 4]);
 
 impl V6 {
-    /// From wire order.
-    #[must_use]
-    #[inline(always)]
-    pub fn from_wire(words: [U32; 4]) -> Self {
-        Self([
-            words[0].get(),
-            words[1].get(),
-            words[2].get(),
-            words[3].get(),
-        ])
-    }
-
     /// To wire order.
     #[must_use]
     #[inline(always)]

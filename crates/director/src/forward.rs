@@ -25,10 +25,10 @@ pub fn forward(frame: &mut impl Frame, tables: &impl Tables) -> Verdict {
 
 #[inline(always)]
 fn decide(frame: &mut impl Frame, tables: &impl Tables) -> Verdict {
-    let Some(ethernet) = frame.read::<Ethernet>(0) else {
+    let Some(ethernet) = Ethernet::read(frame) else {
         return Verdict::Drop(DropReason::MalformedEthernet);
     };
-    match ethernet.ether_type.get() {
+    match ethernet.ether_type {
         ETHER_TYPE_IPV4 => balance::<NetworkV4>(frame, tables, ethernet.addresses),
         ETHER_TYPE_IPV6 => balance::<NetworkV6>(frame, tables, ethernet.addresses),
         ETHER_TYPE_ARP => Verdict::Pass(PassReason::Arp),

@@ -18,6 +18,14 @@ pub trait Frame {
     /// Index of the interface it arrived on.
     fn ingress(&self) -> u32;
 
+    /// Bytes of the frame that were compared with its end.
+    type Window<'a, const N: usize>: Window<N>
+    where
+        Self: 'a;
+
+    /// The `N` bytes at `offset`, or `None` when the frame ends before they do.
+    fn window<const N: usize>(&self, offset: usize) -> Option<Self::Window<'_, N>>;
+
     /// Reads a `T` at `offset`, or `None` when the frame ends before it does.
     fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T>;
 
@@ -29,4 +37,20 @@ pub trait Frame {
 
     /// Makes `bytes` of room before the first byte. `None` when there is no headroom.
     fn grow_head(&mut self, bytes: usize) -> Option<()>;
+}
+
+/// `N` bytes of a frame, read field by field, in network byte order. A field outside of the window does not
+/// compile.
+///
+/// Not a copy of the header: of a copied structure LLVM makes loads that lie across fields, and those wait
+/// for the stores that put the bytes there.
+pub trait Window<const N: usize> {
+    /// One byte.
+    fn u8<const AT: usize>(&self) -> u8;
+    /// Two bytes.
+    fn u16<const AT: usize>(&self) -> u16;
+    /// Four bytes.
+    fn u32<const AT: usize>(&self) -> u32;
+    /// Eight bytes.
+    fn u64<const AT: usize>(&self) -> u64;
 }

@@ -1,10 +1,11 @@
 //! Headers on the wire. Byte order is in the types; sizes are asserted.
 
 use zerocopy::big_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// Ethernet header, IEEE 802.3. The two addresses are kept as little-endian words, because the
-/// director compares and writes them whole.
+use crate::frame::{Frame, Window};
+
+/// Ethernet header, IEEE 802.3.
 ///
 /// ```text
 ///  0               6              12      14
@@ -12,15 +13,38 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_e
 /// |  destination  |    source     | type  |
 /// +---------------+---------------+-------+
 /// ```
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
+///
+/// The type is big endian.
+#[derive(Clone, Copy, Debug)]
 pub struct Ethernet {
     /// Destination, then source.
     pub addresses: MacPair,
-    /// EtherType, big endian.
-    pub ether_type: U16,
+    /// EtherType.
+    pub ether_type: u16,
 }
-const _: () = assert!(size_of::<Ethernet>() == ETHERNET_BYTES);
+
+impl Ethernet {
+    /// Reads it at the frame's start.
+    #[inline(always)]
+    pub fn read(frame: &impl Frame) -> Option<Self> {
+        let window = frame.window::<ETHERNET_BYTES>(0)?;
+        let addresses = MacPair {
+            low: window.u64::<0>().swap_bytes(),
+            high: window.u32::<8>().swap_bytes(),
+        };
+        Some(Self {
+            addresses,
+            ether_type: window.u16::<12>(),
+        })
+    }
+
+    /// Writes it at the frame's start.
+    #[inline(always)]
+    pub fn write(self, frame: &mut impl Frame) -> Option<()> {
+        self.addresses.write(frame)?;
+        frame.write(12, &self.ether_type.to_be())
+    }
+}
 
 /// Bytes of an Ethernet header.
 pub const ETHERNET_BYTES: usize = 14;
@@ -68,14 +92,12 @@ impl Mac {
     }
 }
 
-/// Destination and source MAC, twelve bytes in two words.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
+/// Destination and source MAC, the twelve bytes at a frame's start, in two words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MacPair {
-    low: little_endian::U64,
-    high: little_endian::U32,
+    low: u64,
+    high: u32,
 }
-const _: () = assert!(size_of::<MacPair>() == 12);
 
 impl MacPair {
     /// The pair `destination`, `source`.
@@ -83,23 +105,30 @@ impl MacPair {
     #[inline(always)]
     pub fn new(destination: Mac, source: Mac) -> Self {
         Self {
-            low: (destination.word() | source.word() << 48).into(),
-            high: ((source.word() >> 16) as u32).into(),
+            low: destination.word() | source.word() << 48,
+            high: (source.word() >> 16) as u32,
         }
     }
 
     /// The destination.
     #[must_use]
     #[inline(always)]
-    pub fn destination(&self) -> Mac {
-        Mac::from_word(self.low.get())
+    pub fn destination(self) -> Mac {
+        Mac::from_word(self.low)
     }
 
     /// The source.
     #[must_use]
     #[inline(always)]
-    pub fn source(&self) -> Mac {
-        Mac::from_word(self.low.get() >> 48 | u64::from(self.high.get()) << 16)
+    pub fn source(self) -> Mac {
+        Mac::from_word(self.low >> 48 | u64::from(self.high) << 16)
+    }
+
+    /// Writes it at the frame's start.
+    #[inline(always)]
+    pub fn write(self, frame: &mut impl Frame) -> Option<()> {
+        frame.write(0, &self.low.to_le())?;
+        frame.write(8, &self.high.to_le())
     }
 }
 
@@ -134,8 +163,12 @@ pub struct Ipv4 {
     pub identification: U16,
     /// Flags in the high three bits, offset in units of 8 bytes.
     pub fragment: U16,
-    /// Lifetime and checksum, rewritten together.
-    pub ttl: Ipv4Ttl,
+    /// Time to live, in hops.
+    pub ttl: u8,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// One's complement of the header's one's complement sum.
+    pub checksum: U16,
     /// Source address.
     pub source: U32,
     /// Destination address.
@@ -143,23 +176,52 @@ pub struct Ipv4 {
 }
 const _: () = assert!(size_of::<Ipv4>() == IPV4_BYTES);
 
+/// The fields of an [`Ipv4`] in a frame, each read where it is asked for.
+pub struct Ipv4View<W>(pub W);
+
+impl<W: Window<IPV4_BYTES>> Ipv4View<W> {
+    /// See [`Ipv4::version_ihl`].
+    #[inline(always)]
+    pub fn version_ihl(&self) -> u8 {
+        self.0.u8::<0>()
+    }
+    /// See [`Ipv4::total_length`].
+    #[inline(always)]
+    pub fn total_length(&self) -> u16 {
+        self.0.u16::<2>()
+    }
+    /// See [`Ipv4::fragment`].
+    #[inline(always)]
+    pub fn fragment(&self) -> u16 {
+        self.0.u16::<6>()
+    }
+    /// See [`Ipv4::protocol`].
+    #[inline(always)]
+    pub fn protocol(&self) -> u8 {
+        self.0.u8::<9>()
+    }
+    /// Time to live, protocol and checksum as one word: forwarding changes two of them together.
+    #[inline(always)]
+    pub fn lifetime(&self) -> u32 {
+        self.0.u32::<8>()
+    }
+    /// See [`Ipv4::source`].
+    #[inline(always)]
+    pub fn source(&self) -> u32 {
+        self.0.u32::<12>()
+    }
+    /// See [`Ipv4::destination`].
+    #[inline(always)]
+    pub fn destination(&self) -> u32 {
+        self.0.u32::<16>()
+    }
+}
+
 /// Bytes of an IPv4 header without options.
 pub const IPV4_BYTES: usize = 20;
 
-/// Where [`Ipv4Ttl`] is in a frame.
-pub const IPV4_TTL_OFFSET: usize = ETHERNET_BYTES + 8;
-
-/// The second four bytes of an IPv4 header that forwarding changes.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct Ipv4Ttl {
-    /// Time to live, in hops.
-    pub ttl: u8,
-    /// Protocol of the payload.
-    pub protocol: u8,
-    /// One's complement of the header's one's complement sum.
-    pub checksum: U16,
-}
+/// Where time to live, protocol and checksum are in a frame.
+pub const IPV4_LIFETIME_OFFSET: usize = ETHERNET_BYTES + 8;
 
 /// IPv6 header. RFC 8200 §3.
 ///
@@ -193,6 +255,52 @@ pub struct Ipv6 {
     pub destination: [U32; 4],
 }
 const _: () = assert!(size_of::<Ipv6>() == IPV6_BYTES);
+
+/// The fields of an [`Ipv6`] in a frame, each read where it is asked for.
+pub struct Ipv6View<W>(pub W);
+
+impl<W: Window<IPV6_BYTES>> Ipv6View<W> {
+    /// The version alone.
+    #[inline(always)]
+    pub fn version(&self) -> u8 {
+        self.0.u8::<0>() >> 4
+    }
+    /// See [`Ipv6::payload_length`].
+    #[inline(always)]
+    pub fn payload_length(&self) -> u16 {
+        self.0.u16::<4>()
+    }
+    /// See [`Ipv6::next_header`].
+    #[inline(always)]
+    pub fn next_header(&self) -> u8 {
+        self.0.u8::<6>()
+    }
+    /// See [`Ipv6::hop_limit`].
+    #[inline(always)]
+    pub fn hop_limit(&self) -> u8 {
+        self.0.u8::<7>()
+    }
+    /// See [`Ipv6::source`].
+    #[inline(always)]
+    pub fn source(&self) -> [u32; 4] {
+        [
+            self.0.u32::<8>(),
+            self.0.u32::<12>(),
+            self.0.u32::<16>(),
+            self.0.u32::<20>(),
+        ]
+    }
+    /// See [`Ipv6::destination`].
+    #[inline(always)]
+    pub fn destination(&self) -> [u32; 4] {
+        [
+            self.0.u32::<24>(),
+            self.0.u32::<28>(),
+            self.0.u32::<32>(),
+            self.0.u32::<36>(),
+        ]
+    }
+}
 
 /// Bytes of an IPv6 header.
 pub const IPV6_BYTES: usize = 40;
@@ -228,22 +336,30 @@ pub mod protocol {
 /// +---------------+--------------+
 /// ```
 ///
-/// The data offset counts 32-bit words.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
+/// The data offset counts 32-bit words; all fields are big endian.
+#[derive(Clone, Copy, Debug)]
 pub struct Tcp {
-    /// Source, then destination port.
-    pub ports: U32,
-    /// Sequence number.
-    pub sequence: U32,
-    /// Acknowledgment number.
-    pub acknowledgment: U32,
+    /// Source port in the high, destination port in the low half.
+    pub ports: u32,
     /// Data offset in the high four bits.
     pub data_offset: u8,
     /// See [`tcp_flag`].
     pub flags: u8,
 }
-const _: () = assert!(size_of::<Tcp>() == 14);
+
+impl Tcp {
+    /// Reads what balancing needs of it, at `offset`.
+    #[inline(always)]
+    pub fn read(frame: &impl Frame, offset: usize) -> Option<Self> {
+        let window = frame.window::<14>(offset)?;
+        let (ports, data_offset, flags) = (window.u32::<0>(), window.u8::<12>(), window.u8::<13>());
+        Some(Self {
+            ports,
+            data_offset,
+            flags,
+        })
+    }
+}
 
 /// Bytes of a TCP header without options.
 pub const TCP_BYTES: usize = 20;
@@ -271,18 +387,26 @@ pub mod tcp_flag {
 /// +--------+--------+--------+--------+
 /// ```
 ///
-/// `length` counts header and data, in bytes.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
+/// `length` counts header and data, in bytes; all fields are big endian.
+#[derive(Clone, Copy, Debug)]
 pub struct Udp {
-    /// Source, then destination port.
-    pub ports: U32,
+    /// Source port in the high, destination port in the low half.
+    pub ports: u32,
     /// Bytes of header and data.
-    pub length: U16,
-    /// Checksum, 0 for none (IPv4).
-    pub checksum: U16,
+    pub length: u16,
 }
-const _: () = assert!(size_of::<Udp>() == UDP_BYTES);
+
+impl Udp {
+    /// Reads what balancing needs of it, at `offset`.
+    #[inline(always)]
+    pub fn read(frame: &impl Frame, offset: usize) -> Option<Self> {
+        let window = frame.window::<UDP_BYTES>(offset)?;
+        Some(Self {
+            ports: window.u32::<0>(),
+            length: window.u16::<4>(),
+        })
+    }
+}
 
 /// Bytes of a UDP header.
 pub const UDP_BYTES: usize = 8;

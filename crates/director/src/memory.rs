@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::address::{V4, V6, vip_bit};
 use crate::connection::{Bucket, State};
-use crate::frame::Frame;
+use crate::frame::{Frame, Window};
 use crate::headers::Mac;
 use crate::limits::{self, BUCKET_SLOTS};
 use crate::tables::{
@@ -51,6 +51,13 @@ impl Frame for MemoryFrame {
         self.ingress
     }
 
+    type Window<'a, const N: usize> = MemoryWindow<'a, N>;
+
+    fn window<const N: usize>(&self, offset: usize) -> Option<MemoryWindow<'_, N>> {
+        let bytes = self.bytes.get(offset..offset.checked_add(N)?)?;
+        bytes.try_into().ok().map(MemoryWindow)
+    }
+
     fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T> {
         let bytes = self
             .bytes
@@ -72,6 +79,31 @@ impl Frame for MemoryFrame {
     fn grow_head(&mut self, bytes: usize) -> Option<()> {
         self.bytes.splice(0..0, std::iter::repeat_n(0, bytes));
         Some(())
+    }
+}
+
+/// Bytes of a [`MemoryFrame`].
+pub struct MemoryWindow<'a, const N: usize>(&'a [u8; N]);
+
+impl<const N: usize> MemoryWindow<'_, N> {
+    fn bytes<const AT: usize, const LEN: usize>(&self) -> [u8; LEN] {
+        const { assert!(AT + LEN <= N) };
+        std::array::from_fn(|at| self.0[AT + at])
+    }
+}
+
+impl<const N: usize> Window<N> for MemoryWindow<'_, N> {
+    fn u8<const AT: usize>(&self) -> u8 {
+        u8::from_be_bytes(self.bytes::<AT, 1>())
+    }
+    fn u16<const AT: usize>(&self) -> u16 {
+        u16::from_be_bytes(self.bytes::<AT, 2>())
+    }
+    fn u32<const AT: usize>(&self) -> u32 {
+        u32::from_be_bytes(self.bytes::<AT, 4>())
+    }
+    fn u64<const AT: usize>(&self) -> u64 {
+        u64::from_be_bytes(self.bytes::<AT, 8>())
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::address::{Address, V4, V6, vip_bit};
 use crate::frame::Frame;
 use crate::headers::{
-    ETHERNET_BYTES, IPV4_BYTES, IPV6_BYTES, Ipv4, Ipv4Ttl, Ipv6, TCP_BYTES, Tcp, UDP_BYTES, Udp,
+    ETHERNET_BYTES, IPV4_BYTES, IPV6_BYTES, Ipv4View, Ipv6View, TCP_BYTES, Tcp, UDP_BYTES, Udp,
     protocol, tcp_flag,
 };
 use crate::tables::Tables;
@@ -112,27 +112,27 @@ const FOREIGN: Verdict = Verdict::Pass(PassReason::NotAVirtualAddress);
 
 impl Network for NetworkV4 {
     type Address = V4;
-    type Lifetime = Ipv4Ttl;
+    type Lifetime = u32;
 
     #[inline(always)]
     fn parse(frame: &impl Frame, tables: &impl Tables) -> Result<Packet<Self>, Verdict> {
-        let header: Ipv4 = frame.read(ETHERNET_BYTES).ok_or(MALFORMED_V4)?;
-        let header_len = usize::from(header.version_ihl & 0xf) * 4;
-        let length = usize::from(header.total_length.get());
+        let header = Ipv4View(frame.window(ETHERNET_BYTES).ok_or(MALFORMED_V4)?);
+        let header_len = usize::from(header.version_ihl() & 0xf) * 4;
+        let length = usize::from(header.total_length());
         let present = frame.len() - ETHERNET_BYTES;
-        if header.version_ihl >> 4 != 4
+        if header.version_ihl() >> 4 != 4
             || header_len < IPV4_BYTES
             || length < header_len
             || length > present
         {
             return Err(MALFORMED_V4);
         }
-        let virtual_address = V4(header.destination.get());
+        let virtual_address = V4(header.destination());
         if !is_virtual(virtual_address, tables) {
             return Err(FOREIGN);
         }
         // More-fragments flag or an offset: only the first piece has ports, and no piece is whole.
-        if header.fragment.get() & 0x3fff != 0 {
+        if header.fragment() & 0x3fff != 0 {
             return Err(Verdict::Pass(PassReason::Fragment));
         }
         let payload = length - header_len;
@@ -141,35 +141,35 @@ impl Network for NetworkV4 {
             Transport::parse(
                 frame,
                 ETHERNET_BYTES + IPV4_BYTES,
-                header.ttl.protocol,
+                header.protocol(),
                 payload,
             )?
         } else {
             Transport::parse(
                 frame,
                 ETHERNET_BYTES + header_len,
-                header.ttl.protocol,
+                header.protocol(),
                 payload,
             )?
         };
         Ok(Packet {
-            client: V4(header.source.get()),
+            client: V4(header.source()),
             virtual_address,
             ports: transport.ports,
-            protocol: header.ttl.protocol,
+            protocol: header.protocol(),
             event: transport.event,
             length,
-            lifetime: header.ttl,
+            lifetime: header.lifetime(),
         })
     }
 
     #[inline(always)]
-    fn hops(lifetime: Ipv4Ttl) -> u8 {
-        lifetime.ttl
+    fn hops(lifetime: u32) -> u8 {
+        (lifetime >> 24) as u8
     }
 
     #[inline(always)]
-    fn forwarded(frame: &mut impl Frame, lifetime: Ipv4Ttl) -> Option<()> {
+    fn forwarded(frame: &mut impl Frame, lifetime: u32) -> Option<()> {
         crate::rewrite::write_ttl(frame, lifetime)
     }
 }
@@ -180,29 +180,29 @@ impl Network for NetworkV6 {
 
     #[inline(always)]
     fn parse(frame: &impl Frame, tables: &impl Tables) -> Result<Packet<Self>, Verdict> {
-        let header: Ipv6 = frame.read(ETHERNET_BYTES).ok_or(MALFORMED_V6)?;
-        let payload = usize::from(header.payload_length.get());
+        let header = Ipv6View(frame.window(ETHERNET_BYTES).ok_or(MALFORMED_V6)?);
+        let payload = usize::from(header.payload_length());
         let length = IPV6_BYTES + payload;
-        if header.version_class_flow.get() >> 28 != 6 || length > frame.len() - ETHERNET_BYTES {
+        if header.version() != 6 || length > frame.len() - ETHERNET_BYTES {
             return Err(MALFORMED_V6);
         }
-        let virtual_address = V6::from_wire(header.destination);
+        let virtual_address = V6(header.destination());
         if !is_virtual(virtual_address, tables) {
             return Err(FOREIGN);
         }
-        if header.next_header == protocol::IPV6_FRAGMENT {
+        if header.next_header() == protocol::IPV6_FRAGMENT {
             return Err(Verdict::Pass(PassReason::Fragment));
         }
         let at = ETHERNET_BYTES + IPV6_BYTES;
-        let transport = Transport::parse(frame, at, header.next_header, payload)?;
+        let transport = Transport::parse(frame, at, header.next_header(), payload)?;
         Ok(Packet {
-            client: V6::from_wire(header.source),
+            client: V6(header.source()),
             virtual_address,
             ports: transport.ports,
-            protocol: header.next_header,
+            protocol: header.next_header(),
             event: transport.event,
             length,
-            lifetime: header.hop_limit,
+            lifetime: header.hop_limit(),
         })
     }
 
@@ -244,13 +244,13 @@ impl Transport {
     #[inline(always)]
     fn parse_tcp(frame: &impl Frame, offset: usize, payload: usize) -> Result<Self, Verdict> {
         let malformed = Verdict::Drop(DropReason::MalformedTcp);
-        let header: Tcp = frame.read(offset).ok_or(malformed)?;
+        let header = Tcp::read(frame, offset).ok_or(malformed)?;
         let header_len = usize::from(header.data_offset >> 4) * 4;
         if header_len < TCP_BYTES || header_len > payload {
             return Err(malformed);
         }
         Ok(Self {
-            ports: header.ports.get(),
+            ports: header.ports,
             event: Event::of_tcp(header.flags),
         })
     }
@@ -258,13 +258,13 @@ impl Transport {
     #[inline(always)]
     fn parse_udp(frame: &impl Frame, offset: usize, payload: usize) -> Result<Self, Verdict> {
         let malformed = Verdict::Drop(DropReason::MalformedUdp);
-        let header: Udp = frame.read(offset).ok_or(malformed)?;
-        let length = usize::from(header.length.get());
+        let header = Udp::read(frame, offset).ok_or(malformed)?;
+        let length = usize::from(header.length);
         if length < UDP_BYTES || length > payload {
             return Err(malformed);
         }
         Ok(Self {
-            ports: header.ports.get(),
+            ports: header.ports,
             event: Event::Datagram,
         })
     }

@@ -13,7 +13,7 @@ use crate::address::{Address, V4, V6};
 use crate::frame::Frame;
 use crate::headers::{
     ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_BYTES, Ethernet, ICMP_BYTES, IPV4_BYTES, IPV6_BYTES,
-    Icmp, Ipv4, Ipv4Ttl, Ipv6, MacPair, protocol,
+    Icmp, Ipv4, Ipv6, MacPair, protocol,
 };
 use crate::limits::{ICMPV4_ERROR_BYTES, ICMPV6_ERROR_BYTES, REPLY_BUCKETS};
 use crate::packet::{Network, NetworkV4, NetworkV6, Packet};
@@ -48,9 +48,9 @@ pub fn reply<N: Reply>(
     frame.grow_head(N::HEAD_BYTES)?;
     let ethernet = Ethernet {
         addresses: MacPair::new(addresses.source(), addresses.destination()),
-        ether_type: N::ETHER_TYPE.into(),
+        ether_type: N::ETHER_TYPE,
     };
-    frame.write(0, &ethernet)?;
+    ethernet.write(frame)?;
     N::write_head(frame, packet, reason, quoted, sum)
 }
 
@@ -99,18 +99,16 @@ impl Reply for NetworkV4 {
             total_length: total.into(),
             identification: 0.into(),
             fragment: 0x4000.into(),
-            ttl: Ipv4Ttl {
-                ttl: 64,
-                protocol: protocol::ICMP,
-                checksum: 0.into(),
-            },
+            ttl: 64,
+            protocol: protocol::ICMP,
+            checksum: 0.into(),
             source: source.0.into(),
             destination: destination.0.into(),
         };
         let words = [0x45c0, total, 0x4000, 0x4000 | u16::from(protocol::ICMP)];
         let header_sum =
             words.iter().map(|&w| u64::from(w)).sum::<u64>() + pair_sum(source, destination);
-        header.ttl.checksum = (!fold(header_sum)).into();
+        header.checksum = (!fold(header_sum)).into();
         frame.write(ETHERNET_BYTES, &header)?;
         frame.write(ETHERNET_BYTES + IPV4_BYTES, &icmp(kind, code, sum))
     }

@@ -1,7 +1,7 @@
 //! Direct routing: what leaves is what came, but for the two MAC addresses and one hop of lifetime.
 
 use crate::frame::Frame;
-use crate::headers::{IPV4_TTL_OFFSET, IPV6_HOP_LIMIT_OFFSET, Ipv4Ttl, Mac, MacPair};
+use crate::headers::{IPV4_LIFETIME_OFFSET, IPV6_HOP_LIMIT_OFFSET, Mac, MacPair};
 use crate::packet::{Network, Packet};
 
 /// Readdresses the frame from `source`, the egress interface, to `destination`, the real server.
@@ -12,14 +12,14 @@ pub fn direct_routing<N: Network>(
     destination: Mac,
     source: Mac,
 ) -> Option<()> {
-    frame.write(0, &MacPair::new(destination, source))?;
+    MacPair::new(destination, source).write(frame)?;
     N::forwarded(frame, packet.lifetime)
 }
 
 /// Writes an IPv4 lifetime of one hop less, and the checksum that goes with it.
 #[inline(always)]
-pub(crate) fn write_ttl(frame: &mut impl Frame, ttl: Ipv4Ttl) -> Option<()> {
-    frame.write(IPV4_TTL_OFFSET, &one_hop_less(ttl))
+pub(crate) fn write_ttl(frame: &mut impl Frame, lifetime: u32) -> Option<()> {
+    frame.write(IPV4_LIFETIME_OFFSET, &one_hop_less(lifetime).to_be())
 }
 
 /// Writes an IPv6 hop limit of one hop less.
@@ -28,23 +28,20 @@ pub(crate) fn write_hop_limit(frame: &mut impl Frame, hop_limit: u8) -> Option<(
     frame.write(IPV6_HOP_LIMIT_OFFSET, &hop_limit.wrapping_sub(1))
 }
 
+/// Time to live, protocol and checksum of one hop less.
+///
 /// The checksum is changed, not computed: a header that came damaged leaves damaged, and the real
 /// server sees it. RFC 1624 eqn. 3 for a field that shrinks by 0x0100, as `ip_decrease_ttl` does it.
 #[inline(always)]
-fn one_hop_less(ttl: Ipv4Ttl) -> Ipv4Ttl {
-    let sum = u32::from(ttl.checksum.get()) + 0x0100;
-    let checksum = (sum + u32::from(sum >= 0xffff)) as u16;
-    Ipv4Ttl {
-        ttl: ttl.ttl.wrapping_sub(1),
-        protocol: ttl.protocol,
-        checksum: checksum.into(),
-    }
+fn one_hop_less(lifetime: u32) -> u32 {
+    let sum = (lifetime & 0xffff) + 0x0100;
+    let checksum = sum + u32::from(sum >= 0xffff) & 0xffff;
+    (lifetime & 0xffff_0000).wrapping_sub(0x0100_0000) | checksum
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zerocopy::IntoBytes;
 
     fn sum(header: &[u8]) -> u16 {
         let mut sum: u32 = header
@@ -64,15 +61,11 @@ mod tests {
                 let mut header = [ttl, 6, 0, 0, 0, 0];
                 header[4..].copy_from_slice(&other.to_be_bytes());
                 let checksum = !sum(&header);
-                let before = Ipv4Ttl {
-                    ttl,
-                    protocol: 6,
-                    checksum: checksum.into(),
-                };
-                let after = one_hop_less(before);
-                header[..4].copy_from_slice(after.as_bytes());
+                let before = u32::from_be_bytes([ttl, 6, (checksum >> 8) as u8, checksum as u8]);
+                let after = one_hop_less(before).to_be_bytes();
+                header[..4].copy_from_slice(&after);
                 assert_eq!(sum(&header), 0xffff, "ttl {ttl} other {other:#x}");
-                assert_eq!(after.ttl, ttl - 1);
+                assert_eq!(after[..2], [ttl - 1, 6]);
             }
         }
     }

@@ -140,20 +140,18 @@ mod tests {
     #[test]
     fn the_committed_object_was_built_from_these_sources() {
         let root = crate::tools::root();
-        let object = root.join(super::super::OBJECT);
-        let record = Record::read(&object).unwrap();
+        for (_, path) in super::super::OBJECTS {
+            let object = root.join(path);
+            let record = Record::read(&object).unwrap();
 
-        assert_eq!(
-            record.sources,
-            hash_sources(&root).unwrap(),
-            "the BPF sources changed: {HOW}"
-        );
-        let bytes = fs::read(&object).unwrap();
-        assert_eq!(
-            record.object,
-            hex(&Sha256::digest(bytes)),
-            "the object changed: {HOW}"
-        );
+            let sources = hash_sources(&root).unwrap();
+            assert_eq!(
+                record.sources, sources,
+                "{path}: the BPF sources changed: {HOW}"
+            );
+            let hash = hex(&Sha256::digest(fs::read(&object).unwrap()));
+            assert_eq!(record.object, hash, "{path} changed: {HOW}");
+        }
     }
 
     #[test]

@@ -1,0 +1,107 @@
+//! Programs that only the bench loads: the floor, and the feeder that hands a fresh frame to the program
+//! under test.
+//!
+//! `BPF_PROG_TEST_RUN` with a repeat count gives a program its own output back. The feeder puts the
+//! frame's head back, chooses the next flow, and tail-calls.
+
+#![no_std]
+#![no_main]
+// The xdp macro writes functions of its own beside ours.
+#![allow(missing_docs)]
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::{Array, ProgramArray};
+use aya_ebpf::programs::XdpContext;
+
+/// Words of the frame's head that are put back: Ethernet, IP and the transport header's first bytes.
+const HEAD_WORDS: usize = 9;
+
+/// What the feeder feeds. `xtask/src/bench.rs` writes it.
+#[repr(C)]
+pub struct Feed {
+    /// The frame's first bytes.
+    head: [u64; HEAD_WORDS],
+    /// Frames fed so far.
+    count: u64,
+    /// Flows less one, a power of two less one.
+    mask: u32,
+    /// Odd number that puts the flows in an order.
+    stride: u32,
+    /// Offset of the four bytes of the source address that number the flow; 0 for one flow.
+    offset: u32,
+    /// Added to the flow's number.
+    base: u32,
+}
+
+#[map]
+static FEED: Array<Feed> = Array::with_max_entries(1, 0);
+#[map]
+static TARGET: ProgramArray = ProgramArray::with_max_entries(1, 0);
+
+/// Puts the frame back, makes it the next flow's, and goes to the program under test.
+#[xdp]
+pub fn feeder(context: XdpContext) -> u32 {
+    if feed(&context).is_none() {
+        return xdp_action::XDP_ABORTED;
+    }
+    // SAFETY: the map holds one program, put there before this one runs.
+    unsafe { TARGET.tail_call(&context, 0) };
+    xdp_action::XDP_ABORTED
+}
+
+#[inline(always)]
+fn feed(context: &XdpContext) -> Option<()> {
+    let feed = FEED.get_ptr_mut(0)?;
+    let (start, end) = (context.data(), context.data_end());
+    if start + HEAD_WORDS * 8 > end {
+        return None;
+    }
+    // SAFETY: the map element is there for as long as the program runs, one CPU runs the bench, and the
+    // comparison above covers every word written here and the address below.
+    unsafe {
+        for word in 0..HEAD_WORDS {
+            ((start + word * 8) as *mut u64).write_unaligned((*feed).head[word]);
+        }
+        let offset = (*feed).offset as usize & 63;
+        if offset != 0 {
+            (*feed).count += 1;
+            let flow = ((*feed).count as u32).wrapping_mul((*feed).stride) & (*feed).mask;
+            let address = flow.wrapping_add((*feed).base).to_be();
+            let at = start + offset;
+            if at + 4 > end {
+                return None;
+            }
+            (at as *mut u32).write_unaligned(address);
+        }
+    }
+    Some(())
+}
+
+/// The floor: swaps the MAC addresses and transmits, the least that a program can do that forwards.
+#[xdp]
+pub fn floor(context: XdpContext) -> u32 {
+    let (start, end) = (context.data(), context.data_end());
+    if start + 12 > end {
+        return xdp_action::XDP_ABORTED;
+    }
+    let (low, high) = (start as *mut u64, (start + 8) as *mut u32);
+    // SAFETY: twelve bytes were compared with the end.
+    unsafe {
+        let (first, second) = (low.read_unaligned(), high.read_unaligned());
+        let source = first >> 48 | u64::from(second) << 16;
+        low.write_unaligned(source & 0xffff_ffff_ffff | first << 48);
+        high.write_unaligned((first >> 16) as u32);
+    }
+    xdp_action::XDP_TX
+}
+
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    // The verifier rejects the program if this can be reached.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
