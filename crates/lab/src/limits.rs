@@ -55,6 +55,13 @@ pub const RACES_MAX: u32 = 10;
 /// to lose.
 pub const RACES_MAX_IPV6: u32 = 2;
 
+/// How often an observation is made again because the director announced the VIP meanwhile. A
+/// director announces in short rounds (some hundred milliseconds), seconds apart.
+pub const UNDISTURBED_TRIES: u32 = 4;
+
+/// Pause before such a repetition: longer than a round.
+pub const ANNOUNCING: Duration = Duration::from_millis(700);
+
 /// Longest name of a lab. It is part of namespace and file names.
 pub const NAME_MAX: usize = 32;
 

@@ -4,7 +4,7 @@
 //! /run/dirigo/lab/NAME.json        this state: written first, removed last
 //! /run/dirigo/lab/NAME/            configuration, logs, web server files
 //! /run/netns/dirigo-lab-NAME-HOST  the namespaces (`ip netns` lists them)
-//! /run/dirigo/lab-NAME.sock        the director's API; its instance is lab-NAME
+//! /run/dirigo/lab-NAME.*           the director's socket, lock and state; its instance is lab-NAME
 //! /sys/fs/bpf/dirigo/lab-NAME/     the director's maps and link
 //! ```
 //!
@@ -71,7 +71,6 @@ impl State {
             state.clean();
         }
         let doing = || format!("claiming the lab name {name}");
-        fs::create_dir_all(ROOT).map_err(|source| Error::io(doing(), source))?;
         match state.write(|draft| fs::hard_link(draft, state.file())) {
             Err(Error::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
                 return Err(Error::Exists {
@@ -110,14 +109,15 @@ impl State {
 
     /// Writes a draft and has it published in one piece, so that nobody reads half a state.
     fn write(&self, publish: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), Error> {
+        let failed = |source| Error::io(format!("writing {}", self.file().display()), source);
         let draft = Path::new(ROOT).join(format!(".{}.{}", self.name, std::process::id()));
         let written = serde_json::to_vec_pretty(self)
             .map_err(std::io::Error::from)
-            .and_then(|text| fs::write(&draft, text))
+            .and_then(|text| write_making_place(&draft, &text))
             .and_then(|()| publish(&draft));
         // After a rename it is gone already.
         let _gone = fs::remove_file(&draft);
-        written.map_err(|source| Error::io(format!("writing {}", self.file().display()), source))
+        written.map_err(failed)
     }
 
     /// Whether somebody still wants it: it was left standing, or its owner lives.
@@ -162,15 +162,32 @@ impl State {
                 troubles.push(format!("removing {}: {error}", path.display()));
             }
         };
-        let socket = api::socket_path(&self.instance());
-        let lock = socket.with_extension("lock");
         let pins = Path::new(PINS).join(self.instance());
-        gone(socket.clone(), fs::remove_file(&socket));
-        gone(lock.clone(), fs::remove_file(&lock));
         gone(pins.clone(), fs::remove_dir_all(&pins));
+        for file in self.daemon_files() {
+            gone(file.clone(), fs::remove_file(&file));
+        }
         gone(self.directory(), fs::remove_dir_all(self.directory()));
         gone(self.file(), fs::remove_file(self.file()));
+        // The last one to leave closes the door; another lab's files keep it open.
+        let _others = fs::remove_dir(ROOT);
         troubles
+    }
+
+    /// The director's socket, lock and state.
+    fn daemon_files(&self) -> Vec<PathBuf> {
+        let begin = format!("{}.", self.instance());
+        let socket = api::socket_path(&self.instance());
+        let entries = socket.parent().map(fs::read_dir).into_iter().flatten();
+        let files = entries
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()));
+        files
+            .filter(|path| {
+                let name = path.file_name().unwrap_or_default();
+                name.to_string_lossy().starts_with(&begin)
+            })
+            .collect()
     }
 
     fn file(&self) -> PathBuf {
@@ -216,6 +233,21 @@ fn check_name(name: &str) -> Result<(), Error> {
     Err(Error::Name {
         found: name.to_owned(),
     })
+}
+
+/// Writes a file, and its directory if need be. The last lab to end removes the directory, maybe
+/// just now: then it is made again.
+fn write_making_place(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    const TRIES: u32 = 8;
+    let mut tried = Ok(());
+    for _ in 0..TRIES {
+        fs::create_dir_all(ROOT)?;
+        tried = fs::write(file, text);
+        if !matches!(&tried, Err(error) if error.kind() == ErrorKind::NotFound) {
+            break;
+        }
+    }
+    tried
 }
 
 fn read(path: &Path) -> Option<State> {

@@ -362,3 +362,51 @@ fn sentence(title: &str) -> String {
         None => String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(ok: bool) -> Report {
+        let mut report = Report::new("test", Family::Ipv4);
+        report.steps.push(Step {
+            step: 1,
+            title: "who answers ARP for the VIP".to_owned(),
+            checks: vec![
+                Check::that("the sky is blue", true, "it is"),
+                Check::that("the grass is green", ok, "it is red"),
+            ],
+            ok,
+        });
+        report.ok = ok;
+        report
+    }
+
+    #[test]
+    fn a_check_that_failed_is_told_with_what_should_have_been() {
+        let text = write(&report(false), false);
+        assert!(
+            text.contains("FAILED: should be: the grass is green; was: it is red"),
+            "{text}"
+        );
+        assert!(!text.contains("the sky is blue"), "{text}");
+    }
+
+    #[test]
+    fn without_colour_there_is_no_escape_and_with_it_the_verdict_has_one() {
+        assert!(!write(&report(true), false).contains('\x1b'));
+        assert!(write(&report(true), true).contains("\x1b[32mok\x1b[0m"));
+    }
+
+    #[test]
+    fn the_hosts_come_first_each_with_address_and_mac() {
+        let text = write(&report(true), false);
+        for line in ["client", "director", "real server 1", "real server 2"] {
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(
+            text.contains("192.168.188.108   02:00:00:00:01:08"),
+            "{text}"
+        );
+    }
+}

@@ -1,4 +1,6 @@
 //! The experiment as its users run it: through the binary.
+// A test that cannot go on should say where.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 
@@ -32,12 +34,14 @@ fn nothing_is_left_of(name: &str) {
     let left = netlink::Namespace::names();
     assert!(!left.iter().any(|left| left.contains(name)), "{left:?}");
     let instance = format!("lab-{name}");
-    for place in [
-        format!("/run/dirigo/lab/{name}"),
-        format!("/run/dirigo/{instance}.sock"),
-        format!("/sys/fs/bpf/dirigo/{instance}"),
-    ] {
-        assert!(!Path::new(&place).exists(), "{place}");
+    for place in ["/run/dirigo", "/run/dirigo/lab", "/sys/fs/bpf/dirigo"] {
+        let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+        let names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        let ours = |entry: &&std::ffi::OsString| {
+            let entry = entry.to_string_lossy();
+            entry.starts_with(name) || entry.starts_with(&instance)
+        };
+        assert_eq!(names.iter().find(ours), None, "in {place}");
     }
 }
 
@@ -214,13 +218,16 @@ fn busy_run(name: &str) -> Child {
         .unwrap();
     let lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut heard = Vec::new();
-    for line in lines.map_while(Result::ok) {
-        if line.contains("step 3") {
-            return child;
-        }
+    let started = lines.map_while(Result::ok).any(|line| {
+        let started = line.contains("step 3");
         heard.push(line);
+        started
+    });
+    if !started {
+        let ended = child.wait();
+        panic!("the run ended before step 3: {ended:?} {heard:#?}");
     }
-    panic!("the run ended before step 3: {heard:#?}");
+    child
 }
 
 #[test]

@@ -1,4 +1,6 @@
 //! What must not be noticed by clients: a daemon that dies, a real server's new network card.
+// A test that cannot go on should say where.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
 

@@ -10,11 +10,11 @@
 //! mistake of the first half, it is. The client's entry is then overwritten by a mere question,
 //! while it has asked nothing and nobody has answered anything.
 
-use netlink::{arp, ndp};
+use netlink::{Mac, arp, ndp};
 
 use super::Settings;
 use super::flux::{be_silent, hold_on_interface, set_all};
-use super::observe::{self, is_answer};
+use super::observe::{self, Bypass, is_answer};
 use crate::capture::Seen;
 use crate::frame::Content;
 use crate::report::{Announce, Check, Question};
@@ -32,17 +32,13 @@ pub(super) fn run(
     _settings: &Settings,
     report: &mut Report,
 ) -> Result<Vec<Check>, Error> {
-    let before = observe::client_entry(lab)?;
-    match lab.family() {
-        Family::Ipv4 => set_all(&lab.net, SERVER, "arp_announce", "0")?,
-        Family::Ipv6 => hold_on_interface(&lab.net, SERVER)?,
-    }
-    let mark = lab.capture.mark();
-    have_it_ask(lab)?;
-    let after = observe::client_entry(lab)?;
-    let question = question(lab, &mark);
-    let answers = answers_by_server(lab, &mark);
-    let bypass = observe::bypass(lab, REQUESTS)?;
+    let Observed {
+        before,
+        after,
+        question,
+        answers,
+        bypass,
+    } = observe::undisturbed(lab, go_wrong)?;
     let (content, said) = realserver::check(&lab.net, SERVER)?;
     be_silent(&lab.net, SERVER)?;
     let afterwards = observe::mend(lab, REQUESTS)?;
@@ -99,6 +95,34 @@ pub(super) fn run(
         afterwards,
     });
     Ok(checks)
+}
+
+/// What is seen while it goes wrong.
+struct Observed {
+    before: Mac,
+    after: Mac,
+    question: Option<Question>,
+    answers: usize,
+    bypass: Bypass,
+}
+
+/// From the good state into the bad.
+fn go_wrong(lab: &Lab) -> Result<Observed, Error> {
+    be_silent(&lab.net, SERVER)?;
+    let before = observe::ask(lab)?.entry;
+    match lab.family() {
+        Family::Ipv4 => set_all(&lab.net, SERVER, "arp_announce", "0")?,
+        Family::Ipv6 => hold_on_interface(&lab.net, SERVER)?,
+    }
+    let mark = lab.capture.mark();
+    have_it_ask(lab)?;
+    Ok(Observed {
+        before,
+        after: observe::client_entry(lab)?,
+        question: question(lab, &mark),
+        answers: answers_by_server(lab, &mark),
+        bypass: observe::bypass(lab, REQUESTS)?,
+    })
 }
 
 /// Requests until one is for the server, which has forgotten the client and must ask for it.

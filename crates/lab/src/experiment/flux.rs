@@ -32,8 +32,8 @@ pub(super) fn run(
 ) -> Result<Vec<Check>, Error> {
     let before = observe::client_entry(lab)?;
     answer_for_vip(&lab.net, SERVER)?;
-    let race = race(lab)?;
-    let bypass = observe::bypass(lab, REQUESTS)?;
+    let (race, bypass) =
+        observe::undisturbed(lab, |lab| Ok((race(lab)?, observe::bypass(lab, REQUESTS)?)))?;
     let (content, said) = realserver::check(&lab.net, SERVER)?;
     be_silent(&lab.net, SERVER)?;
     let afterwards = observe::mend(lab, REQUESTS)?;

@@ -8,7 +8,7 @@ use netlink::{Mac, arp, ndp};
 use crate::capture::Seen;
 use crate::frame::Content;
 use crate::http::{self, Answer};
-use crate::limits::FURTHER_ANSWERS;
+use crate::limits::{ANNOUNCING, FURTHER_ANSWERS, UNDISTURBED_TRIES};
 use crate::report::{Afterwards, Check};
 use crate::{Error, Host, Lab, Mark, Point, realserver};
 
@@ -72,12 +72,58 @@ pub(super) fn answered_by(lab: &Lab, mark: &Mark) -> Vec<Host> {
     hosts
 }
 
+/// The client's question. An announcement by the director is a question in form only.
 fn is_question(seen: &Seen, vip: IpAddr) -> bool {
+    if seen.frame.from != Host::Client.mac() {
+        return false;
+    }
     match &seen.frame.content {
         Content::Arp(arp) => arp.operation == arp::Operation::Request && vip == arp.target,
         Content::Ndp(ndp) => ndp.operation == ndp::Operation::Solicitation && vip == ndp.target,
         _ => false,
     }
+}
+
+/// Observes something that an announcement by the director would undo, again if there was one. A
+/// fresh director announces the VIP some seconds long, as it should; the counter-experiments show
+/// what happens in the hours between.
+pub(super) fn undisturbed<T>(
+    lab: &Lab,
+    mut observe: impl FnMut(&Lab) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mark = lab.capture.mark();
+        let observed = observe(lab)?;
+        if tries >= UNDISTURBED_TRIES || !announced_by_director(lab, &mark) {
+            return Ok(observed);
+        }
+        lab.net.interrupt().pause(ANNOUNCING)?;
+    }
+}
+
+/// Whether the client heard an announcement of the VIP from the director since a mark.
+fn announced_by_director(lab: &Lab, mark: &Mark) -> bool {
+    let vip = lab.family().vip();
+    let seen = lab.capture.since(mark, Point::Host(Host::Client));
+    let mut from_director = seen
+        .iter()
+        .filter(|seen| !seen.outgoing && seen.frame.from == Host::Director.mac());
+    from_director.any(|seen| match &seen.frame.content {
+        Content::Arp(arp) => vip == arp.sender && vip == arp.target,
+        Content::Ndp(ndp) => {
+            let announced = matches!(
+                ndp.operation,
+                ndp::Operation::Advertisement {
+                    solicited: false,
+                    ..
+                }
+            );
+            announced && vip == ndp.target
+        }
+        _ => false,
+    })
 }
 
 /// An answer, not an announcement: ARP replies always are, advertisements if solicited.
