@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use lab::experiment::{self, Settings};
 use lab::page::{self, Kind};
-use lab::{Error, Family, Host, Interrupt, Lab, Options, State, limits};
+use lab::{Error, Family, Host, Interrupt, Lab, Options, State, limits, say};
 
 use crate::exit;
 
@@ -146,7 +146,7 @@ pub fn main(args: Args) -> ExitCode {
         Verb::Page(args) => page::serve(family(args.ipv6), &args.text).map(|never| match never {}),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("dirigo lab: {error}");
+        say(&error.to_string());
         let code = if error.is_not_permitted() {
             exit::NOT_PERMITTED
         } else {
@@ -158,7 +158,7 @@ pub fn main(args: Args) -> ExitCode {
 
 /// Namespaces need root: the same command again, through sudo.
 fn as_root() -> ExitCode {
-    eprintln!("dirigo lab: network namespaces take root; running it again through sudo");
+    say("network namespaces take root; running it again through sudo");
     let program = std::env::current_exe().unwrap_or_else(|_| "dirigo".into());
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let error = Command::new("sudo")
@@ -170,11 +170,11 @@ fn as_root() -> ExitCode {
         .iter()
         .map(|word| word.display().to_string())
         .collect();
-    eprintln!(
-        "dirigo lab: running sudo: {error}. As root, run: {} {}",
+    say(&format!(
+        "running sudo: {error}. As root, run: {} {}",
         program.display(),
         typed.join(" ")
-    );
+    ));
     ExitCode::from(exit::NOT_PERMITTED)
 }
 
@@ -262,7 +262,7 @@ fn down(args: &DownArgs) -> Result<ExitCode, Error> {
         }
         let troubles = state.clean();
         for trouble in &troubles {
-            eprintln!("dirigo lab: {trouble}");
+            say(trouble);
             code = ExitCode::from(exit::FAILED);
         }
         if troubles.is_empty() {
@@ -340,10 +340,6 @@ fn sweep() {
     for name in lab::sweep() {
         say(&format!("the lab {name} was left by a crash; taken away"));
     }
-}
-
-fn say(line: &str) {
-    eprintln!("lab: {line}");
 }
 
 /// Data goes to stdout; a reader that has gone away is no reason to panic.

@@ -176,7 +176,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.keep_evidence_and_say(&mut |line| eprintln!("lab: {line}"));
+            self.keep_evidence_and_say(&mut crate::say);
         }
     }
 }

@@ -50,3 +50,10 @@ pub use net::{Net, Options};
 pub use report::Report;
 pub use state::{State, sweep};
 pub use topology::{Family, Host};
+
+/// Says a line on stderr. If nobody listens any more, that is no reason to stop, still less to
+/// panic while cleaning up, as `eprintln!` would.
+pub fn say(line: &str) {
+    use std::io::Write as _;
+    let _heard = writeln!(std::io::stderr(), "lab: {line}");
+}

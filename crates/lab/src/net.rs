@@ -321,7 +321,7 @@ impl Drop for Net {
     fn drop(&mut self) {
         if !self.standing {
             for trouble in self.state.clean() {
-                eprintln!("lab: {trouble}");
+                crate::say(&trouble);
             }
         }
     }

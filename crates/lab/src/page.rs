@@ -205,12 +205,10 @@ http {{
     )
 }
 
-/// A program's path, as the shell would find it; also where only root's PATH looks.
+/// A program's path, as the shell would find it.
 pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/usr/local/sbin", "/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)
-        .chain(usual)
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
 }
