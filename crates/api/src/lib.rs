@@ -46,7 +46,8 @@ pub enum Protocol {
     Udp,
 }
 
-/// Identity of a virtual service. Orders as `ipvsadm -L` sorts: family, protocol, address, port.
+/// Identity of a virtual service. Orders by family, protocol, address, port; `ipvsadm -L` does so
+/// too, but for addresses far apart.
 ///
 /// In JSON it is one string, `tcp:192.0.2.100:80` or `udp:[2001:db8::100]:53`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

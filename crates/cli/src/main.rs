@@ -98,3 +98,19 @@ fn instance(given: Option<&str>) -> String {
         .filter(|name| !name.is_empty())
         .unwrap_or_else(|| api::DEFAULT_INSTANCE.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn an_instance_that_is_given_wins() {
+        assert_eq!(instance(Some("edge")), "edge");
+    }
+}

@@ -64,10 +64,13 @@ pub fn status(args: &StatusArgs) -> ExitCode {
     finish(show(&args.common, Client::status, status_text))
 }
 
-/// Shows virtual services and their destinations.
+/// Shows virtual services and their destinations, in order; as JSON, in the daemon's own, which
+/// is the scheduler's.
 pub fn services(args: &ServicesArgs) -> ExitCode {
     finish(show(&args.common, Client::services, |services| {
-        services_text(services)
+        let mut services = services.clone();
+        sort(&mut services);
+        services_text(&services)
     }))
 }
 
@@ -177,6 +180,15 @@ fn status_text(status: &Status) -> String {
         text += &lines(&mut counters);
     }
     text
+}
+
+fn sort(services: &mut [Service]) {
+    services.sort_by_key(|service| service.service);
+    for service in services {
+        service
+            .destinations
+            .sort_by_key(|destination| destination.destination);
+    }
 }
 
 fn services_text(services: &[Service]) -> String {
@@ -430,7 +442,9 @@ mod tests {
 
     #[test]
     fn services_show_why_a_destination_is_not_eligible() {
-        insta::assert_snapshot!(services_text(&services()));
+        let mut services = services();
+        sort(&mut services);
+        insta::assert_snapshot!(services_text(&services));
     }
 
     #[test]

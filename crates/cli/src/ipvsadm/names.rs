@@ -169,12 +169,11 @@ h323 1718/sctp
     }
 
     #[test]
-    fn this_host_knows_its_own_name_for_itself() {
+    fn an_address_without_a_name_is_not_given_its_number_as_one() {
         let names = SystemNames::default();
         assert_eq!(names.address("localhost"), Some(Ipv4Addr::LOCALHOST));
-        assert_eq!(
-            names.host(Ipv4Addr::LOCALHOST.into()).as_deref(),
-            Some("localhost")
-        );
+        // Most hosts call it localhost; one that has no name for it must say so.
+        let name = names.host(Ipv4Addr::LOCALHOST.into());
+        assert!(name.is_none_or(|name| name.parse::<IpAddr>().is_err()));
     }
 }
