@@ -38,8 +38,9 @@ impl<P: Plane, H: Host> Rooms<P, H> {
     fn act(&mut self, action: &Action) -> anyhow::Result<()> {
         match action {
             Action::AddVip { address, interface } => {
-                self.host.add_vip(*address, interface)?;
-                info!(%address, interface, "virtual address added");
+                if self.host.add_vip(*address, interface)? {
+                    info!(%address, interface, "virtual address added");
+                }
                 self.announcements
                     .begin(*address, interface, Instant::now());
                 Ok(())

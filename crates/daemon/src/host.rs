@@ -9,8 +9,8 @@ use netlink::{AddressFlags, FrameSocket, Netlink};
 pub(crate) trait Host {
     /// Addresses of all interfaces.
     fn addresses(&self) -> anyhow::Result<Vec<HostAddress>>;
-    /// Puts a virtual address on an interface; one that is there already is right.
-    fn add_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()>;
+    /// Puts a virtual address on an interface; false if it was there already.
+    fn add_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<bool>;
     /// Takes it off; one that is gone already is right.
     fn remove_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()>;
     /// Tells the segment where the address is, once.
@@ -50,7 +50,7 @@ impl Host for Kernel {
             .collect())
     }
 
-    fn add_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()> {
+    fn add_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<bool> {
         let link = self.netlink.link(interface)?;
         let is_ipv6 = address.is_ipv6();
         let flags = AddressFlags {
@@ -62,8 +62,8 @@ impl Host for Kernel {
         };
         let prefix = netlink::host_prefix(&address);
         match self.netlink.add_address(link.index, address, prefix, flags) {
-            Err(error) if error.is_exists() => Ok(()),
-            done => Ok(done?),
+            Err(error) if error.is_exists() => Ok(false),
+            done => Ok(done.map(|()| true)?),
         }
     }
 

@@ -26,6 +26,7 @@ use tracing::{info, warn};
 
 mod actor;
 mod announce;
+mod bpffs;
 mod execute;
 mod files;
 mod host;

@@ -82,3 +82,7 @@ pub const ROUTE_REFRESH: Duration = Duration::from_secs(30);
 
 /// How long `down` waits for the daemon to go.
 pub const DOWN_WAIT: Duration = Duration::from_secs(10);
+
+/// How far up those that started us are looked at: shells, sudo, service managers and their
+/// wrappers are a handful.
+pub const ANCESTORS: usize = 32;

@@ -1,9 +1,9 @@
 //! The seam to the data plane: the actor writes through it, tests put a model behind it.
 
-use std::path::Path;
-
 use control::{Action, Reach};
 use dataplane::{Dataplane, DestinationLink, Segment};
+
+use crate::bpffs::PinRoot;
 
 /// What the actor needs of a data plane.
 pub(crate) trait Plane {
@@ -42,6 +42,7 @@ pub(crate) type Listing = Box<dyn Fn(&mut dyn FnMut(dataplane::Connection)) + Se
 pub(crate) struct Kernel {
     pub(crate) dataplane: Dataplane,
     pub(crate) instance: String,
+    pub(crate) pin_root: PinRoot,
 }
 
 impl Plane for Kernel {
@@ -134,7 +135,7 @@ impl Plane for Kernel {
     }
 
     fn release(&mut self) -> anyhow::Result<()> {
-        Dataplane::release(Path::new(dataplane::PIN_ROOT), &self.instance)?;
+        Dataplane::release(self.pin_root.path(), &self.instance)?;
         Ok(())
     }
 }

@@ -1,11 +1,11 @@
 //! Ending a daemon from outside, and taking away what a dead one left.
 
-use std::path::Path;
 use std::time::Instant;
 
 use api::{Client, ClientError, Stop};
 use tracing::info;
 
+use crate::bpffs::PinRoot;
 use crate::files::{Files, Lock};
 use crate::host::{self, Host};
 use crate::{Error, limits, permission};
@@ -74,7 +74,7 @@ fn release_dead(instance: &str, files: &Files) -> Result<Down, Error> {
         Lock::Theirs(pid) => return Err(Error::AlreadyRunning { pid }),
     };
     let mut removed = remove_vips(files)?;
-    removed |= dataplane::Dataplane::release(Path::new(dataplane::PIN_ROOT), instance)
+    removed |= dataplane::Dataplane::release(PinRoot::find().path(), instance)
         .map_err(anyhow::Error::from)?;
     files.forget()?;
     Ok(if removed {

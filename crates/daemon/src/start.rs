@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use crate::actor::{About, Actor, wanted};
 use crate::announce::Announcements;
+use crate::bpffs::PinRoot;
 use crate::execute::Rooms;
 use crate::files::Files;
 use crate::host::{self, Host};
@@ -84,15 +85,17 @@ pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> 
 }
 
 fn open(options: &Options) -> anyhow::Result<(plane::Kernel, bool)> {
+    let pin_root = PinRoot::find();
     let (dataplane, opened) = dataplane::Dataplane::open(&dataplane::Options {
         instance: options.instance.clone(),
         connections_max: options.config.connections_max.into(),
-        pin_root: dataplane::PIN_ROOT.into(),
+        pin_root: pin_root.path().to_owned(),
     })
     .context("opening the data plane")?;
     let plane = plane::Kernel {
         dataplane,
         instance: options.instance.clone(),
+        pin_root,
     };
     Ok((plane, opened == dataplane::Opened::Adopted))
 }

@@ -1,0 +1,385 @@
+//! The daemon as a process, with real frames: what it takes over, follows, refuses, leaves.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::net::SocketAddr;
+
+use api::{Change, DestinationSettings, ForwardingMethod, RefusalCode, ServiceKey};
+use common::{CHILD, World, root, server, six, until, vip};
+use dirigo_daemon as daemon;
+
+/// Not a test: the process that the tests start.
+#[test]
+fn the_daemon_as_a_child() {
+    let Some(file) = std::env::var_os(CHILD) else {
+        return;
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let options = daemon::Options {
+        instance: std::env::var("DIRIGO_TEST_INSTANCE").unwrap(),
+        config: config::Config::load(file.as_ref()).unwrap(),
+    };
+    if let Err(error) = daemon::run(&options) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
+fn web() -> ServiceKey {
+    format!("tcp:{}:80", vip()).parse().unwrap()
+}
+
+fn weight(weight: u32) -> DestinationSettings {
+    DestinationSettings {
+        forwarding: ForwardingMethod::DirectRouting,
+        weight,
+        upper_threshold: 0,
+        lower_threshold: 0,
+    }
+}
+
+fn edit(n: u8, settings: DestinationSettings) -> Change {
+    Change::EditDestination {
+        service: web(),
+        destination: SocketAddr::new(server(n), 80),
+        settings,
+    }
+}
+
+fn add(n: u8, settings: DestinationSettings) -> Change {
+    Change::AddDestination {
+        service: web(),
+        destination: SocketAddr::new(server(n), 80),
+        settings,
+    }
+}
+
+fn delete(n: u8) -> Change {
+    Change::DeleteDestination {
+        service: web(),
+        destination: SocketAddr::new(server(n), 80),
+    }
+}
+
+#[test]
+fn a_killed_daemon_leaves_forwarding_and_the_next_one_takes_everything_over() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    assert_eq!(world.ask(3), [2, 1, 2]);
+    let mut open = world.connect().unwrap();
+    assert_eq!(open.server, 1);
+
+    world.kill();
+    assert!(open.echoes(), "an open connection lives without the daemon");
+    assert_eq!(world.ask(3), [2, 1, 2], "new ones go on in order");
+
+    world.start(&config);
+    let status = world.api().status().unwrap();
+    assert!(status.adopted);
+    assert!(open.echoes(), "and survive its return");
+    assert_eq!(world.ask(2), [1, 2], "which does not disturb the order");
+    let services = world.api().services().unwrap();
+    assert_eq!(services[0].stats.connections, 9);
+    let mut listed = 0;
+    world
+        .api()
+        .connections(&mut |_| {
+            listed += 1;
+            std::ops::ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(listed, 9);
+}
+
+#[test]
+fn what_was_changed_at_runtime_survives_a_crash_and_not_an_orderly_stop() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    world.api().change(&edit(1, weight(0))).unwrap();
+    assert_eq!(world.ask(3), [2, 2, 2]);
+
+    world.kill();
+    world.start(&config);
+    assert_eq!(world.ask(3), [2, 2, 2]);
+
+    world.terminate();
+    assert_eq!(world.ask(2), [2, 2], "forwarding stays");
+    world.start(&config);
+    let mut answered = world.ask(2);
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2]);
+}
+
+#[test]
+fn a_drained_or_deleted_server_keeps_or_loses_its_connections_and_gets_no_new_ones() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    let mut open = world.connect().unwrap();
+    assert_eq!(open.server, 2);
+
+    world.api().change(&edit(2, weight(0))).unwrap();
+    assert!(open.echoes(), "a drained server keeps its connections");
+    assert_eq!(world.ask(3), [1, 1, 1]);
+
+    world.api().change(&delete(2)).unwrap();
+    assert!(!open.echoes(), "a deleted one's packets are dropped");
+    world.api().change(&add(2, weight(3))).unwrap();
+    assert!(open.echoes(), "added again, it has its connections back");
+}
+
+#[test]
+fn a_server_that_changes_its_mac_is_followed_with_its_connections() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    let mut open = world.connect().unwrap();
+    let mac = [2, 0, 0, 9, 0, 0xee];
+
+    world.set_mac(open.server, mac);
+
+    let moved = server(open.server);
+    until("the new MAC is known", || {
+        matches!(
+            world.link(moved),
+            Some(api::LinkState::Resolved { mac: found, .. }) if found == netlink::mac_text(&mac)
+        )
+    });
+    assert!(open.echoes());
+}
+
+#[test]
+fn a_dead_server_gets_no_connections_until_it_answers_again() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+
+    world.set_link(1, false);
+    until("its silence is noticed", || !world.is_resolved(server(1)));
+    assert_eq!(world.ask(4), [2, 2, 2, 2]);
+    let Some(api::LinkState::Unresolved { reason }) = world.link(server(1)) else {
+        panic!("it is resolved");
+    };
+    assert_eq!(reason, "no answer to ARP on eth0");
+
+    world.set_link(1, true);
+    until("it is back", || world.is_resolved(server(1)));
+    let mut answered = world.ask(2);
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2]);
+}
+
+#[test]
+fn a_destination_answers_the_very_next_connection_after_it_was_added() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    world.start("[director]\ninterface = \"eth0\"\n");
+    let settings = api::ServiceSettings {
+        scheduler: "wrr".to_owned(),
+    };
+    let service = web();
+    let api = world.api();
+    api.change(&Change::AddService { service, settings })
+        .unwrap();
+    api.change(&add(1, weight(1))).unwrap();
+
+    assert_eq!(world.ask(2), [1, 1]);
+    assert!(world.director_has(vip()));
+}
+
+#[test]
+fn release_takes_away_program_pins_addresses_and_files() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    assert!(world.director_has(vip()));
+
+    assert_eq!(world.down(true).unwrap(), daemon::Down::Stopped);
+
+    assert!(!world.director_has(vip()));
+    assert!(world.connect().is_err());
+    assert_nothing_is_left(&world);
+    assert_eq!(world.down(true).unwrap(), daemon::Down::Nothing);
+    assert!(matches!(
+        world.down(false),
+        Err(daemon::Error::Unreachable(_))
+    ));
+}
+
+#[test]
+fn release_works_on_what_a_dead_daemon_left() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    world.kill();
+    assert!(world.director_has(vip()));
+
+    assert_eq!(world.down(true).unwrap(), daemon::Down::Released);
+
+    assert!(!world.director_has(vip()));
+    assert_nothing_is_left(&world);
+}
+
+fn assert_nothing_is_left(world: &World) {
+    let pins = std::path::Path::new(dataplane::PIN_ROOT).join(&world.instance);
+    assert!(!pins.exists(), "{} is left", pins.display());
+    let files = std::fs::read_dir("/run/dirigo").into_iter().flatten();
+    let left: Vec<_> = files
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok())
+        .filter(|name| name.starts_with(&format!("{}.", world.instance)))
+        .collect();
+    assert!(left.is_empty(), "{left:?} are left");
+}
+
+#[test]
+fn an_address_that_was_there_before_is_used_and_not_removed() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    world
+        .director
+        .run(|| {
+            let netlink = netlink::Netlink::open().unwrap();
+            let index = netlink.link("eth0").unwrap().index;
+            let flags = netlink::AddressFlags::default();
+            netlink.add_address(index, vip(), 32, flags).unwrap();
+        })
+        .unwrap();
+    let config = world.classic("rr");
+    world.start(&config);
+    assert_eq!(world.ask(2), [2, 1]);
+
+    world.down(true).unwrap();
+
+    assert!(world.director_has(vip()));
+}
+
+#[test]
+fn the_config_may_have_forwarding_end_with_the_daemon() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr").replace(
+        "interface = \"eth0\"",
+        "interface = \"eth0\"\non_stop = \"release\"",
+    );
+    world.start(&config);
+    world.terminate();
+    assert!(!world.director_has(vip()));
+    assert_nothing_is_left(&world);
+}
+
+#[test]
+fn a_second_daemon_of_an_instance_is_refused_with_the_pid_of_the_first() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    let options = daemon::Options {
+        instance: world.instance.clone(),
+        config: config::Config::parse(&config, "second").unwrap(),
+    };
+    let second = world.director.run(|| daemon::run(&options)).unwrap();
+    assert!(matches!(
+        second,
+        Err(daemon::Error::AlreadyRunning { pid: Some(pid) }) if pid == world.pid()
+    ));
+}
+
+#[test]
+fn what_the_table_refuses_reaches_the_client_with_its_code() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    let refused = |change: Change| match world.api().change(&change) {
+        Err(api::ClientError::Refused(refusal)) => refusal.code,
+        other => panic!("{other:?}"),
+    };
+    let settings = |name: &str| api::ServiceSettings {
+        scheduler: name.to_owned(),
+    };
+    let service = web();
+    assert_eq!(
+        refused(Change::AddService {
+            service,
+            settings: settings("rr")
+        }),
+        RefusalCode::ServiceExists
+    );
+    assert_eq!(
+        refused(Change::EditService {
+            service,
+            settings: settings("lc")
+        }),
+        RefusalCode::NotSupported
+    );
+    assert_eq!(refused(add(1, weight(1))), RefusalCode::DestinationExists);
+    assert_eq!(refused(delete(9)), RefusalCode::NoSuchDestination);
+    let broadcast = Change::AddDestination {
+        service,
+        destination: "10.9.0.255:80".parse().unwrap(),
+        settings: weight(1),
+    };
+    assert_eq!(refused(broadcast), RefusalCode::BadAddress);
+}
+
+#[test]
+fn ipv6_servers_are_resolved_lost_and_found_too() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    world.start(&format!(
+        "[director]\ninterface = \"eth0\"\n[[service]]\naddress = \"[{}]:80\"\nprotocol = \"tcp\"\n\
+         scheduler = \"rr\"\n[[service.destination]]\naddress = \"{}\"\n",
+        six(100),
+        six(11)
+    ));
+    assert!(world.is_resolved(six(11)));
+    assert!(world.director_has(six(100)));
+    let mac = [2, 0, 0, 9, 0, 0xee];
+    world.set_mac(1, mac);
+    until("the new MAC is known", || {
+        matches!(
+            world.link(six(11)),
+            Some(api::LinkState::Resolved { mac: found, .. }) if found == netlink::mac_text(&mac)
+        )
+    });
+}
