@@ -201,7 +201,6 @@ pub(crate) fn delete_destination(
     observed: &Observed,
 ) -> Result<(), Refusal> {
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
-    check::family(key, address)?;
     let id = state
         .listed(service, address)
         .ok_or_else(|| no_destination(key, address))?;
