@@ -44,7 +44,7 @@ impl PinRoot {
                 }
                 Err(error) => info!(
                     mounts = %namespace.display(),
-                    error = format!("{error:#}"),
+                    error = crate::chain(&error),
                     "no place for pins"
                 ),
             }

@@ -30,7 +30,7 @@ impl<P: Plane, H: Host> Rooms<P, H> {
     pub(crate) fn carry_out_what_works(&mut self, plan: &Plan) {
         for action in &plan.actions {
             if let Err(error) = self.act(action) {
-                warn!(%action, error = format!("{error:#}"), "could not be undone");
+                warn!(%action, error = crate::chain(&error), "could not be undone");
             }
         }
     }
@@ -64,7 +64,7 @@ impl<P: Plane, H: Host> Rooms<P, H> {
     pub(crate) fn announce(&mut self, now: Instant) {
         for (address, interface) in self.announcements.due(now) {
             if let Err(error) = self.host.announce(address, &interface) {
-                warn!(%address, interface, error = format!("{error:#}"), "not announced");
+                warn!(%address, interface, error = crate::chain(&error), "not announced");
             }
         }
     }

@@ -32,6 +32,8 @@ mod files;
 mod host;
 mod limits;
 mod message;
+#[cfg(test)]
+mod model;
 mod permission;
 mod plane;
 mod release;
@@ -89,8 +91,21 @@ pub enum Error {
     #[error(transparent)]
     Unreachable(api::ClientError),
     /// Anything else; the chain says what was attempted.
-    #[error("{0:#}")]
+    #[error("{}", chain(.0))]
     Other(#[from] anyhow::Error),
+}
+
+/// An error with its causes, each said once: libraries often repeat their source's words.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Runs the daemon in the foreground until it is told to stop.

@@ -50,6 +50,10 @@ pub const PROBE_INTERVAL: Duration = Duration::from_millis(300);
 /// How often one that is lost is asked, by broadcast: the whole segment hears each.
 pub const LOST_INTERVAL: Duration = Duration::from_millis(500);
 
+/// Questions a second by broadcast, for all lost servers together; with more than 250 the
+/// interval grows. Each is heard by every host of the segment.
+pub const BROADCASTS_PER_SECOND: u32 = 500;
+
 /// Questions a second, to all real servers together; with more than 1,200 the interval grows.
 pub const PROBES_PER_SECOND: u32 = 4000;
 

@@ -304,6 +304,12 @@ impl Resolver {
         let now = Instant::now();
         let shared = Duration::from_secs(1) * self.targets.len() as u32 / limits::PROBES_PER_SECOND;
         let pace = limits::PROBE_INTERVAL.max(shared);
+        let silent = self
+            .targets
+            .values()
+            .filter(|target| target.probe.is_lost());
+        let shared = Duration::from_secs(1) * silent.count() as u32 / limits::BROADCASTS_PER_SECOND;
+        let lost_pace = limits::LOST_INTERVAL.max(shared);
         let mut lost = Vec::new();
         for (address, target) in &mut self.targets {
             let Path::OnLink { interface, source } = target.path else {
@@ -312,7 +318,7 @@ impl Resolver {
             if target.permanent || target.probe.due() > now {
                 continue;
             }
-            let round = target.probe.round(now, pace);
+            let round = target.probe.round(now, pace, lost_pace);
             let Some(out) = self.interfaces.get(&interface) else {
                 continue;
             };

@@ -383,3 +383,44 @@ fn ipv6_servers_are_resolved_lost_and_found_too() {
         )
     });
 }
+
+#[test]
+fn requests_that_cannot_be_read_are_refused_with_what_is_wrong() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    world.start("[director]\ninterface = \"eth0\"\n");
+    let long = format!(
+        "POST /v1/changes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{}",
+        100_000,
+        " ".repeat(100_000)
+    );
+    for (request, status, said) in [
+        (
+            "GET /nonsense HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "400",
+            "no such route",
+        ),
+        (
+            "POST /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "400",
+            "no such route",
+        ),
+        (
+            "POST /v1/changes HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+            "400",
+            "cannot be read",
+        ),
+        (&long, "400", "at most 65536 bytes"),
+    ] {
+        let answer = world.raw(request);
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+        assert!(answer.contains(said), "{answer}");
+        assert!(answer.contains("bad-request"), "{answer}");
+    }
+    assert!(world.api().status().is_ok());
+}

@@ -70,24 +70,24 @@ impl Probe {
         self.next
     }
 
-    /// Asks: counts the open question as unanswered and opens another.
-    pub(crate) fn round(&mut self, now: Instant, pace: Duration) -> Round {
+    /// Whether nobody has answered for long.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.unanswered >= limits::LOST_AFTER
+    }
+
+    /// Asks: counts the open question as unanswered and opens another. The next is due after
+    /// `pace`, or `lost_pace` when nobody answers.
+    pub(crate) fn round(&mut self, now: Instant, pace: Duration, lost_pace: Duration) -> Round {
         if self.asked.is_some() {
             self.unanswered = self.unanswered.saturating_add(1);
         }
         let lost = self.unanswered == limits::LOST_AFTER;
-        if self.unanswered >= limits::LOST_AFTER {
+        if self.is_lost() {
             self.known = None;
         }
         self.asked = Some(now);
         self.last_asked = Some(now);
-        let is_lost = self.unanswered >= limits::LOST_AFTER;
-        self.next = now
-            + if is_lost {
-                pace.max(limits::LOST_INTERVAL)
-            } else {
-                pace
-            };
+        self.next = now + if self.is_lost() { lost_pace } else { pace };
         let question = match self.known {
             Some(mac) if self.unanswered == 0 => Question::At(mac),
             _ => Question::Everybody,
@@ -128,13 +128,14 @@ mod tests {
     const A: Mac = [2, 0, 0, 0, 0, 1];
     const B: Mac = [2, 0, 0, 0, 0, 2];
     const PACE: Duration = limits::PROBE_INTERVAL;
+    const LOST: Duration = limits::LOST_INTERVAL;
 
     #[test]
     fn one_that_answers_is_asked_alone_and_never_lost() {
         let mut now = Instant::now();
         let mut probe = Probe::new(Some(A), now);
         for _ in 0..50 {
-            let round = probe.round(now, PACE);
+            let round = probe.round(now, PACE, LOST);
             assert_eq!(round.question, Question::At(A));
             assert!(!round.lost);
             assert_eq!(probe.answer(A, now), None);
@@ -146,8 +147,8 @@ mod tests {
     fn one_that_changed_its_mac_is_followed_within_two_rounds() {
         let start = Instant::now();
         let mut probe = Probe::new(Some(A), start);
-        probe.round(start, PACE);
-        let round = probe.round(probe.due(), PACE);
+        probe.round(start, PACE, LOST);
+        let round = probe.round(probe.due(), PACE, LOST);
         assert_eq!(round.question, Question::Everybody);
         assert_eq!(probe.answer(B, start + PACE), Some(B));
         assert!(probe.due().duration_since(start) < Duration::from_secs(1));
@@ -158,13 +159,13 @@ mod tests {
         let start = Instant::now();
         let mut probe = Probe::new(Some(A), start);
         let lost: Vec<u32> = (0..30)
-            .filter(|_| probe.round(probe.due(), PACE).lost)
+            .filter(|_| probe.round(probe.due(), PACE, LOST).lost)
             .collect();
         assert_eq!(lost, [limits::LOST_AFTER]);
         assert_eq!(probe.known(), None);
         let before = probe.due();
-        probe.round(before, PACE);
-        assert_eq!(probe.due() - before, limits::LOST_INTERVAL);
+        probe.round(before, PACE, LOST);
+        assert_eq!(probe.due() - before, LOST);
         assert_eq!(probe.answer(B, before), Some(B));
     }
 
@@ -173,7 +174,7 @@ mod tests {
         let now = Instant::now();
         let mut probe = Probe::new(Some(A), now);
         assert_eq!(probe.answer(B, now), None);
-        probe.round(now, PACE);
+        probe.round(now, PACE, LOST);
         assert_eq!(probe.answer(B, now + Duration::from_secs(2)), None);
         assert_eq!(probe.known(), Some(A));
         assert_eq!(probe.answer(A, now), None);
@@ -186,13 +187,13 @@ mod tests {
     fn a_hint_brings_the_next_question_forward_but_not_without_end() {
         let now = Instant::now();
         let mut probe = Probe::new(Some(A), now);
-        probe.round(now, PACE);
+        probe.round(now, PACE, LOST);
         probe.answer(A, now);
         probe.hint(B, now);
         assert_eq!(probe.due(), now + limits::PROBE_INTERVAL_MIN);
         assert_eq!(probe.known(), Some(A));
         let later = probe.due();
-        assert_eq!(probe.round(later, PACE).question, Question::At(A));
+        assert_eq!(probe.round(later, PACE, LOST).question, Question::At(A));
         probe.hint(A, later);
         assert_eq!(probe.due(), later + PACE);
     }

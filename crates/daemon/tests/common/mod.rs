@@ -147,6 +147,17 @@ impl World {
         api::Client::new(&self.instance)
     }
 
+    /// Sends bytes to the daemon's socket and reads its whole answer.
+    pub fn raw(&self, request: &str) -> String {
+        let path = api::socket_path(&self.instance);
+        let mut stream = std::os::unix::net::UnixStream::connect(path).unwrap();
+        // The daemon may answer and close before it has read everything.
+        let _closed = stream.write_all(request.as_bytes());
+        let mut answer = String::new();
+        let _closed = stream.read_to_string(&mut answer);
+        answer
+    }
+
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().id()
     }

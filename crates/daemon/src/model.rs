@@ -1,0 +1,138 @@
+//! Models of the data plane and the host that fail when told to, for tests of the actor.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use control::rotation::Rotation;
+use control::{Action, HostAddress, Reach};
+
+use crate::host::Host;
+use crate::plane::{Listing, Plane};
+
+/// Actions that still succeed; `None` for all.
+pub(crate) type Budget = Rc<Cell<Option<usize>>>;
+
+fn spend(budget: &Budget) -> anyhow::Result<()> {
+    match budget.get() {
+        Some(0) => anyhow::bail!("the model's budget is spent"),
+        Some(left) => budget.set(Some(left - 1)),
+        None => {}
+    }
+    Ok(())
+}
+
+/// What the maps hold.
+#[derive(Default)]
+pub(crate) struct ModelPlane {
+    pub(crate) budget: Budget,
+    pub(crate) published: BTreeMap<api::ServiceKey, (u32, Rotation)>,
+    pub(crate) reach: BTreeMap<u32, Reach>,
+    pub(crate) looked_at: Vec<IpAddr>,
+    pub(crate) released: bool,
+}
+
+impl Plane for ModelPlane {
+    fn carry_out(&mut self, action: &Action) -> anyhow::Result<()> {
+        spend(&self.budget)?;
+        match action {
+            Action::PublishService {
+                key,
+                service,
+                rotation,
+            } => {
+                self.published.insert(*key, (*service, rotation.clone()));
+            }
+            Action::WithdrawService { key } => {
+                self.published.remove(key);
+            }
+            Action::WriteDestination { id, reach } => {
+                self.reach.insert(*id, *reach);
+            }
+            Action::WriteVips { addresses } => self.looked_at.clone_from(addresses),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn picks(&self, _service: u32) -> u64 {
+        0
+    }
+
+    fn gauges(&self, _id: u32) -> (u32, u32) {
+        (1, 2)
+    }
+
+    fn stats(&self, _id: u32) -> api::Stats {
+        api::Stats::default()
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
+    fn sweep(&self, _parts: usize) {}
+
+    fn listing(&self) -> Listing {
+        Box::new(|_| {})
+    }
+
+    fn published(&self) -> Vec<api::ServiceKey> {
+        self.published.keys().copied().collect()
+    }
+
+    fn attached(&self) -> Vec<(String, u32, &'static str)> {
+        vec![("eth0".to_owned(), 2, "native")]
+    }
+
+    fn attach(&mut self, _interface: &str, _native: bool) -> anyhow::Result<&'static str> {
+        Ok("native")
+    }
+
+    fn detach(&mut self, _interface: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn size(&self) -> (u64, u64) {
+        (4096, 1024)
+    }
+
+    fn release(&mut self) -> anyhow::Result<()> {
+        self.released = true;
+        Ok(())
+    }
+}
+
+/// The host's virtual addresses.
+#[derive(Default)]
+pub(crate) struct ModelHost {
+    pub(crate) budget: Budget,
+    pub(crate) vips: BTreeSet<IpAddr>,
+}
+
+impl Host for ModelHost {
+    fn addresses(&self) -> anyhow::Result<Vec<HostAddress>> {
+        let own = HostAddress {
+            interface: "eth0".to_owned(),
+            address: IpAddr::from([192, 0, 2, 2]),
+            prefix: 24,
+        };
+        Ok(vec![own])
+    }
+
+    fn add_vip(&mut self, address: IpAddr, _interface: &str) -> anyhow::Result<bool> {
+        spend(&self.budget)?;
+        Ok(self.vips.insert(address))
+    }
+
+    fn remove_vip(&mut self, address: IpAddr, _interface: &str) -> anyhow::Result<()> {
+        spend(&self.budget)?;
+        self.vips.remove(&address);
+        Ok(())
+    }
+
+    fn announce(&mut self, _address: IpAddr, _interface: &str) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
