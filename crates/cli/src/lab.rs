@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 
 use lab::experiment::{self, Settings};
 use lab::page::{self, Kind};
-use lab::{Error, Family, Host, Interrupt, Lab, Options, State, limits, say};
+use lab::{Error, Family, Host, Interrupt, Lab, Options, Report, State, limits, say};
 
 use crate::exit;
 
@@ -146,7 +146,10 @@ pub fn main(args: Args) -> ExitCode {
         Verb::Page(args) => page::serve(family(args.ipv6), &args.text).map(|never| match never {}),
     };
     done.unwrap_or_else(|error| {
-        say(&error.to_string());
+        match &error {
+            Error::Interrupted => say("interrupted; everything is taken away"),
+            error => say(&error.to_string()),
+        }
         let code = if error.is_not_permitted() {
             exit::NOT_PERMITTED
         } else {
@@ -196,7 +199,7 @@ fn run(args: &RunArgs) -> Result<ExitCode, Error> {
         print(lab::text::write(&report, colour).trim_end())?;
     }
     if let Some(mut lab) = lab {
-        after(args, &options, report.ok, &mut lab)?;
+        after(args, &options, &report, &mut lab)?;
     }
     Ok(if report.ok {
         ExitCode::SUCCESS
@@ -206,13 +209,19 @@ fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 }
 
 /// Captures, evidence, and whether the lab stays.
-fn after(args: &RunArgs, options: &Options, ok: bool, lab: &mut Lab) -> Result<(), Error> {
+fn after(args: &RunArgs, options: &Options, report: &Report, lab: &mut Lab) -> Result<(), Error> {
     if let Some(directory) = &args.pcap {
         lab.capture.write(directory)?;
         say(&format!("captures are in {}", directory.display()));
     }
-    if !ok {
-        lab.keep_evidence_and_say(&mut say);
+    if !report.ok
+        && let Some(place) = lab.keep_evidence_and_say(&mut say)
+    {
+        let file = place.join("report.json");
+        let text = serde_json::to_vec_pretty(report);
+        text.map_err(std::io::Error::from)
+            .and_then(|text| std::fs::write(&file, text))
+            .map_err(|error| failed("writing the report", error))?;
     }
     if args.keep {
         lab.leave_standing()?;

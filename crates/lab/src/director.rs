@@ -6,7 +6,7 @@ use std::process::Command;
 
 use api::{Client, LinkState, Service, Status};
 
-use crate::limits::{DAEMON_READY_MAX, GONE_MAX, RESOLVE_MAX};
+use crate::limits::{DAEMON_READY_MAX, GONE_MAX, SERVERS_READY_MAX};
 use crate::process::Process;
 use crate::topology::INTERFACE;
 use crate::{Error, Host, Net};
@@ -93,7 +93,7 @@ impl Director {
     }
 
     fn await_servers(&self, net: &Net) -> Result<(), Error> {
-        let resolved = net.interrupt().poll(RESOLVE_MAX, || {
+        let resolved = net.interrupt().poll(SERVERS_READY_MAX, || {
             let services = self.services()?;
             let mut destinations = services.iter().flat_map(|service| &service.destinations);
             let known = destinations.all(|one| matches!(one.link, LinkState::Resolved { .. }));
@@ -101,7 +101,7 @@ impl Director {
         })?;
         resolved.ok_or_else(|| Error::Timeout {
             what: "the director to learn the real servers' MACs".to_owned(),
-            seconds: RESOLVE_MAX.as_secs(),
+            seconds: SERVERS_READY_MAX.as_secs(),
             said: self.process.log_tail(),
         })
     }

@@ -133,14 +133,18 @@ impl Lab {
         self.edit("-a", server, &["-g", "-w", "1"])
     }
 
-    /// Keeps what explains a failure in `./lab-failure/NAME/` and says so.
-    pub fn keep_evidence_and_say(&self, say: &mut dyn FnMut(&str)) {
+    /// Keeps what explains a failure in `./lab-failure/NAME/`, says so and returns the place.
+    pub fn keep_evidence_and_say(&self, say: &mut dyn FnMut(&str)) -> Option<PathBuf> {
         match self.keep_evidence() {
-            Ok(place) => say(&format!(
-                "captures, counters and logs are in {}",
-                place.display()
-            )),
-            Err(error) => say(&error.to_string()),
+            Ok(place) => {
+                let at = place.display();
+                say(&format!("captures, counters and logs are in {at}"));
+                Some(place)
+            }
+            Err(error) => {
+                say(&error.to_string());
+                None
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// Frames kept per capture point. The experiment sees some thousands; a load test many more, and
 /// then the first ones are the ones that explain.
-pub const FRAMES_MAX: usize = 100_000;
+pub const FRAMES_MAX: usize = 200_000;
 
 /// How long a capture waits for the next frame before it looks whether it should end. Also the
 /// silence after which everything sent so far counts as seen.
@@ -23,6 +23,9 @@ pub const RESOLVE_MAX: Duration = Duration::from_secs(4);
 /// How long the daemon may take until its API answers: loading the program takes most of it, and
 /// an emulated machine is a hundred times slower than a real one.
 pub const DAEMON_READY_MAX: Duration = Duration::from_secs(60);
+
+/// How long the director may take to learn the real servers' MACs. It asks as it starts.
+pub const SERVERS_READY_MAX: Duration = Duration::from_secs(20);
 
 /// How long a web server may take until it accepts.
 pub const PAGE_READY_MAX: Duration = Duration::from_secs(20);
@@ -45,8 +48,8 @@ pub const ANSWER_MAX_BYTES: usize = 64 * 1024;
 /// Pause between two looks at something that is awaited.
 pub const POLL: Duration = Duration::from_millis(5);
 
-/// Requests of one `lab run --requests`.
-pub const REQUESTS_MAX: u32 = 10_000;
+/// Requests of one `lab run --requests`: two spreads of them fit into [`FRAMES_MAX`].
+pub const REQUESTS_MAX: u32 = 5_000;
 
 /// How often two hosts that both answer ARP for the VIP are raced until the wrong one wins.
 pub const RACES_MAX: u32 = 10;

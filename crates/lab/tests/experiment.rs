@@ -5,6 +5,7 @@
 mod common;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -210,7 +211,7 @@ fn dirigo_on_path(program: &str) -> bool {
 
 /// Starts a run that takes long and waits until it sends requests.
 fn busy_run(name: &str) -> Child {
-    let words = ["run", "--name", name, "--requests", "10000"];
+    let words = ["run", "--name", name, "--requests", "5000"];
     let mut child = lab(&words)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -279,4 +280,49 @@ fn a_lab_or_host_that_is_not_there_is_said_plainly() {
         assert_eq!(output.status.code(), Some(1));
         assert!(said(&output).contains(expected), "{}", said(&output));
     }
+}
+
+#[test]
+fn without_root_and_without_sudo_it_says_what_to_run() {
+    if !common::have_root() {
+        return;
+    }
+    // The build directory may be closed to others.
+    let place = std::env::temp_dir().join(name("unprivileged"));
+    std::fs::create_dir(&place).unwrap();
+    let program = place.join("dirigo");
+    std::fs::copy(common::dirigo(), &program).unwrap();
+    let output = Command::new(&program)
+        .args(["lab", "run", "--ipv6"])
+        .env("PATH", &place)
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&place).unwrap();
+    assert_eq!(output.status.code(), Some(4));
+    let said = said(&output);
+    assert!(said.contains("take root"), "{said}");
+    assert!(said.contains("dirigo lab run --ipv6"), "{said}");
+}
+
+#[test]
+fn the_experiment_does_without_nginx_and_says_so() {
+    if !common::have_root() {
+        return;
+    }
+    let name = name("builtin");
+    let output = lab(&["run", "--name", &name])
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    let said = said(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("built-in responder"), "{said}");
+    assert!(
+        said.contains("7 of 7 parts showed what they should"),
+        "{said}"
+    );
+    assert!(!said.contains('\x1b'), "{said}");
+    nothing_is_left_of(&name);
 }

@@ -67,15 +67,26 @@ pub fn run(
             return Ok((report, None));
         }
     };
+    carry_out(&mut lab, settings, &mut report, say)?;
+    report.duration_ms = begun.elapsed().as_millis();
+    Ok((report, Some(lab)))
+}
+
+/// Carries out the six steps in a lab that runs, as long as each can be carried out.
+pub fn carry_out(
+    lab: &mut Lab,
+    settings: &Settings,
+    report: &mut Report,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), Error> {
     report.pages = lab.pages();
-    match steps(&mut lab, settings, &mut report, say) {
+    match steps(lab, settings, report, say) {
         Err(Error::Interrupted) => return Err(Error::Interrupted),
         Err(error) => report.error = Some(error.to_string()),
         Ok(()) => {}
     }
     report.ok = report.error.is_none() && report.steps.iter().all(|step| step.ok);
-    report.duration_ms = begun.elapsed().as_millis();
-    Ok((report, Some(lab)))
+    Ok(())
 }
 
 fn steps(
