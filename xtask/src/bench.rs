@@ -284,7 +284,6 @@ fn spread(values: &[f64]) -> (f64, f64, f64) {
 }
 
 fn report(dataplane: &mut Dataplane, rows: &[Timed], args: &Args) -> Result<()> {
-    let size = dataplane.program_size()?;
     let mut missed = Vec::new();
     if args.tsv {
         println!("name\tmin_ns\tmedian_ns\tmax_ns\tratio_min\tratio\tratio_max\tmark");
@@ -319,11 +318,15 @@ fn report(dataplane: &mut Dataplane, rows: &[Timed], args: &Args) -> Result<()> 
             );
         }
     }
+    println!();
+    for (name, size) in dataplane.program_sizes()? {
+        println!(
+            "program {name:<17} {:>5} instructions, {:>6} bytes of machine code, {:>7} looked at by the verifier",
+            size.instructions, size.jited_bytes, size.verified_instructions
+        );
+    }
     println!(
-        "\nprogram: {} instructions, {} bytes of machine code, {} looked at by the verifier; maps {:.1} MiB",
-        size.instructions,
-        size.jited_bytes,
-        size.verified_instructions,
+        "maps {:.1} MiB",
         dataplane.memory_bytes() as f64 / f64::from(1 << 20)
     );
     if missed.is_empty() {

@@ -121,7 +121,7 @@ impl Dataplane {
         let directory = pins::directory(&options.pin_root, &options.instance)?;
         let is_adopted = pins::prepare(&directory)?;
         let (mut object, maps) = object::load(&directory, options.connections_max)?;
-        object.load_program()?;
+        object.load_programs(&maps)?;
         let connections = connections::Table::new(&maps)?;
         let settings = maps.words("SETTINGS")?;
         if !is_adopted {
@@ -378,13 +378,13 @@ impl Dataplane {
         fd.map_err(|source| Error::io("duplicating the program", source))
     }
 
-    /// How large the program is.
+    /// How large the programs are: the attached one first, then those it goes on to.
     ///
     /// # Errors
     ///
     /// When the kernel does not say.
-    pub fn program_size(&mut self) -> Result<test_run::Size, Error> {
-        test_run::size(self.object.program()?)
+    pub fn program_sizes(&mut self) -> Result<Vec<(&'static str, test_run::Size)>, Error> {
+        self.object.sizes()
     }
 
     /// Runs the program once on `frame`, as if it had come in by interface `ingress` (1, the loopback,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{Map, MapData, PerCpuArray, ProgramArray};
 use aya::programs::Xdp;
 use aya::{Ebpf, EbpfLoader, Pod, include_bytes_aligned};
 
@@ -11,12 +11,13 @@ use director::limits::BUCKET_SLOTS;
 
 use crate::error::Error;
 use crate::map::Words;
+use crate::test_run::{self, Size};
 
 /// Built by `cargo xtask bpf`, committed, and checked against its sources by a test.
 static BYTES: &[u8] = include_bytes_aligned!("../bpf/director.o");
 
 /// Maps in the object, all of which are pinned.
-pub(crate) const MAPS: [&str; 14] = [
+pub(crate) const MAPS: [&str; 16] = [
     "SETTINGS",
     "VIPS",
     "BUCKETS",
@@ -29,9 +30,14 @@ pub(crate) const MAPS: [&str; 14] = [
     "GAUGES",
     "STATISTICS",
     "EGRESS",
+    "FRAGMENTS",
     "ALLOWANCES",
+    "STAGES",
     "VERDICTS",
 ];
+
+/// Programs that the attached one goes on to, by their place in the map of that name.
+const STAGES: [&str; 3] = ["whole", "port_unreachable", "time_exceeded"];
 
 /// The loaded object.
 pub(crate) struct Object {
@@ -80,14 +86,39 @@ pub(crate) fn load_small() -> Result<Ebpf, Error> {
 impl Object {
     /// The director program.
     pub(crate) fn program(&mut self) -> Result<&mut Xdp, Error> {
-        let program = self.ebpf.program_mut("director");
-        let program = program.ok_or_else(|| Error::Missing("program director".to_owned()))?;
+        self.named("director")
+    }
+
+    fn named(&mut self, name: &str) -> Result<&mut Xdp, Error> {
+        let program = self.ebpf.program_mut(name);
+        let program = program.ok_or_else(|| Error::Missing(format!("program {name}")))?;
         Ok(program.try_into()?)
     }
 
-    /// Gives the program to the kernel's verifier.
-    pub(crate) fn load_program(&mut self) -> Result<(), Error> {
+    /// Gives the programs to the kernel's verifier, and puts the later ones where the first finds them. A
+    /// program that is attached already calls the new ones from here on; all read the same maps.
+    pub(crate) fn load_programs(&mut self, maps: &Maps) -> Result<(), Error> {
+        let map = Map::ProgramArray(maps.duplicate("STAGES")?);
+        let stages: Result<ProgramArray<MapData>, _> = ProgramArray::try_from(map);
+        let mut stages = stages.map_err(|source| Error::map("STAGES", source))?;
+        for (place, name) in STAGES.into_iter().enumerate() {
+            let program = self.named(name)?;
+            program.load()?;
+            let fd = program.fd()?.try_clone();
+            let fd = fd.map_err(|source| Error::io("duplicating a program", source))?;
+            stages
+                .set(place as u32, &fd, 0)
+                .map_err(|source| Error::map("STAGES", source))?;
+        }
         Ok(self.program()?.load()?)
+    }
+
+    /// The sizes of the attached program and of the stages behind it.
+    pub(crate) fn sizes(&mut self) -> Result<Vec<(&'static str, Size)>, Error> {
+        let names = std::iter::once("director").chain(STAGES);
+        names
+            .map(|name| Ok((name, test_run::size(self.named(name)?)?)))
+            .collect()
     }
 }
 
@@ -95,7 +126,12 @@ impl Maps {
     /// A map's data.
     pub(crate) fn data(&self, name: &str) -> Result<&MapData, Error> {
         match self.by_name.get(name) {
-            Some(Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data)) => Ok(data),
+            Some(
+                Map::Array(data)
+                | Map::HashMap(data)
+                | Map::PerCpuArray(data)
+                | Map::ProgramArray(data),
+            ) => Ok(data),
             _ => Err(Error::Missing(format!("map {name}"))),
         }
     }

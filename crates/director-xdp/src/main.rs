@@ -16,21 +16,79 @@ mod word;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::bpf_redirect;
-use aya_ebpf::macros::xdp;
+use aya_ebpf::macros::{map, xdp};
+use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::XdpContext;
-use director::Verdict;
+use director::{PassReason, ReplyReason, Tables, Verdict};
 
-/// The director. Attached to each interface that clients' traffic arrives on.
+/// The programs that come after [`director`]. Filled by user space before anything is attached.
+#[map]
+static STAGES: ProgramArray = ProgramArray::with_max_entries(3, 0);
+
+/// Places in [`STAGES`].
+const WHOLE: u32 = 0;
+const PORT_UNREACHABLE: u32 = 1;
+const TIME_EXCEEDED: u32 = 2;
+
+/// The director: foreign frames and known connections. Attached to each interface that clients' traffic
+/// arrives on.
 #[xdp]
 #[inline(always)]
 pub fn director(context: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(context);
-    match director::forward(&mut frame, &tables::KernelTables) {
+    match director::fast(&mut frame, &tables::KernelTables) {
+        Some(verdict) => act(verdict),
+        None => go_on(&frame, WHOLE),
+    }
+}
+
+/// All other frames.
+#[xdp]
+#[inline(always)]
+pub fn whole(context: XdpContext) -> u32 {
+    let mut frame = frame::XdpFrame::new(context);
+    match director::whole(&mut frame, &tables::KernelTables) {
+        Verdict::Reply(ReplyReason::PortUnreachable) => go_on(&frame, PORT_UNREACHABLE),
+        Verdict::Reply(ReplyReason::TimeExceeded) => go_on(&frame, TIME_EXCEEDED),
+        verdict => act(verdict),
+    }
+}
+
+/// Answers that nobody serves here.
+#[xdp]
+#[inline(always)]
+pub fn port_unreachable(context: XdpContext) -> u32 {
+    answer(context, ReplyReason::PortUnreachable)
+}
+
+/// Answers that the packet has come too far.
+#[xdp]
+#[inline(always)]
+pub fn time_exceeded(context: XdpContext) -> u32 {
+    answer(context, ReplyReason::TimeExceeded)
+}
+
+#[inline(always)]
+fn answer(context: XdpContext, reason: ReplyReason) -> u32 {
+    let mut frame = frame::XdpFrame::new(context);
+    act(director::answer(&mut frame, &tables::KernelTables, reason))
+}
+
+#[inline(always)]
+fn go_on(frame: &frame::XdpFrame, stage: u32) -> u32 {
+    // SAFETY: the map holds programs of the same kind. Where it holds none, the call returns.
+    unsafe { STAGES.tail_call(frame.context(), stage) };
+    act(Verdict::Pass(PassReason::NotReady))
+}
+
+#[inline(always)]
+fn act(verdict: Verdict) -> u32 {
+    tables::KernelTables.count_verdict(verdict);
+    match verdict {
         Verdict::Pass(_) => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,
         Verdict::Transmit | Verdict::Reply(_) => xdp_action::XDP_TX,
-        // SAFETY: a helper call without pointers; it cannot fail in a way that matters here: its
-        // return value is the action.
+        // SAFETY: a helper call without pointers; what it returns is the action.
         Verdict::Redirect { interface } => unsafe { bpf_redirect(interface, 0) as u32 },
     }
 }

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use director::Instant;
-use director::connection::Bucket;
+use director::connection::{Bucket, Slot};
 use director::limits;
 use director::tables::{
     Egress, Link, Segment, Service, ServiceKey, Settings, Statistics, Tables, Tuple,
@@ -45,6 +45,8 @@ static GAUGES: Array<KernelWord> = Array::with_max_entries(limits::DESTINATIONS,
 static STATISTICS: PerCpuArray<Statistics> = PerCpuArray::with_max_entries(limits::DESTINATIONS, 0);
 #[map]
 static EGRESS: Array<Egress> = Array::with_max_entries(limits::INTERFACES, MMAPABLE);
+#[map]
+static FRAGMENTS: Array<Slot<KernelWord>> = Array::with_max_entries(limits::FRAGMENTS, MMAPABLE);
 #[map]
 static ALLOWANCES: Array<KernelWord> = Array::with_max_entries(limits::REPLY_BUCKETS, MMAPABLE);
 #[map]
@@ -139,8 +141,18 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn fragment(&self, index: u32) -> Option<&Slot<KernelWord>> {
+        FRAGMENTS.get(index)
+    }
+
+    #[inline(always)]
     fn reply_allowance(&self, bucket: u32) -> Option<&KernelWord> {
         ALLOWANCES.get(bucket)
+    }
+
+    #[inline(always)]
+    fn blur(&self, value: u64, noise: u64) -> u64 {
+        crate::frame::blur(value, noise)
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use zerocopy::big_endian::U32;
 use crate::limits::VIP_WORDS;
 
 /// An address of one family. Both families run the same path, compiled once for each.
-pub trait Address: Copy + PartialEq {
+pub trait Address: Copy + PartialEq + core::fmt::Debug {
     /// Sixteen bytes; IPv4 as ::ffff:a.b.c.d.
     fn mapped(self) -> [u8; 16];
 

@@ -168,31 +168,28 @@ impl State {
     }
 }
 
-/// What became of looking a flow up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Known {
-    /// Its destination; the slot is renewed.
-    Destination(u32),
-    /// Its destination was deleted; the slot is not renewed.
-    Gone,
-    /// Not there, or it had run out, or the client began anew.
-    Unknown,
-}
-
-/// Looks a flow up by its hash, and moves its state and time on.
+/// The slot of a flow, found by its hash.
 #[inline(always)]
-pub fn find<T: Tables>(
-    tables: &T,
+pub fn find<'t, T: Tables>(
+    tables: &'t T,
     settings: &Settings,
     hash: u64,
-    event: Event,
-    tick: u32,
-) -> Known {
+) -> Option<&'t Slot<T::Word>> {
     let (primary, alternate) = bucket_indices(hash, settings.bucket_mask);
-    if let Some(known) = find_in(tables, settings, primary, hash, event, tick) {
-        return known;
+    match find_in(tables, primary, hash) {
+        Some(slot) => Some(slot),
+        None => find_in(tables, alternate, hash),
     }
-    find_in(tables, settings, alternate, hash, event, tick).unwrap_or(Known::Unknown)
+}
+
+/// The same in the first of its two buckets only, where it nearly always is.
+#[inline(always)]
+pub fn find_primary<'t, T: Tables>(
+    tables: &'t T,
+    settings: &Settings,
+    hash: u64,
+) -> Option<&'t Slot<T::Word>> {
+    find_in(tables, bucket_indices(hash, settings.bucket_mask).0, hash)
 }
 
 /// The two buckets that a flow may be in.
@@ -213,66 +210,45 @@ pub fn bucket_indices(hash: u64, mask: u32) -> (u32, u32) {
 }
 
 #[inline(always)]
-fn find_in<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    bucket: u32,
-    hash: u64,
-    event: Event,
-    tick: u32,
-) -> Option<Known> {
-    let bucket = tables.bucket(bucket)?;
-    let [a, b, c, d] = &bucket.slots;
+fn find_in<'t, T: Tables>(tables: &'t T, bucket: u32, hash: u64) -> Option<&'t Slot<T::Word>> {
+    let [a, b, c, d] = &tables.bucket(bucket)?.slots;
     // Written out: a loop with an index would make the verifier check each address again.
-    let slot = if a.tag.load() == hash {
-        a
+    if a.tag.load() == hash {
+        Some(a)
     } else if b.tag.load() == hash {
-        b
+        Some(b)
     } else if c.tag.load() == hash {
-        c
+        Some(c)
     } else if d.tag.load() == hash {
-        d
+        Some(d)
     } else {
-        return None;
-    };
-    Some(renew(tables, settings, slot, event, tick))
+        None
+    }
 }
 
-/// Moves a found connection on: state by the packet, time to now. Written only when one changes.
-#[inline(always)]
-fn renew<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    slot: &Slot<T::Word>,
-    event: Event,
-    tick: u32,
-) -> Known {
-    let entry = Entry(slot.entry.load());
-    let (destination, state) = (entry.destination(), entry.state());
-    if destination == 0 {
-        return Known::Unknown;
+impl Entry {
+    /// Whether a packet ends this connection instead of belonging to it: it had run out, or the client
+    /// begins anew on the same ports.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_over(self, settings: &Settings, event: Event, tick: u32) -> bool {
+        self.is_expired(settings, tick) || begins_anew(self.state(), event)
     }
+}
+
+/// Moves a connection on, by a packet: its state by the event, its time to now. Written only when one changes.
+#[inline(always)]
+pub fn renew<T: Tables>(tables: &T, slot: &Slot<T::Word>, entry: Entry, event: Event, tick: u32) {
+    let state = entry.state();
     let next = state.after(event);
     if next == state && entry.tick() == tick {
-        return if tables.link(destination).is_gone() {
-            Known::Gone
-        } else {
-            Known::Destination(destination)
-        };
+        return;
     }
-    if entry.is_expired(settings, tick) || begins_anew(state, event) {
-        release(tables, slot);
-        return Known::Unknown;
-    }
-    if tables.link(destination).is_gone() {
-        return Known::Gone;
-    }
-    let renewed = Entry::new(destination, next, tick);
+    let renewed = Entry::new(entry.destination(), next, tick);
     // Losing to another CPU is fine: it renewed the same connection a moment ago.
     if slot.entry.swap_if(entry.0, renewed.0) && next.is_active() != state.is_active() {
-        move_gauge(tables, destination, state, next);
+        move_gauge(tables, entry.destination(), state, next);
     }
-    Known::Destination(destination)
 }
 
 /// A SYN on a connection that is over makes a new one (`conn_reuse_mode` 1).
@@ -291,7 +267,7 @@ fn move_gauge<T: Tables>(tables: &T, destination: u32, from: State, to: State) {
 
 /// Frees a slot, if nobody else is at it.
 #[inline(always)]
-fn release<T: Tables>(tables: &T, slot: &Slot<T::Word>) {
+pub fn release<T: Tables>(tables: &T, slot: &Slot<T::Word>) {
     let tag = slot.tag.load();
     if tag != FREE && tag != CLAIMED && slot.tag.swap_if(tag, CLAIMED) {
         clear_entry(tables, slot);
@@ -427,11 +403,11 @@ impl Victim {
 #[inline(always)]
 fn choose<T: Tables>(tables: &T, settings: &Settings, hash: u64, tick: u32) -> Victim {
     let (primary, alternate) = bucket_indices(hash, settings.bucket_mask);
-    let best = cheapest_in(tables, settings, primary, 0, tick, Victim::NONE);
+    let best = cheapest_in(tables, settings, primary, 0, (hash, tick), Victim::NONE);
     if best.worth() == WORTH_FREE {
         return best;
     }
-    cheapest_in(tables, settings, alternate, 4, tick, best)
+    cheapest_in(tables, settings, alternate, 4, (hash, tick), best)
 }
 
 #[inline(always)]
@@ -440,7 +416,7 @@ fn cheapest_in<T: Tables>(
     settings: &Settings,
     index: u32,
     place: u64,
-    tick: u32,
+    (hash, tick): (u64, u32),
     mut best: Victim,
 ) -> Victim {
     let Some(bucket) = tables.bucket(index) else {
@@ -448,6 +424,7 @@ fn cheapest_in<T: Tables>(
     };
     for (number, slot) in bucket.slots.iter().enumerate() {
         let victim = appraise(settings, slot, place | number as u64, tick);
+        let victim = Victim(tables.blur(victim.0, hash));
         if victim.0 < best.0 {
             best = victim;
         }

@@ -190,6 +190,11 @@ impl<W: Window<IPV4_BYTES>> Ipv4View<W> {
     pub fn total_length(&self) -> u16 {
         self.0.u16::<2>()
     }
+    /// See [`Ipv4::identification`].
+    #[inline(always)]
+    pub fn identification(&self) -> u16 {
+        self.0.u16::<4>()
+    }
     /// See [`Ipv4::fragment`].
     #[inline(always)]
     pub fn fragment(&self) -> u16 {
@@ -220,8 +225,8 @@ impl<W: Window<IPV4_BYTES>> Ipv4View<W> {
 /// Bytes of an IPv4 header without options.
 pub const IPV4_BYTES: usize = 20;
 
-/// Where time to live, protocol and checksum are in a frame.
-pub const IPV4_LIFETIME_OFFSET: usize = ETHERNET_BYTES + 8;
+/// Where time to live, protocol and checksum are in an IPv4 header.
+pub const IPV4_LIFETIME_OFFSET: usize = 8;
 
 /// IPv6 header. RFC 8200 §3.
 ///
@@ -305,21 +310,27 @@ impl<W: Window<IPV6_BYTES>> Ipv6View<W> {
 /// Bytes of an IPv6 header.
 pub const IPV6_BYTES: usize = 40;
 
-/// Where the hop limit is in a frame.
-pub const IPV6_HOP_LIMIT_OFFSET: usize = ETHERNET_BYTES + 7;
+/// Where the hop limit is in an IPv6 header.
+pub const IPV6_HOP_LIMIT_OFFSET: usize = 7;
 
 /// IP protocol numbers (IANA).
 pub mod protocol {
+    /// IPv6 hop-by-hop options.
+    pub const HOP_BY_HOP: u8 = 0;
     /// ICMP for IPv4.
     pub const ICMP: u8 = 1;
     /// TCP.
     pub const TCP: u8 = 6;
     /// UDP.
     pub const UDP: u8 = 17;
+    /// IPv6 routing header.
+    pub const ROUTING: u8 = 43;
     /// IPv6 fragment header.
     pub const IPV6_FRAGMENT: u8 = 44;
     /// ICMP for IPv6.
     pub const ICMPV6: u8 = 58;
+    /// IPv6 destination options.
+    pub const DESTINATION_OPTIONS: u8 = 60;
 }
 
 /// TCP header up to the flags. RFC 9293 §3.1.

@@ -24,8 +24,11 @@
 
 pub mod address;
 pub mod connection;
+pub mod ethernet;
+pub mod fragment;
 pub mod frame;
 pub mod headers;
+pub mod icmp;
 pub mod limits;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
@@ -37,9 +40,11 @@ pub mod tables;
 pub mod time;
 pub mod verdict;
 
+mod fast;
 mod forward;
 
-pub use forward::forward;
+pub use fast::fast;
+pub use forward::{answer, forward, whole};
 pub use frame::Frame;
 pub use tables::Tables;
 pub use time::Instant;

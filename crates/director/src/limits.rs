@@ -35,6 +35,19 @@ pub const CONNECTIONS_DEFAULT: u32 = 1 << 20;
 /// States a connection can have; TCP uses 0 to 10, UDP 11, the rest is free.
 pub const STATES: usize = 32;
 
+/// VLAN tags before a network header: QinQ has two.
+pub const VLAN_TAGS: usize = 2;
+
+/// IPv6 extension headers before a transport header. RFC 8200 names seven kinds; a packet with more than
+/// a few is somebody's experiment.
+pub const EXTENSION_HEADERS: usize = 6;
+
+/// Fragmented packets whose pieces are still on their way (128 KiB). More at once, and some go to the host.
+pub const FRAGMENTS: u32 = 8_192;
+
+/// How long later fragments may follow their first. They leave the sender together; 5 s is generous.
+pub const FRAGMENT_LIFE_S: u32 = 5;
+
 /// Bytes of an ICMPv4 error, its IP header included. Linux `net/ipv4/icmp.c`, RFC 1812 §4.3.2.3.
 pub const ICMPV4_ERROR_BYTES: usize = 576;
 

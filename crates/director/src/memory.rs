@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::address::{V4, V6, vip_bit};
-use crate::connection::{Bucket, State};
+use crate::connection::{Bucket, Slot, State};
 use crate::frame::{Frame, Window};
 use crate::headers::Mac;
 use crate::limits::{self, BUCKET_SLOTS};
@@ -136,6 +136,8 @@ pub struct MemoryTables {
     pub statistics: RefCell<HashMap<u32, Statistics>>,
     /// Interfaces.
     pub egress: Vec<Egress>,
+    /// The fragment table.
+    pub fragments: Vec<Slot<AtomicU64>>,
     /// Allowances of ICMP errors.
     pub reply_allowances: Vec<AtomicU64>,
     /// Counters by number.
@@ -189,6 +191,7 @@ impl MemoryTables {
                 };
                 limits::INTERFACES as usize
             ],
+            fragments: (0..limits::FRAGMENTS).map(|_| Slot::default()).collect(),
             reply_allowances: words(limits::REPLY_BUCKETS as usize),
             counters: RefCell::new(vec![0; COUNTERS as usize]),
         }
@@ -331,6 +334,9 @@ impl Tables for MemoryTables {
     }
     fn egress(&self, slot: u32) -> Option<Egress> {
         self.egress.get(slot as usize).copied()
+    }
+    fn fragment(&self, index: u32) -> Option<&Slot<AtomicU64>> {
+        self.fragments.get(index as usize)
     }
     fn reply_allowance(&self, bucket: u32) -> Option<&AtomicU64> {
         self.reply_allowances.get(bucket as usize)

@@ -1,33 +1,66 @@
-//! Reading headers: from a frame to a [`Packet`] of one family, or the verdict that ends it.
+//! Reading headers: from a frame to a [`Header`] of one family, and on to a [`Packet`], or the verdict
+//! that ends it.
 //!
-//! Lengths are believed only after comparing them with each other and with the frame.
+//! ```text
+//! Ethernet │ tags │ IP, options or extension headers │ TCP, UDP …
+//!          at ────┘                      transport ──┘
+//! ```
+//!
+//! Lengths are believed only after comparing them with each other and with the frame. Payload is never
+//! read as ports: a later fragment says only what it belongs to.
 
 use crate::address::{Address, V4, V6, vip_bit};
-use crate::frame::Frame;
+use crate::frame::{Frame, Window};
 use crate::headers::{
-    ETHERNET_BYTES, IPV4_BYTES, IPV6_BYTES, Ipv4View, Ipv6View, TCP_BYTES, Tcp, UDP_BYTES, Udp,
-    protocol, tcp_flag,
+    IPV4_BYTES, IPV6_BYTES, Ipv4View, Ipv6View, TCP_BYTES, Tcp, UDP_BYTES, Udp, protocol, tcp_flag,
 };
+use crate::limits::EXTENSION_HEADERS;
 use crate::tables::Tables;
 use crate::verdict::{DropReason, PassReason, Verdict};
 
-/// A packet to one of our addresses, as far as balancing it needs.
+/// A network header to one of our addresses.
 #[derive(Clone, Copy, Debug)]
-pub struct Packet<N: Network> {
+pub struct Header<N: Network> {
     /// Who sent it.
     pub client: N::Address,
     /// The virtual address it is for.
     pub virtual_address: N::Address,
-    /// Source port in the high, destination port in the low 16 bits.
-    pub ports: u32,
-    /// IP protocol number: TCP or UDP.
+    /// IP protocol number of the payload.
     pub protocol: u8,
-    /// What it means to a connection.
-    pub event: Event,
+    /// Whether it is a piece of a larger packet.
+    pub fragment: Fragment,
+    /// Where it is in the frame.
+    pub at: usize,
+    /// Where its payload is in the frame.
+    pub transport: usize,
+    /// Bytes of its payload.
+    pub payload: usize,
     /// Bytes of the IP packet, its header included.
     pub length: usize,
     /// The lifetime field as it came.
     pub lifetime: N::Lifetime,
+}
+
+/// Whether a packet is a piece of a larger one; all pieces of one share an identification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fragment {
+    /// It is whole.
+    Whole,
+    /// The first piece, which has the transport header.
+    First(u32),
+    /// Another piece: payload only.
+    Later(u32),
+}
+
+/// A TCP or UDP packet to one of our addresses, as far as balancing it needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<N: Network> {
+    /// Its network header.
+    pub header: Header<N>,
+    /// Source port in the high, destination port in the low 16 bits.
+    pub ports: u32,
+    /// What it means to a connection.
+    pub event: Event,
 }
 
 impl<N: Network> Packet<N> {
@@ -43,6 +76,49 @@ impl<N: Network> Packet<N> {
     #[inline(always)]
     pub fn virtual_port(&self) -> u16 {
         self.ports as u16
+    }
+
+    /// Reads the transport header of a packet that is whole, or of a first fragment.
+    #[inline(always)]
+    pub fn parse(frame: &impl Frame, header: Header<N>) -> Result<Self, Verdict> {
+        match header.protocol {
+            protocol::TCP => Self::parse_tcp(frame, header),
+            protocol::UDP => Self::parse_udp(frame, header),
+            protocol::ICMP | protocol::ICMPV6 => Err(Verdict::Pass(PassReason::Icmp)),
+            _ => Err(Verdict::Pass(PassReason::UnsupportedProtocol)),
+        }
+    }
+
+    #[inline(always)]
+    fn parse_tcp(frame: &impl Frame, header: Header<N>) -> Result<Self, Verdict> {
+        let malformed = Verdict::Drop(DropReason::MalformedTcp);
+        let tcp = Tcp::read(frame, header.transport).ok_or(malformed)?;
+        let header_len = usize::from(tcp.data_offset >> 4) * 4;
+        if header_len < TCP_BYTES || header_len > header.payload {
+            return Err(malformed);
+        }
+        Ok(Self {
+            header,
+            ports: tcp.ports,
+            event: Event::of_tcp(tcp.flags),
+        })
+    }
+
+    #[inline(always)]
+    fn parse_udp(frame: &impl Frame, header: Header<N>) -> Result<Self, Verdict> {
+        let malformed = Verdict::Drop(DropReason::MalformedUdp);
+        let udp = Udp::read(frame, header.transport).ok_or(malformed)?;
+        let length = usize::from(udp.length);
+        // The length in a first fragment is that of the whole datagram.
+        let is_whole = matches!(header.fragment, Fragment::Whole);
+        if length < UDP_BYTES || (is_whole && length > header.payload) {
+            return Err(malformed);
+        }
+        Ok(Self {
+            header,
+            ports: udp.ports,
+            event: Event::Datagram,
+        })
     }
 }
 
@@ -82,20 +158,28 @@ impl Event {
 }
 
 /// A network protocol: how its header is read, and what of it forwarding changes.
-pub trait Network: Copy {
+pub trait Network: Copy + core::fmt::Debug {
     /// Its addresses.
     type Address: Address;
     /// The field that counts hops, with what must change along with it.
-    type Lifetime: Copy;
+    type Lifetime: Copy + core::fmt::Debug;
 
-    /// Reads the packet, once its address is known to be virtual.
-    fn parse(frame: &impl Frame, tables: &impl Tables) -> Result<Packet<Self>, Verdict>;
+    /// Reads the header at `at`, once its address is known to be virtual.
+    fn parse(frame: &impl Frame, at: usize, tables: &impl Tables) -> Result<Header<Self>, Verdict>;
+
+    /// The same for the packets that nearly all are: without options, extension headers or
+    /// fragmentation. `None` for all others.
+    fn parse_plain(
+        frame: &impl Frame,
+        at: usize,
+        tables: &impl Tables,
+    ) -> Option<Result<Header<Self>, PassReason>>;
 
     /// Hops the packet may still make.
     fn hops(lifetime: Self::Lifetime) -> u8;
 
-    /// Writes the lifetime of one hop less.
-    fn forwarded(frame: &mut impl Frame, lifetime: Self::Lifetime) -> Option<()>;
+    /// Writes the lifetime of one hop less, for the header at `at`.
+    fn forwarded(frame: &mut impl Frame, at: usize, lifetime: Self::Lifetime) -> Option<()>;
 }
 
 /// IPv4.
@@ -108,59 +192,85 @@ pub struct NetworkV6;
 
 const MALFORMED_V4: Verdict = Verdict::Drop(DropReason::MalformedIpv4);
 const MALFORMED_V6: Verdict = Verdict::Drop(DropReason::MalformedIpv6);
-const FOREIGN: Verdict = Verdict::Pass(PassReason::NotAVirtualAddress);
+const FOREIGN: PassReason = PassReason::NotAVirtualAddress;
+
+/// Version 4, five words of header.
+const PLAIN_V4: u8 = 0x45;
+/// More-fragments flag and offset.
+const FRAGMENT_V4: u16 = 0x3fff;
+/// The offset alone, in units of eight bytes.
+const OFFSET_V4: u16 = 0x1fff;
+
+impl NetworkV4 {
+    #[inline(always)]
+    fn header(
+        view: &Ipv4View<impl Window<IPV4_BYTES>>,
+        at: usize,
+        header_len: usize,
+    ) -> Header<Self> {
+        let length = usize::from(view.total_length());
+        Header {
+            client: V4(view.source()),
+            virtual_address: V4(view.destination()),
+            protocol: view.protocol(),
+            fragment: Fragment::Whole,
+            at,
+            transport: at + header_len,
+            payload: length - header_len,
+            length,
+            lifetime: view.lifetime(),
+        }
+    }
+}
 
 impl Network for NetworkV4 {
     type Address = V4;
     type Lifetime = u32;
 
     #[inline(always)]
-    fn parse(frame: &impl Frame, tables: &impl Tables) -> Result<Packet<Self>, Verdict> {
-        let header = Ipv4View(frame.window(ETHERNET_BYTES).ok_or(MALFORMED_V4)?);
-        let header_len = usize::from(header.version_ihl() & 0xf) * 4;
-        let length = usize::from(header.total_length());
-        let present = frame.len() - ETHERNET_BYTES;
-        if header.version_ihl() >> 4 != 4
+    fn parse(frame: &impl Frame, at: usize, tables: &impl Tables) -> Result<Header<Self>, Verdict> {
+        let view = Ipv4View(frame.window(at).ok_or(MALFORMED_V4)?);
+        let header_len = usize::from(view.version_ihl() & 0xf) * 4;
+        let length = usize::from(view.total_length());
+        if view.version_ihl() >> 4 != 4
             || header_len < IPV4_BYTES
             || length < header_len
-            || length > present
+            || length > frame.len() - at
         {
             return Err(MALFORMED_V4);
         }
-        let virtual_address = V4(header.destination());
-        if !is_virtual(virtual_address, tables) {
-            return Err(FOREIGN);
+        if !is_virtual(V4(view.destination()), tables) {
+            return Err(Verdict::Pass(FOREIGN));
         }
-        // More-fragments flag or an offset: only the first piece has ports, and no piece is whole.
-        if header.fragment() & 0x3fff != 0 {
-            return Err(Verdict::Pass(PassReason::Fragment));
+        let mut header = Self::header(&view, at, header_len);
+        if view.fragment() & FRAGMENT_V4 != 0 {
+            let identification = view.identification().into();
+            header.fragment = match view.fragment() & OFFSET_V4 {
+                0 => Fragment::First(identification),
+                _ => Fragment::Later(identification),
+            };
         }
-        let payload = length - header_len;
-        // Without options, which is nearly always, the offset is a constant to the compiler.
-        let transport = if header_len == IPV4_BYTES {
-            Transport::parse(
-                frame,
-                ETHERNET_BYTES + IPV4_BYTES,
-                header.protocol(),
-                payload,
-            )?
-        } else {
-            Transport::parse(
-                frame,
-                ETHERNET_BYTES + header_len,
-                header.protocol(),
-                payload,
-            )?
-        };
-        Ok(Packet {
-            client: V4(header.source()),
-            virtual_address,
-            ports: transport.ports,
-            protocol: header.protocol(),
-            event: transport.event,
-            length,
-            lifetime: header.lifetime(),
-        })
+        Ok(header)
+    }
+
+    #[inline(always)]
+    fn parse_plain(
+        frame: &impl Frame,
+        at: usize,
+        tables: &impl Tables,
+    ) -> Option<Result<Header<Self>, PassReason>> {
+        let view = Ipv4View(frame.window(at)?);
+        let length = usize::from(view.total_length());
+        if view.version_ihl() != PLAIN_V4 || length < IPV4_BYTES || length > frame.len() - at {
+            return None;
+        }
+        if !is_virtual(V4(view.destination()), tables) {
+            return Some(Err(FOREIGN));
+        }
+        if view.fragment() & FRAGMENT_V4 != 0 {
+            return None;
+        }
+        Some(Ok(Self::header(&view, at, IPV4_BYTES)))
     }
 
     #[inline(always)]
@@ -169,8 +279,75 @@ impl Network for NetworkV4 {
     }
 
     #[inline(always)]
-    fn forwarded(frame: &mut impl Frame, lifetime: u32) -> Option<()> {
-        crate::rewrite::write_ttl(frame, lifetime)
+    fn forwarded(frame: &mut impl Frame, at: usize, lifetime: u32) -> Option<()> {
+        crate::rewrite::write_ttl(frame, at, lifetime)
+    }
+}
+
+impl NetworkV6 {
+    #[inline(always)]
+    fn header(view: &Ipv6View<impl Window<IPV6_BYTES>>, at: usize) -> Header<Self> {
+        let payload = usize::from(view.payload_length());
+        Header {
+            client: V6(view.source()),
+            virtual_address: V6(view.destination()),
+            protocol: view.next_header(),
+            fragment: Fragment::Whole,
+            at,
+            transport: at + IPV6_BYTES,
+            payload,
+            length: IPV6_BYTES + payload,
+            lifetime: view.hop_limit(),
+        }
+    }
+
+    /// Walks the extension headers to the transport header, or to a fragment header that says there is
+    /// none here. RFC 8200 §4.
+    #[inline(always)]
+    fn skip_extensions(frame: &impl Frame, header: &mut Header<Self>) -> Result<(), Verdict> {
+        for _ in 0..EXTENSION_HEADERS {
+            let bytes = match header.protocol {
+                protocol::IPV6_FRAGMENT => {
+                    let (next, offset, identification) =
+                        Ipv6Fragment::read(frame, header.transport).ok_or(MALFORMED_V6)?;
+                    header.protocol = next;
+                    header.fragment = match offset {
+                        0 => Fragment::First(identification),
+                        1.. => Fragment::Later(identification),
+                    };
+                    IPV6_FRAGMENT_BYTES
+                }
+                protocol::HOP_BY_HOP | protocol::ROUTING | protocol::DESTINATION_OPTIONS => {
+                    let window = frame.window::<2>(header.transport).ok_or(MALFORMED_V6)?;
+                    header.protocol = window.u8::<0>();
+                    // Units of eight bytes, the first not counted.
+                    (usize::from(window.u8::<1>()) + 1) * 8
+                }
+                _ => return Ok(()),
+            };
+            if bytes > header.payload {
+                return Err(MALFORMED_V6);
+            }
+            header.transport += bytes;
+            header.payload -= bytes;
+            if matches!(header.fragment, Fragment::Later(_)) {
+                return Ok(());
+            }
+        }
+        Err(Verdict::Pass(PassReason::UnsupportedProtocol))
+    }
+}
+
+/// IPv6 fragment header: next header, offset in units of eight bytes with flags, identification.
+struct Ipv6Fragment;
+
+const IPV6_FRAGMENT_BYTES: usize = 8;
+
+impl Ipv6Fragment {
+    #[inline(always)]
+    fn read(frame: &impl Frame, at: usize) -> Option<(u8, u16, u32)> {
+        let window = frame.window::<IPV6_FRAGMENT_BYTES>(at)?;
+        Some((window.u8::<0>(), window.u16::<2>() >> 3, window.u32::<4>()))
     }
 }
 
@@ -179,31 +356,35 @@ impl Network for NetworkV6 {
     type Lifetime = u8;
 
     #[inline(always)]
-    fn parse(frame: &impl Frame, tables: &impl Tables) -> Result<Packet<Self>, Verdict> {
-        let header = Ipv6View(frame.window(ETHERNET_BYTES).ok_or(MALFORMED_V6)?);
-        let payload = usize::from(header.payload_length());
-        let length = IPV6_BYTES + payload;
-        if header.version() != 6 || length > frame.len() - ETHERNET_BYTES {
+    fn parse(frame: &impl Frame, at: usize, tables: &impl Tables) -> Result<Header<Self>, Verdict> {
+        let view = Ipv6View(frame.window(at).ok_or(MALFORMED_V6)?);
+        let length = IPV6_BYTES + usize::from(view.payload_length());
+        if view.version() != 6 || length > frame.len() - at {
             return Err(MALFORMED_V6);
         }
-        let virtual_address = V6(header.destination());
-        if !is_virtual(virtual_address, tables) {
-            return Err(FOREIGN);
+        if !is_virtual(V6(view.destination()), tables) {
+            return Err(Verdict::Pass(FOREIGN));
         }
-        if header.next_header() == protocol::IPV6_FRAGMENT {
-            return Err(Verdict::Pass(PassReason::Fragment));
+        let mut header = Self::header(&view, at);
+        Self::skip_extensions(frame, &mut header)?;
+        Ok(header)
+    }
+
+    #[inline(always)]
+    fn parse_plain(
+        frame: &impl Frame,
+        at: usize,
+        tables: &impl Tables,
+    ) -> Option<Result<Header<Self>, PassReason>> {
+        let view = Ipv6View(frame.window(at)?);
+        let length = IPV6_BYTES + usize::from(view.payload_length());
+        if view.version() != 6 || length > frame.len() - at {
+            return None;
         }
-        let at = ETHERNET_BYTES + IPV6_BYTES;
-        let transport = Transport::parse(frame, at, header.next_header(), payload)?;
-        Ok(Packet {
-            client: V6(header.source()),
-            virtual_address,
-            ports: transport.ports,
-            protocol: header.next_header(),
-            event: transport.event,
-            length,
-            lifetime: header.hop_limit(),
-        })
+        if !is_virtual(V6(view.destination()), tables) {
+            return Some(Err(FOREIGN));
+        }
+        Some(Ok(Self::header(&view, at)))
     }
 
     #[inline(always)]
@@ -212,8 +393,8 @@ impl Network for NetworkV6 {
     }
 
     #[inline(always)]
-    fn forwarded(frame: &mut impl Frame, lifetime: u8) -> Option<()> {
-        crate::rewrite::write_hop_limit(frame, lifetime)
+    fn forwarded(frame: &mut impl Frame, at: usize, lifetime: u8) -> Option<()> {
+        crate::rewrite::write_hop_limit(frame, at, lifetime)
     }
 }
 
@@ -221,51 +402,4 @@ impl Network for NetworkV6 {
 fn is_virtual(address: impl Address, tables: &impl Tables) -> bool {
     let (word, bit) = vip_bit(address);
     tables.vip_word(word) >> bit & 1 != 0
-}
-
-/// What balancing needs of a transport header.
-struct Transport {
-    ports: u32,
-    event: Event,
-}
-
-impl Transport {
-    /// Reads TCP or UDP at `offset`, of a packet with `payload` bytes after its IP header.
-    #[inline(always)]
-    fn parse(frame: &impl Frame, offset: usize, kind: u8, payload: usize) -> Result<Self, Verdict> {
-        match kind {
-            protocol::TCP => Self::parse_tcp(frame, offset, payload),
-            protocol::UDP => Self::parse_udp(frame, offset, payload),
-            protocol::ICMP | protocol::ICMPV6 => Err(Verdict::Pass(PassReason::Icmp)),
-            _ => Err(Verdict::Pass(PassReason::UnsupportedProtocol)),
-        }
-    }
-
-    #[inline(always)]
-    fn parse_tcp(frame: &impl Frame, offset: usize, payload: usize) -> Result<Self, Verdict> {
-        let malformed = Verdict::Drop(DropReason::MalformedTcp);
-        let header = Tcp::read(frame, offset).ok_or(malformed)?;
-        let header_len = usize::from(header.data_offset >> 4) * 4;
-        if header_len < TCP_BYTES || header_len > payload {
-            return Err(malformed);
-        }
-        Ok(Self {
-            ports: header.ports,
-            event: Event::of_tcp(header.flags),
-        })
-    }
-
-    #[inline(always)]
-    fn parse_udp(frame: &impl Frame, offset: usize, payload: usize) -> Result<Self, Verdict> {
-        let malformed = Verdict::Drop(DropReason::MalformedUdp);
-        let header = Udp::read(frame, offset).ok_or(malformed)?;
-        let length = usize::from(header.length);
-        if length < UDP_BYTES || length > payload {
-            return Err(malformed);
-        }
-        Ok(Self {
-            ports: header.ports,
-            event: Event::Datagram,
-        })
-    }
 }

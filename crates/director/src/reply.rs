@@ -5,18 +5,21 @@
 //! leaves  Ethernet │ IP VIP → client │ ICMP │ the packet that came, as much as fits
 //! ```
 //!
+//! VLAN tags stay.
+//!
 //! As in IPVS the source is the virtual address, TCP is answered as well, and each client has an
 //! allowance: six at once, then one a second (`icmp_ratelimit`, `net/ipv4/inetpeer.c`). RFC 792,
 //! RFC 1122 §3.2.2, RFC 4443 §2.4.
 
 use crate::address::{Address, V4, V6};
+use crate::ethernet::LinkHeader;
 use crate::frame::Frame;
 use crate::headers::{
-    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_BYTES, Ethernet, ICMP_BYTES, IPV4_BYTES, IPV6_BYTES,
-    Icmp, Ipv4, Ipv6, MacPair, protocol,
+    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_BYTES, ICMP_BYTES, IPV4_BYTES, IPV6_BYTES, Icmp,
+    Ipv4, Ipv6, MacPair, protocol,
 };
 use crate::limits::{ICMPV4_ERROR_BYTES, ICMPV6_ERROR_BYTES, REPLY_BUCKETS};
-use crate::packet::{Network, NetworkV4, NetworkV6, Packet};
+use crate::packet::{Header, Network, NetworkV4, NetworkV6};
 use crate::tables::{Tables, Word};
 use crate::time::{Instant, SECOND_FINE_TICKS};
 use crate::verdict::ReplyReason;
@@ -30,28 +33,43 @@ const BURST: u32 = 6;
 pub fn reply<N: Reply>(
     frame: &mut impl Frame,
     tables: &impl Tables,
-    packet: &Packet<N>,
-    addresses: MacPair,
+    link: LinkHeader,
     reason: ReplyReason,
-    now: Instant,
 ) -> Option<()> {
-    let client = packet.client;
+    // Read before, and found good: this is a program of its own that was handed only the frame.
+    let header = &N::parse(frame, link.at, tables).ok()?;
+    let client = header.client;
     if !client.is_answerable()
-        || client == packet.virtual_address
-        || !is_allowed(tables, client, now)
+        || client == header.virtual_address
+        || !is_allowed(tables, client, tables.now())
     {
         return None;
     }
-    let quoted = packet.length.min(N::QUOTE_BYTES);
-    let sum = sum_of::<N>(frame, quoted)?;
-    frame.truncate(ETHERNET_BYTES + quoted)?;
+    let quoted = header.length.min(N::QUOTE_BYTES);
+    let sum = sum_of::<N>(frame, header.at, quoted)?;
+    let tags = [tag(frame, 0, header.at), tag(frame, 1, header.at)];
+    frame.truncate(header.at + quoted)?;
     frame.grow_head(N::HEAD_BYTES)?;
-    let ethernet = Ethernet {
-        addresses: MacPair::new(addresses.source(), addresses.destination()),
-        ether_type: N::ETHER_TYPE,
-    };
-    ethernet.write(frame)?;
-    N::write_head(frame, packet, reason, quoted, sum)
+    let addresses = link.addresses;
+    MacPair::new(addresses.source(), addresses.destination()).write(frame)?;
+    let mut offset = ETHERNET_BYTES - 2;
+    for tag in tags.into_iter().flatten() {
+        frame.write(offset, &tag)?;
+        offset += 4;
+    }
+    frame.write(offset, &N::ETHER_TYPE.to_be())?;
+    N::write_head(frame, header, reason, quoted, sum)
+}
+
+/// VLAN tag `number` of a frame whose network header is at `at`, as it stands there.
+#[inline(always)]
+fn tag(frame: &impl Frame, number: usize, at: usize) -> Option<u32> {
+    let offset = ETHERNET_BYTES - 2 + number * 4;
+    if offset + 4 < at {
+        frame.read(offset)
+    } else {
+        None
+    }
 }
 
 /// What differs between ICMP and ICMPv6.
@@ -66,7 +84,7 @@ pub trait Reply: Network {
     /// Writes the IP and ICMP headers; `sum` is that of the quoted bytes.
     fn write_head(
         frame: &mut impl Frame,
-        packet: &Packet<Self>,
+        header: &Header<Self>,
         reason: ReplyReason,
         quoted: usize,
         sum: u64,
@@ -81,7 +99,7 @@ impl Reply for NetworkV4 {
     #[inline(always)]
     fn write_head(
         frame: &mut impl Frame,
-        packet: &Packet<Self>,
+        header: &Header<Self>,
         reason: ReplyReason,
         quoted: usize,
         sum: u64,
@@ -90,10 +108,10 @@ impl Reply for NetworkV4 {
             ReplyReason::PortUnreachable => (3, 3),
             ReplyReason::TimeExceeded => (11, 0),
         };
-        let (source, destination) = (packet.virtual_address, packet.client);
+        let (source, destination) = (header.virtual_address, header.client);
         let total = (Self::HEAD_BYTES + quoted) as u16;
         // Never fragmented, so it needs no identification (RFC 6864 §4.1).
-        let mut header = Ipv4 {
+        let mut ip = Ipv4 {
             version_ihl: 0x45,
             tos: 0xc0,
             total_length: total.into(),
@@ -108,9 +126,9 @@ impl Reply for NetworkV4 {
         let words = [0x45c0, total, 0x4000, 0x4000 | u16::from(protocol::ICMP)];
         let header_sum =
             words.iter().map(|&w| u64::from(w)).sum::<u64>() + pair_sum(source, destination);
-        header.checksum = (!fold(header_sum)).into();
-        frame.write(ETHERNET_BYTES, &header)?;
-        frame.write(ETHERNET_BYTES + IPV4_BYTES, &icmp(kind, code, sum))
+        ip.checksum = (!fold(header_sum)).into();
+        frame.write(header.at, &ip)?;
+        frame.write(header.at + IPV4_BYTES, &icmp(kind, code, sum))
     }
 }
 
@@ -122,7 +140,7 @@ impl Reply for NetworkV6 {
     #[inline(always)]
     fn write_head(
         frame: &mut impl Frame,
-        packet: &Packet<Self>,
+        header: &Header<Self>,
         reason: ReplyReason,
         quoted: usize,
         sum: u64,
@@ -131,9 +149,9 @@ impl Reply for NetworkV6 {
             ReplyReason::PortUnreachable => (1, 4),
             ReplyReason::TimeExceeded => (3, 0),
         };
-        let (source, destination) = (packet.virtual_address, packet.client);
+        let (source, destination) = (header.virtual_address, header.client);
         let payload = (ICMP_BYTES + quoted) as u16;
-        let header = Ipv6 {
+        let ip = Ipv6 {
             version_class_flow: (6 << 28).into(),
             payload_length: payload.into(),
             next_header: protocol::ICMPV6,
@@ -146,8 +164,8 @@ impl Reply for NetworkV6 {
             + words_sum(destination)
             + u64::from(payload)
             + u64::from(protocol::ICMPV6);
-        frame.write(ETHERNET_BYTES, &header)?;
-        frame.write(ETHERNET_BYTES + IPV6_BYTES, &icmp(kind, code, sum + pseudo))
+        frame.write(header.at, &ip)?;
+        frame.write(header.at + IPV6_BYTES, &icmp(kind, code, sum + pseudo))
     }
 }
 
@@ -179,10 +197,10 @@ const STRIDE_WORDS: usize = 16;
 
 /// One's complement sum of the first `quoted` bytes of the IP packet, not yet folded. RFC 1071.
 #[inline(always)]
-fn sum_of<N: Reply>(frame: &impl Frame, quoted: usize) -> Option<u64> {
-    let end = ETHERNET_BYTES + quoted;
+fn sum_of<N: Reply>(frame: &impl Frame, at: usize, quoted: usize) -> Option<u64> {
+    let end = at + quoted;
     let mut sum = 0u64;
-    let mut offset = ETHERNET_BYTES;
+    let mut offset = at;
     for _ in 0..N::QUOTE_BYTES / (4 * STRIDE_WORDS) {
         if offset + 4 * STRIDE_WORDS > end {
             break;
@@ -192,6 +210,7 @@ fn sum_of<N: Reply>(frame: &impl Frame, quoted: usize) -> Option<u64> {
         }
         offset += 4 * STRIDE_WORDS;
     }
+    offset = frame.blur(offset);
     for _ in 0..STRIDE_WORDS {
         if offset + 4 > end {
             break;
@@ -199,6 +218,7 @@ fn sum_of<N: Reply>(frame: &impl Frame, quoted: usize) -> Option<u64> {
         sum += u64::from(u32::from_be(frame.read::<u32>(offset)?));
         offset += 4;
     }
+    offset = frame.blur(offset);
     let mut shift = 24;
     for _ in 0..3 {
         if offset >= end {

@@ -2,30 +2,30 @@
 
 use crate::frame::Frame;
 use crate::headers::{IPV4_LIFETIME_OFFSET, IPV6_HOP_LIMIT_OFFSET, Mac, MacPair};
-use crate::packet::{Network, Packet};
+use crate::packet::{Header, Network};
 
 /// Readdresses the frame from `source`, the egress interface, to `destination`, the real server.
 #[inline(always)]
 pub fn direct_routing<N: Network>(
     frame: &mut impl Frame,
-    packet: &Packet<N>,
+    header: &Header<N>,
     destination: Mac,
     source: Mac,
 ) -> Option<()> {
     MacPair::new(destination, source).write(frame)?;
-    N::forwarded(frame, packet.lifetime)
+    N::forwarded(frame, header.at, header.lifetime)
 }
 
 /// Writes an IPv4 lifetime of one hop less, and the checksum that goes with it.
 #[inline(always)]
-pub(crate) fn write_ttl(frame: &mut impl Frame, lifetime: u32) -> Option<()> {
-    frame.write(IPV4_LIFETIME_OFFSET, &one_hop_less(lifetime).to_be())
+pub(crate) fn write_ttl(frame: &mut impl Frame, at: usize, lifetime: u32) -> Option<()> {
+    frame.write(at + IPV4_LIFETIME_OFFSET, &one_hop_less(lifetime).to_be())
 }
 
 /// Writes an IPv6 hop limit of one hop less.
 #[inline(always)]
-pub(crate) fn write_hop_limit(frame: &mut impl Frame, hop_limit: u8) -> Option<()> {
-    frame.write(IPV6_HOP_LIMIT_OFFSET, &hop_limit.wrapping_sub(1))
+pub(crate) fn write_hop_limit(frame: &mut impl Frame, at: usize, hop_limit: u8) -> Option<()> {
+    frame.write(at + IPV6_HOP_LIMIT_OFFSET, &hop_limit.wrapping_sub(1))
 }
 
 /// Time to live, protocol and checksum of one hop less.

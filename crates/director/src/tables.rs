@@ -14,7 +14,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::connection::Bucket;
+use crate::connection::{Bucket, Slot};
 use crate::headers::Mac;
 use crate::limits::STATES;
 use crate::time::Instant;
@@ -66,10 +66,19 @@ pub trait Tables {
     fn account(&self, destination: u32, connections: u64, bytes: u64);
     /// An egress interface.
     fn egress(&self, slot: u32) -> Option<Egress>;
+    /// A slot of the fragment table: tag and entry as in the connection table.
+    fn fragment(&self, index: u32) -> Option<&Slot<Self::Word>>;
     /// The allowance of ICMP errors in a bucket of clients.
     fn reply_allowance(&self, bucket: u32) -> Option<&Self::Word>;
     /// Moves a counter by one.
     fn count(&self, counter: u32);
+
+    /// The same value. A verifier forgets here which one it followed, and goes on once for all instead of
+    /// once for each; `noise` is anything that it does not know.
+    #[inline(always)]
+    fn blur(&self, value: u64, _noise: u64) -> u64 {
+        value
+    }
 
     /// Moves the counter of something beside the verdict.
     #[inline(always)]
@@ -84,7 +93,7 @@ pub trait Tables {
 }
 
 /// Version of the shapes in this file and in [`crate::connection`]. Raised with each change of them.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// The data path's settings.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

@@ -31,15 +31,15 @@ reasons! {
     PassReason {
         /// ARP is the host's business.
         Arp = 0 "pass_arp",
-        /// Neither IPv4 nor IPv6, VLAN tags included.
+        /// Neither IPv4 nor IPv6.
         NotIp = 1 "pass_not_ip",
         /// The destination is no address of a virtual service.
         NotAVirtualAddress = 2 "pass_not_a_virtual_address",
-        /// A fragment: ports are only in the first.
+        /// A later fragment whose first one is late, lost or was not balanced.
         Fragment = 3 "pass_fragment",
-        /// ICMP: echo to the VIP is answered by the host.
+        /// ICMP that is no error about a connection: echo to the VIP is answered by the host.
         Icmp = 4 "pass_icmp",
-        /// Neither TCP nor UDP, or behind IPv6 extension headers.
+        /// Neither TCP nor UDP, or behind too many IPv6 extension headers.
         UnsupportedProtocol = 5 "pass_unsupported_protocol",
         /// The frame's destination MAC is not the interface's: flooded, or broadcast.
         NotForThisHost = 6 "pass_not_for_this_host",
@@ -113,6 +113,12 @@ reasons! {
         EvictedClosing = 45 "evicted_closing",
         /// A slot was taken from a UDP connection.
         EvictedUdp = 46 "evicted_udp",
+        /// An ICMP error went to the real server of the connection that it quotes.
+        IcmpErrorForwarded = 47 "icmp_error_forwarded",
+        /// A first fragment was remembered.
+        FragmentFirst = 48 "fragment_first",
+        /// A later fragment followed its first one.
+        FragmentFollowed = 49 "fragment_followed",
     }
 }
 
@@ -129,7 +135,7 @@ impl ReplyReason {
 }
 
 /// Counters in the counter map; numbers not named above are never moved.
-pub const COUNTERS: u32 = 48;
+pub const COUNTERS: u32 = 64;
 
 /// What happens to a frame.
 #[must_use]
