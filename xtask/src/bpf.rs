@@ -154,9 +154,6 @@ fn rustflags(root: &Path, toolchain: &Toolchain) -> Vec<String> {
         "-Clink-arg=--btf".into(),
         // v3: 32-bit ALU, atomics. Linux 5.12 and later.
         "-Ctarget-cpu=v3".into(),
-        // Headers follow a 14-byte Ethernet header: without this each field is read byte by byte. The
-        // kernel allows it where the processor does (x86-64, arm64).
-        "-Ctarget-feature=+allows-misaligned-mem-access".into(),
         // Without it aya-ebpf would take the building machine's architecture.
         "--cfg=bpf_target_arch=\"x86_64\"".into(),
         // Later ones win, and the work tree may lie in the home folder that holds the others.

@@ -3,7 +3,9 @@
 //! Expiry follows the rules of [`director::connection`]: a slot is claimed by its tag, its entry taken
 //! by compare-and-swap, and whoever takes it moves the gauges.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::collections::HashMap;
+use std::mem::offset_of;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,6 +15,8 @@ use nix::time::{ClockId, clock_gettime};
 use director::Instant;
 use director::connection::{CLAIMED, Entry, FREE};
 use director::limits::{BUCKET_SLOTS, STATES};
+use director::memory::unmapped;
+use director::persistence::RENEWAL;
 use director::tables::{Gauge, Settings, Tuple};
 use director::time::seconds_from_ticks;
 
@@ -46,6 +50,11 @@ pub struct Swept {
     pub live: u64,
 }
 
+/// Where a tuple keeps a template's life and its number of connections.
+const LIFE_WORD: usize = offset_of!(Tuple, life) / 8;
+const LIFE_SHIFT: usize = offset_of!(Tuple, life) % 8 * 8;
+const ATTACHED_WORD: usize = offset_of!(Tuple, template) / 8;
+
 /// How long a claim may last before it is taken for one of a process that died: the kernel holds one
 /// for nanoseconds.
 const CLAIM_PATIENCE: Duration = Duration::from_millis(50);
@@ -55,6 +64,8 @@ const CLAIM_PATIENCE: Duration = Duration::from_millis(50);
 pub(crate) struct Table {
     buckets: Words,
     tuples: Words,
+    gauges: Words,
+    populations: Words,
     cursor: Arc<Cursor>,
 }
 
@@ -68,10 +79,11 @@ struct Cursor {
 
 impl Table {
     pub(crate) fn new(maps: &Maps) -> Result<Self, Error> {
-        let (buckets, tuples) = (maps.words("BUCKETS")?, maps.words("TUPLES")?);
         Ok(Self {
-            buckets,
-            tuples,
+            buckets: maps.words("BUCKETS")?,
+            tuples: maps.words("TUPLES")?,
+            gauges: maps.words("GAUGES")?,
+            populations: maps.words("POPULATIONS")?,
             cursor: Arc::default(),
         })
     }
@@ -114,7 +126,7 @@ impl Table {
     }
 
     /// Forgets what has run out in the next `count` buckets.
-    pub(crate) fn sweep(&self, settings: &Words, gauges: &Words, count: usize) -> Swept {
+    pub(crate) fn sweep(&self, settings: &Words, count: usize) -> Swept {
         let mut swept = Swept::default();
         let Some(settings) = settings.read::<Settings>(0) else {
             return swept;
@@ -124,7 +136,7 @@ impl Table {
         let end = (start + count).min(self.buckets());
         let mut live = 0;
         for slot in start * BUCKET_SLOTS..end * BUCKET_SLOTS {
-            match self.expire(slot, &settings, gauges, tick) {
+            match self.expire(slot, &settings, tick) {
                 Some(true) => swept.expired += 1,
                 Some(false) => live += 1,
                 None => {}
@@ -142,14 +154,19 @@ impl Table {
         swept
     }
 
-    /// Whether the connection in a slot was forgotten; `None` for an empty slot.
-    fn expire(&self, slot: usize, settings: &Settings, gauges: &Words, tick: u32) -> Option<bool> {
+    /// Whether the owner of a slot was forgotten; `None` for an empty slot.
+    fn expire(&self, slot: usize, settings: &Settings, tick: u32) -> Option<bool> {
         let tag = self.tag(slot).load(Ordering::Acquire);
         if tag == FREE || tag == CLAIMED {
             return None;
         }
         let entry = Entry(self.entry(slot).load(Ordering::Acquire));
-        if !entry.is_expired(settings, tick) {
+        let is_over = if entry.state().is_template() {
+            self.is_template_over(slot, entry, tick)
+        } else {
+            entry.is_expired(settings, tick)
+        };
+        if !is_over {
             return Some(false);
         }
         let order = (Ordering::AcqRel, Ordering::Relaxed);
@@ -161,19 +178,70 @@ impl Table {
             return Some(false);
         }
         // Between the look and the claim a packet may have renewed it: then it stays.
-        let is_taken = self
+        let taken = self
             .entry(slot)
-            .compare_exchange(entry.0, 0, order.0, order.1)
-            .is_ok();
+            .compare_exchange(entry.0, 0, order.0, order.1);
+        let is_taken = taken.is_ok();
         if is_taken && entry.destination() != 0 {
-            let step = Gauge::of(entry.state().is_active()).wrapping_neg();
-            gauges
-                .word(entry.destination() as usize)
-                .fetch_add(step, Ordering::AcqRel);
+            self.discount(slot, entry);
         }
         self.tag(slot)
             .store(if is_taken { FREE } else { tag }, Ordering::Release);
         Some(is_taken)
+    }
+
+    /// A template whose time is over but that has connections lives on by a minute, from then on.
+    fn is_template_over(&self, slot: usize, entry: Entry, tick: u32) -> bool {
+        let Some(tuple) = self.tuples.read::<Tuple>(slot) else {
+            return false;
+        };
+        if entry.age(tick) <= tuple.life {
+            return false;
+        }
+        if (tuple.template as i64) <= 0 {
+            return true;
+        }
+        let order = (Ordering::AcqRel, Ordering::Relaxed);
+        let life = self.tuples.word_at(slot, LIFE_WORD);
+        let word = life.load(Ordering::Acquire);
+        let renewed = word & !(0xffff_ffff << LIFE_SHIFT) | u64::from(RENEWAL) << LIFE_SHIFT;
+        life.store(renewed, Ordering::Release);
+        let moved = entry.moved(entry.state(), tick);
+        let _ = self
+            .entry(slot)
+            .compare_exchange(entry.0, moved.0, order.0, order.1);
+        false
+    }
+
+    /// Takes what was forgotten out of what counts it.
+    fn discount(&self, slot: usize, entry: Entry) {
+        let gauge = self.gauges.word(entry.destination() as usize);
+        gauge.fetch_add(Gauge::of(entry.state()).wrapping_neg(), Ordering::AcqRel);
+        let Some(tuple) = self.tuples.read::<Tuple>(slot) else {
+            return;
+        };
+        self.populations
+            .word(tuple.service as usize)
+            .fetch_sub(1, Ordering::AcqRel);
+        if !entry.state().is_template() && tuple.template != 0 {
+            let attached = self
+                .tuples
+                .word_at(tuple.template as usize - 1, ATTACHED_WORD);
+            attached.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Templates of each destination.
+    pub(crate) fn templates(&self) -> HashMap<u32, u32> {
+        let mut templates = HashMap::new();
+        for slot in 0..self.slots() {
+            let tag = self.tag(slot).load(Ordering::Acquire);
+            let entry = Entry(self.entry(slot).load(Ordering::Acquire));
+            if tag != FREE && tag != CLAIMED && entry.state().is_template() {
+                *templates.entry(entry.destination()).or_default() += 1;
+            }
+        }
+        templates
     }
 
     /// The connection in a slot, read between two equal looks at its tag.
@@ -187,12 +255,16 @@ impl Table {
         if self.tag(slot).load(Ordering::Acquire) != tag || entry.is_expired(settings, tick) {
             return None;
         }
-        let timeout = settings.timeouts[usize::from(entry.state().0) & (STATES - 1)];
+        let timeout = if entry.state().is_template() {
+            tuple.life
+        } else {
+            settings.timeouts[usize::from(entry.state().0) & (STATES - 1)]
+        };
         let left = timeout.saturating_sub(entry.age(tick));
         Some(Connection {
-            protocol: tuple.protocol,
-            client: socket_address(tuple.client, tuple.client_port),
-            virtual_address: socket_address(tuple.virtual_address, tuple.virtual_port),
+            protocol: tuple.protocol as u8,
+            client: socket_address(tuple.client, tuple.ports >> 16),
+            virtual_address: socket_address(tuple.virtual_address, tuple.ports),
             destination: entry.destination(),
             state: entry.state().name(),
             expires_s: seconds_from_ticks(left).into(),
@@ -210,11 +282,8 @@ impl Table {
     }
 }
 
-fn socket_address(address: [u8; 16], port: [u8; 2]) -> SocketAddr {
-    SocketAddr::new(
-        Ipv6Addr::from(address).to_canonical(),
-        u16::from_be_bytes(port),
-    )
+fn socket_address(address: [u64; 2], port: u32) -> SocketAddr {
+    SocketAddr::new(unmapped(address), port as u16)
 }
 
 /// The clock of the data path.

@@ -32,7 +32,8 @@ pub mod test_run;
 pub use attach::{Attached, Mode, PassProgram, attach_pass};
 pub use connections::{Connection, Swept};
 pub use error::Error;
-pub use services::{Segment, ServiceKey};
+pub use services::{Rules, Segment, ServiceKey};
+pub use settings::Behaviour;
 
 use aya::maps::PerCpuArray;
 use director::headers::Mac;
@@ -216,7 +217,7 @@ impl Dataplane {
     }
 
     /// Makes a service, or replaces its rotation, in one piece. `first` is the position of the
-    /// next pick. No segments: no eligible destination.
+    /// next pick. No segments: no eligible destination. `rules` is what else the service does.
     ///
     /// # Errors
     ///
@@ -225,10 +226,11 @@ impl Dataplane {
         &mut self,
         key: &ServiceKey,
         service: u32,
+        rules: &Rules,
         segments: &[Segment],
         first: u64,
     ) -> Result<(), Error> {
-        self.services.publish(key, service, segments, first)
+        self.services.publish(key, service, rules, segments, first)
     }
 
     /// Removes a service; its connections stay.
@@ -258,14 +260,16 @@ impl Dataplane {
         self.services.published()
     }
 
-    /// Writes how a destination is reached. One word: readers see before or after.
-    pub fn write_destination(&mut self, id: u32, link: DestinationLink) {
+    /// Writes how a destination is reached, and whether its weight is 0. One word: readers see before or
+    /// after.
+    pub fn write_destination(&mut self, id: u32, link: DestinationLink, is_drained: bool) {
         let link = match link {
             DestinationLink::Unresolved => Link::UNRESOLVED,
             DestinationLink::Gone => Link::GONE,
             DestinationLink::Local => Link::LOCAL,
             DestinationLink::Via { mac, slot } => Link::via(Mac::from_bytes(mac), slot),
         };
+        let link = if is_drained { link.drained() } else { link };
         self.links
             .word(id as usize)
             .store(link.0, std::sync::atomic::Ordering::Release);
@@ -341,8 +345,7 @@ impl Dataplane {
 
     /// Forgets connections that have run out, in the next `buckets` buckets of the table.
     pub fn sweep(&self, buckets: usize) -> Swept {
-        self.connections
-            .sweep(&self.settings, &self.gauges, buckets)
+        self.connections.sweep(&self.settings, buckets)
     }
 
     /// Writes the three timeouts that can be set, in seconds (`ipvsadm --set`).
@@ -354,6 +357,17 @@ impl Dataplane {
     #[must_use]
     pub fn settings(&self) -> Option<director::tables::Settings> {
         self.settings.read(0)
+    }
+
+    /// Writes IPVS's settings of connection behaviour.
+    pub fn write_behaviour(&mut self, behaviour: &Behaviour) {
+        settings::write_behaviour(&self.settings, behaviour);
+    }
+
+    /// Persistence templates of each destination that has some.
+    #[must_use]
+    pub fn templates(&self) -> std::collections::HashMap<u32, u32> {
+        self.connections.templates()
     }
 
     /// Memory of all maps, in bytes.

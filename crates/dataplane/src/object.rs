@@ -17,7 +17,7 @@ use crate::test_run::{self, Size};
 static BYTES: &[u8] = include_bytes_aligned!("../bpf/director.o");
 
 /// Maps in the object, all of which are pinned.
-pub(crate) const MAPS: [&str; 16] = [
+pub(crate) const MAPS: [&str; 17] = [
     "SETTINGS",
     "VIPS",
     "BUCKETS",
@@ -26,6 +26,7 @@ pub(crate) const MAPS: [&str; 16] = [
     "PICKS",
     "SEGMENTS",
     "SLOTS",
+    "POPULATIONS",
     "LINKS",
     "GAUGES",
     "STATISTICS",
@@ -37,7 +38,7 @@ pub(crate) const MAPS: [&str; 16] = [
 ];
 
 /// Programs that the attached one goes on to, by their place in the map of that name.
-const STAGES: [&str; 3] = ["whole", "port_unreachable", "time_exceeded"];
+const STAGES: [&str; 4] = ["whole", "begin", "port_unreachable", "time_exceeded"];
 
 /// The loaded object.
 pub(crate) struct Object {

@@ -8,9 +8,11 @@ use std::time::Instant;
 use aya::maps::{HashMap, Map, MapData};
 use zerocopy::FromBytes;
 
+use director::headers::protocol;
 use director::limits::{ROTATION_SLOTS, SEGMENTS, SERVICES};
-use director::memory::service_key;
-use director::tables::{self, Service};
+use director::memory::{service_key, unmapped};
+use director::tables::{self, Service, service_flag};
+use director::time::ticks_from_seconds;
 
 use crate::arena::Arena;
 use crate::bytes_of;
@@ -45,14 +47,52 @@ impl ServiceKey {
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let key = tables::ServiceKey::read_from_bytes(bytes).ok()?;
-        let address = std::net::Ipv6Addr::from(key.address).to_canonical();
         Some(Self {
-            address,
-            port: u16::from_be_bytes(key.port),
-            protocol: key.protocol,
+            address: unmapped(key.address),
+            port: key.port.try_into().ok()?,
+            protocol: key.protocol.try_into().ok()?,
         })
     }
 }
+
+/// What a virtual service does beside scheduling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Life of persistence templates in seconds (`-p`); 0 when the service is not persistent.
+    pub persistence_s: u32,
+    /// Bits of a client's address that a template is for (`-M`): IPv4 a mask in host order, IPv6 a prefix
+    /// length.
+    pub client_mask: u32,
+    /// Each datagram is scheduled anew (`-o`).
+    pub one_packet: bool,
+    /// Connections the service may have before newcomers must take the place of its own.
+    pub share: u32,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            persistence_s: 0,
+            client_mask: u32::MAX,
+            one_packet: false,
+            share: u32::MAX,
+        }
+    }
+}
+
+impl Rules {
+    fn flags(&self, key: &ServiceKey) -> u32 {
+        let is_for_all = key.port == 0 || (key.port == FTP_PORT && key.protocol == protocol::TCP);
+        let one_packet = u32::from(self.one_packet) * service_flag::ONE_PACKET;
+        one_packet | u32::from(is_for_all) * service_flag::ALL_PORTS
+    }
+
+    fn persistence_ticks(&self) -> u32 {
+        ticks_from_seconds(self.persistence_s)
+    }
+}
+
+const FTP_PORT: u16 = 21;
 
 /// A run of a rotation: positions up to `end` go round and round `destinations`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +153,7 @@ impl Services {
         &mut self,
         key: &ServiceKey,
         id: u32,
+        rules: &Rules,
         rotation: &[Segment],
         first: u64,
     ) -> Result<(), Error> {
@@ -148,6 +189,10 @@ impl Services {
             id,
             segments_base,
             segments: count,
+            flags: rules.flags(key),
+            persistence: rules.persistence_ticks(),
+            client_mask: rules.client_mask,
+            share: rules.share,
             reserved: 0,
         };
         if let Err(error) = self.switch(key, &service) {

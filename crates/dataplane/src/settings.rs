@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use director::connection::State;
 use director::memory::default_timeouts;
-use director::tables::{LAYOUT, Settings};
+use director::tables::{LAYOUT, Settings, setting};
 use director::time::ticks_from_seconds;
 
 use crate::map::Words;
@@ -22,6 +22,8 @@ pub(crate) fn initialise(words: &Words, buckets: usize) {
         hash_keys,
         bucket_mask,
         layout: 0,
+        flags: 0,
+        conn_reuse_mode: Behaviour::default().conn_reuse_mode,
         timeouts: default_timeouts(),
     };
     words.write(0, &settings);
@@ -63,4 +65,41 @@ pub(crate) fn write_timeouts(words: &Words, tcp_s: u32, tcpfin_s: u32, udp_s: u3
             Ordering::Release,
         );
     }
+}
+
+/// Connection behaviour, named and by default as IPVS's settings of the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    /// A packet of a connection whose destination was deleted ends it, and may begin another.
+    pub expire_nodest_conn: bool,
+    /// A persistence template of a drained destination is not honoured.
+    pub expire_quiescent_template: bool,
+    /// TCP connections begin with any segment but RST.
+    pub sloppy_tcp: bool,
+    /// 0 keeps the destination when a client begins anew on the same ports, 1 chooses again in TIME_WAIT
+    /// and CLOSE, 2 in FIN_WAIT as well.
+    pub conn_reuse_mode: u32,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            expire_nodest_conn: false,
+            expire_quiescent_template: false,
+            sloppy_tcp: false,
+            conn_reuse_mode: 1,
+        }
+    }
+}
+
+/// Writes flags and mode, which are one word: the program sees both or neither.
+pub(crate) fn write_behaviour(words: &Words, behaviour: &Behaviour) {
+    const _: () = assert!(offset_of!(Settings, flags) % 8 == 0);
+    const _: () = assert!(offset_of!(Settings, conn_reuse_mode) == offset_of!(Settings, flags) + 4);
+    let flags = u32::from(behaviour.expire_nodest_conn) * setting::EXPIRE_NODEST_CONN
+        | u32::from(behaviour.expire_quiescent_template) * setting::EXPIRE_QUIESCENT_TEMPLATE
+        | u32::from(behaviour.sloppy_tcp) * setting::SLOPPY_TCP;
+    let word = u64::from(behaviour.conn_reuse_mode) << 32 | u64::from(flags);
+    let part = offset_of!(Settings, flags) / 8;
+    words.word_at(0, part).store(word, Ordering::Release);
 }

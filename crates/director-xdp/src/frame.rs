@@ -1,5 +1,6 @@
 //! Packet memory as a [`Frame`]. The comparison with the packet's end is here and nowhere else.
 
+use core::arch::asm;
 use core::marker::PhantomData;
 
 use aya_ebpf::EbpfContext;
@@ -7,7 +8,6 @@ use aya_ebpf::helpers::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use director::Frame;
 use director::frame::Window;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The frame of one run of the program.
 pub struct XdpFrame {
@@ -85,17 +85,43 @@ impl Frame for XdpFrame {
     }
 
     #[inline(always)]
-    fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T> {
-        let address = self.at(offset, size_of::<T>())?;
-        // SAFETY: `at` compared the end of the value with the end of the packet; any bytes make a `T`.
-        Some(unsafe { (address as *const T).read_unaligned() })
+    fn put_u8(&mut self, offset: usize, value: u8) -> Option<()> {
+        let address = self.at(offset, 1)?;
+        // SAFETY: `at` compared the byte with the end of the packet.
+        unsafe { (address as *mut u8).write(value) };
+        Some(())
     }
 
     #[inline(always)]
-    fn write<T: IntoBytes + Immutable>(&mut self, offset: usize, value: &T) -> Option<()> {
-        let address = self.at(offset, size_of::<T>())?;
-        // SAFETY: `at` compared the end of the value with the end of the packet, and a `T` is bytes.
-        unsafe { core::ptr::copy_nonoverlapping(value, address as *mut T, 1) };
+    fn put_u16(&mut self, offset: usize, value: u16) -> Option<()> {
+        let address = self.at(offset, 2)?;
+        let value = u64::from(value.to_be());
+        // SAFETY: `at` compared the two bytes with the end of the packet.
+        unsafe {
+            asm!("*(u16 *)({0} + 0) = {1}", in(reg) address, in(reg) value, options(nostack))
+        };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn put_u32(&mut self, offset: usize, value: u32) -> Option<()> {
+        let address = self.at(offset, 4)?;
+        let value = u64::from(value.to_be());
+        // SAFETY: `at` compared the four bytes with the end of the packet.
+        unsafe {
+            asm!("*(u32 *)({0} + 0) = {1}", in(reg) address, in(reg) value, options(nostack))
+        };
+        Some(())
+    }
+
+    #[inline(always)]
+    fn put_u64(&mut self, offset: usize, value: u64) -> Option<()> {
+        let address = self.at(offset, 8)?;
+        let value = value.to_be();
+        // SAFETY: `at` compared the eight bytes with the end of the packet.
+        unsafe {
+            asm!("*(u64 *)({0} + 0) = {1}", in(reg) address, in(reg) value, options(nostack))
+        };
         Some(())
     }
 
@@ -126,32 +152,46 @@ pub struct XdpWindow<'a, const N: usize> {
     packet: PhantomData<&'a XdpFrame>,
 }
 
-impl<const N: usize> XdpWindow<'_, N> {
-    #[inline(always)]
-    fn load<const AT: usize, T: FromBytes + Copy>(&self) -> T {
-        const { assert!(AT + size_of::<T>() <= N) };
+/// One load of a width from the window's packet memory, in network order.
+///
+/// By hand, because headers lie behind a 14-byte Ethernet header: of a misaligned address the compiler makes a
+/// load for each byte, and when it is told that misaligned loads are allowed it makes them on the stack as
+/// well, where the verifier forbids them (Linux 6.18: "misaligned stack access off 0+0+-12 size 8").
+macro_rules! load {
+    ($self:ident, $at:ident, $n:ident, $type:ty, $instruction:literal) => {{
+        const { assert!($at + size_of::<$type>() <= $n) };
+        let value: u64;
         // SAFETY: the window's bytes were compared with the end of the packet, and the field lies inside
-        // of the window by the line above; any bytes make a `T`.
-        unsafe { ((self.address + AT) as *const T).read_unaligned() }
-    }
+        // of the window by the line above.
+        unsafe {
+            asm!(
+                $instruction,
+                out(reg) value,
+                in(reg) $self.address,
+                const $at,
+                options(pure, readonly, nostack)
+            );
+        }
+        <$type>::from_be(value as $type)
+    }};
 }
 
 impl<const N: usize> Window<N> for XdpWindow<'_, N> {
     #[inline(always)]
     fn u8<const AT: usize>(&self) -> u8 {
-        self.load::<AT, u8>()
+        load!(self, AT, N, u8, "{0} = *(u8 *)({1} + {2})")
     }
     #[inline(always)]
     fn u16<const AT: usize>(&self) -> u16 {
-        u16::from_be(self.load::<AT, u16>())
+        load!(self, AT, N, u16, "{0} = *(u16 *)({1} + {2})")
     }
     #[inline(always)]
     fn u32<const AT: usize>(&self) -> u32 {
-        u32::from_be(self.load::<AT, u32>())
+        load!(self, AT, N, u32, "{0} = *(u32 *)({1} + {2})")
     }
     #[inline(always)]
     fn u64<const AT: usize>(&self) -> u64 {
-        u64::from_be(self.load::<AT, u64>())
+        load!(self, AT, N, u64, "{0} = *(u64 *)({1} + {2})")
     }
 }
 
@@ -164,7 +204,7 @@ pub fn blur(value: u64, noise: u64) -> u64 {
     let mut blurred = value;
     // SAFETY: two additions in registers.
     unsafe {
-        core::arch::asm!(
+        asm!(
             "{0} += {1}",
             "{0} -= {1}",
             inout(reg) blurred,
@@ -186,8 +226,6 @@ fn opaque(value: usize) -> usize {
     // A move, not an empty line: an instruction less would leave two line records at one place, which
     // the kernel refuses ("Invalid line_info").
     // SAFETY: copies one register to another.
-    unsafe {
-        core::arch::asm!("{0} = {1}", out(reg) hidden, in(reg) value, options(pure, nomem, nostack))
-    };
+    unsafe { asm!("{0} = {1}", out(reg) hidden, in(reg) value, options(pure, nomem, nostack)) };
     hidden
 }

@@ -19,16 +19,17 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::XdpContext;
-use director::{PassReason, ReplyReason, Tables, Verdict};
+use director::{Next, PassReason, ReplyReason, Tables, Verdict};
 
 /// The programs that come after [`director`]. Filled by user space before anything is attached.
 #[map]
-static STAGES: ProgramArray = ProgramArray::with_max_entries(3, 0);
+static STAGES: ProgramArray = ProgramArray::with_max_entries(4, 0);
 
 /// Places in [`STAGES`].
 const WHOLE: u32 = 0;
-const PORT_UNREACHABLE: u32 = 1;
-const TIME_EXCEEDED: u32 = 2;
+const BEGIN: u32 = 1;
+const PORT_UNREACHABLE: u32 = 2;
+const TIME_EXCEEDED: u32 = 3;
 
 /// The director: foreign frames and known connections. Attached to each interface that clients' traffic
 /// arrives on.
@@ -36,22 +37,26 @@ const TIME_EXCEEDED: u32 = 2;
 #[inline(always)]
 pub fn director(context: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(context);
-    match director::fast(&mut frame, &tables::KernelTables) {
-        Some(verdict) => act(verdict),
-        None => go_on(&frame, WHOLE),
-    }
+    let next = director::fast(&mut frame, &tables::KernelTables);
+    go_on(&frame, next)
 }
 
-/// All other frames.
+/// Known connections whose packets are not plain.
 #[xdp]
 #[inline(always)]
 pub fn whole(context: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(context);
-    match director::whole(&mut frame, &tables::KernelTables) {
-        Verdict::Reply(ReplyReason::PortUnreachable) => go_on(&frame, PORT_UNREACHABLE),
-        Verdict::Reply(ReplyReason::TimeExceeded) => go_on(&frame, TIME_EXCEEDED),
-        verdict => act(verdict),
-    }
+    let next = director::whole(&mut frame, &tables::KernelTables);
+    go_on(&frame, next)
+}
+
+/// New connections.
+#[xdp]
+#[inline(always)]
+pub fn begin(context: XdpContext) -> u32 {
+    let mut frame = frame::XdpFrame::new(context);
+    let next = director::begin(&mut frame, &tables::KernelTables);
+    go_on(&frame, next)
 }
 
 /// Answers that nobody serves here.
@@ -75,7 +80,14 @@ fn answer(context: XdpContext, reason: ReplyReason) -> u32 {
 }
 
 #[inline(always)]
-fn go_on(frame: &frame::XdpFrame, stage: u32) -> u32 {
+fn go_on(frame: &frame::XdpFrame, next: Next) -> u32 {
+    let stage = match next {
+        Next::Done(verdict) => return act(verdict),
+        Next::Whole => WHOLE,
+        Next::Begin => BEGIN,
+        Next::Answer(ReplyReason::PortUnreachable) => PORT_UNREACHABLE,
+        Next::Answer(ReplyReason::TimeExceeded) => TIME_EXCEEDED,
+    };
     // SAFETY: the map holds programs of the same kind. Where it holds none, the call returns.
     unsafe { STAGES.tail_call(frame.context(), stage) };
     act(Verdict::Pass(PassReason::NotReady))

@@ -38,6 +38,8 @@ static SEGMENTS: Array<Segment> = Array::with_max_entries(limits::SEGMENTS, MMAP
 #[map]
 static SLOTS: Array<u32> = Array::with_max_entries(limits::ROTATION_SLOTS, MMAPABLE);
 #[map]
+static POPULATIONS: Array<KernelWord> = Array::with_max_entries(limits::SERVICES, MMAPABLE);
+#[map]
 static LINKS: Array<KernelWord> = Array::with_max_entries(limits::DESTINATIONS, MMAPABLE);
 #[map]
 static GAUGES: Array<KernelWord> = Array::with_max_entries(limits::DESTINATIONS, MMAPABLE);
@@ -88,6 +90,24 @@ impl Tables for KernelTables {
             // space looks at the tag before and after.
             unsafe { *place = *tuple };
         }
+    }
+
+    #[inline(always)]
+    fn tuple(&self, slot: u32) -> Option<Tuple> {
+        TUPLES.get(slot).copied()
+    }
+
+    #[inline(always)]
+    fn attached(&self, slot: u32) -> Option<&KernelWord> {
+        let tuple = TUPLES.get_ptr_mut(slot)?;
+        // SAFETY: the word is the last of the element, aligned, and there for as long as the program runs;
+        // `KernelWord` is a word.
+        Some(unsafe { &*(&raw mut (*tuple).template).cast::<KernelWord>() })
+    }
+
+    #[inline(always)]
+    fn population(&self, service: u32) -> Option<&KernelWord> {
+        POPULATIONS.get(service)
     }
 
     #[inline(always)]

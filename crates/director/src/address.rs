@@ -1,19 +1,20 @@
 //! IPv4 and IPv6 addresses as the packet path handles them: hashed, mapped, recognised.
 
-use zerocopy::big_endian::U32;
-
 use crate::limits::VIP_WORDS;
 
 /// An address of one family. Both families run the same path, compiled once for each.
 pub trait Address: Copy + PartialEq + core::fmt::Debug {
-    /// Sixteen bytes; IPv4 as ::ffff:a.b.c.d.
-    fn mapped(self) -> [u8; 16];
+    /// Sixteen bytes in wire order, as two words; IPv4 as ::ffff:a.b.c.d.
+    fn mapped(self) -> [u64; 2];
 
     /// All its bits folded into 32.
     fn folded(self) -> u32;
 
     /// The two addresses of a flow as one word, keyed.
     fn pair(client: Self, virtual_address: Self, keys: &[u64; 8]) -> u64;
+
+    /// The bits of it that a persistence template is for: IPv4 by a mask, IPv6 by a prefix length.
+    fn masked(self, mask: u32) -> Self;
 
     /// Whether an ICMP error may be sent to it: a unicast address that is somebody.
     fn is_answerable(self) -> bool;
@@ -30,21 +31,10 @@ pub struct V4(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct V6(pub [u32; 4]);
 
-impl V6 {
-    /// To wire order.
-    #[must_use]
-    #[inline(always)]
-    pub fn to_wire(self) -> [U32; 4] {
-        let [a, b, c, d] = self.0;
-        [a.into(), b.into(), c.into(), d.into()]
-    }
-}
-
 impl Address for V4 {
     #[inline(always)]
-    fn mapped(self) -> [u8; 16] {
-        let [a, b, c, d] = self.0.to_be_bytes();
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
+    fn mapped(self) -> [u64; 2] {
+        [0, (0xffff << 32 | u64::from(self.0)).to_be()]
     }
 
     #[inline(always)]
@@ -55,6 +45,11 @@ impl Address for V4 {
     #[inline(always)]
     fn pair(client: Self, virtual_address: Self, _keys: &[u64; 8]) -> u64 {
         u64::from(client.0) << 32 | u64::from(virtual_address.0)
+    }
+
+    #[inline(always)]
+    fn masked(self, mask: u32) -> Self {
+        Self(self.0 & mask)
     }
 
     #[inline(always)]
@@ -71,18 +66,9 @@ impl Address for V4 {
 
 impl Address for V6 {
     #[inline(always)]
-    fn mapped(self) -> [u8; 16] {
-        let [a, b, c, d] = self.0;
-        let (a, b, c, d) = (
-            a.to_be_bytes(),
-            b.to_be_bytes(),
-            c.to_be_bytes(),
-            d.to_be_bytes(),
-        );
-        [
-            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
-            d[2], d[3],
-        ]
+    fn mapped(self) -> [u64; 2] {
+        let [a, b, c, d] = self.0.map(u64::from);
+        [(a << 32 | b).to_be(), (c << 32 | d).to_be()]
     }
 
     #[inline(always)]
@@ -104,6 +90,17 @@ impl Address for V6 {
     }
 
     #[inline(always)]
+    fn masked(self, prefix: u32) -> Self {
+        let [a, b, c, d] = self.0;
+        Self([
+            a & word_mask(prefix),
+            b & word_mask(prefix.saturating_sub(32)),
+            c & word_mask(prefix.saturating_sub(64)),
+            d & word_mask(prefix.saturating_sub(96)),
+        ])
+    }
+
+    #[inline(always)]
     fn is_answerable(self) -> bool {
         let [a, b, c, d] = self.0;
         !self.is_multicast() && (a | b | c) | (d & !1) != 0
@@ -112,6 +109,16 @@ impl Address for V6 {
     #[inline(always)]
     fn is_multicast(self) -> bool {
         self.0[0] >> 24 == 0xff
+    }
+}
+
+/// The mask of a word of which `bits`, 32 at most, are in the prefix.
+#[inline(always)]
+fn word_mask(bits: u32) -> u32 {
+    if bits >= 32 {
+        u32::MAX
+    } else {
+        !(u32::MAX >> bits)
     }
 }
 
@@ -202,14 +209,25 @@ mod tests {
 
     #[test]
     fn addresses_are_mapped_in_wire_order() {
+        let bytes = |words: [u64; 2]| words.map(u64::to_ne_bytes).concat();
         assert_eq!(
-            V4(0xc0a8_bc78).mapped()[10..],
+            bytes(V4(0xc0a8_bc78).mapped())[10..],
             [0xff, 0xff, 192, 168, 188, 120]
         );
         let six: std::net::Ipv6Addr = "2001:db8::1:2".parse().unwrap();
         let bits = six.to_bits();
         let words = [96, 64, 32, 0].map(|shift| (bits >> shift) as u32);
-        assert_eq!(V6(words).mapped(), six.octets());
+        assert_eq!(bytes(V6(words).mapped()), six.octets());
+    }
+
+    #[test]
+    fn a_prefix_keeps_its_bits_and_no_others() {
+        let all = V6([u32::MAX; 4]);
+        assert_eq!(all.masked(128), all);
+        assert_eq!(all.masked(0), V6([0; 4]));
+        assert_eq!(all.masked(64), V6([u32::MAX, u32::MAX, 0, 0]));
+        assert_eq!(all.masked(33), V6([u32::MAX, 1 << 31, 0, 0]));
+        assert_eq!(all.masked(127), V6([u32::MAX, u32::MAX, u32::MAX, !1]));
     }
 
     #[test]

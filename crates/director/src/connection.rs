@@ -8,7 +8,7 @@
 //!
 //! entry    63             32 31     25 24   20 19             0
 //!         +-----------------+---------+-------+----------------+
-//!         |  tick last seen |    0    | state |  destination   |
+//!         |  tick last seen | service | state |  destination   |
 //!         +-----------------+---------+-------+----------------+
 //! tag      0 free · 1 claimed by a CPU or by user space that is changing it · else the hash
 //! ```
@@ -53,11 +53,28 @@ pub const CLAIMED: u64 = 1;
 pub struct Entry(pub u64);
 
 impl Entry {
-    /// A flow on its way to `destination`, last seen in `tick`.
+    const LOW: u64 = 0xfe0f_ffff;
+
+    /// A flow of `service` on its way to `destination`, last seen in `tick`.
     #[must_use]
     #[inline(always)]
-    pub fn new(destination: u32, state: State, tick: u32) -> Self {
-        Self(u64::from(tick) << 32 | u64::from(state.0) << 20 | u64::from(destination & 0xf_ffff))
+    pub fn new(destination: u32, service: u32, state: State, tick: u32) -> Self {
+        let low = u64::from(service & 0x7f) << 25 | u64::from(destination & 0xf_ffff);
+        Self(low).moved(state, tick)
+    }
+
+    /// The same flow in another state and tick.
+    #[must_use]
+    #[inline(always)]
+    pub fn moved(self, state: State, tick: u32) -> Self {
+        Self(u64::from(tick) << 32 | u64::from(state.0) << 20 | self.0 & Self::LOW)
+    }
+
+    /// The same flow on its way to another destination.
+    #[must_use]
+    #[inline(always)]
+    pub fn redirected(self, destination: u32) -> Self {
+        Self(self.0 & !0xf_ffff | u64::from(destination & 0xf_ffff))
     }
 
     /// Its destination, 0 while it is being made.
@@ -65,6 +82,13 @@ impl Entry {
     #[inline(always)]
     pub fn destination(self) -> u32 {
         self.0 as u32 & 0xf_ffff
+    }
+
+    /// The low seven bits of its service's number: enough to tell a crowd from its neighbours.
+    #[must_use]
+    #[inline(always)]
+    pub fn service_bits(self) -> u32 {
+        self.0 as u32 >> 25
     }
 
     /// Its state.
@@ -89,7 +113,8 @@ impl Entry {
         if age > u32::MAX / 2 { 0 } else { age }
     }
 
-    /// Whether it has outlived its state's timeout.
+    /// Whether it has outlived its state's timeout. Templates have a life of their own, see
+    /// [`crate::persistence`].
     #[must_use]
     #[inline(always)]
     pub fn is_expired(self, settings: &Settings, tick: u32) -> bool {
@@ -116,10 +141,14 @@ impl State {
     pub const CLOSE: Self = Self(6);
     /// UDP has one state.
     pub const UDP: Self = Self(11);
+    /// A persistence template, of which no connection was established yet.
+    pub const TEMPLATE: Self = Self(12);
+    /// A persistence template that a connection has proved.
+    pub const ASSURED: Self = Self(13);
 
     /// Name, default timeout in seconds, and whether it counts as active, of every state.
     /// Source: `include/net/ip_vs.h`, `ip_vs_proto_tcp.c`, `ip_vs_proto_udp.c`.
-    pub const ALL: [(&'static str, u32, bool); 12] = [
+    pub const ALL: [(&'static str, u32, bool); 14] = [
         ("NONE", 2, false),
         ("ESTABLISHED", 900, true),
         ("SYN_SENT", 120, true),
@@ -132,7 +161,12 @@ impl State {
         ("LISTEN", 120, false),
         ("SYNACK", 120, true),
         ("UDP", 300, false),
+        ("NONE", Self::NEVER_S, false),
+        ("ASSURED", Self::NEVER_S, false),
     ];
+
+    /// A year: the table of timeouts does not end templates.
+    const NEVER_S: u32 = 31_536_000;
 
     /// As IPVS writes it.
     #[must_use]
@@ -148,6 +182,13 @@ impl State {
     pub fn is_active(self) -> bool {
         const ACTIVE: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 10;
         ACTIVE >> self.0 & 1 != 0
+    }
+
+    /// Whether this is no connection but a template.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_template(self) -> bool {
+        self.0 == Self::TEMPLATE.0 || self.0 == Self::ASSURED.0
     }
 
     /// The next state, by the input-only table.
@@ -168,16 +209,24 @@ impl State {
     }
 }
 
+/// A flow's slot, and its number in the table.
+pub struct Found<'t, W> {
+    /// The slot.
+    pub slot: &'t Slot<W>,
+    /// Its number.
+    pub index: u32,
+}
+
 /// The slot of a flow, found by its hash.
 #[inline(always)]
 pub fn find<'t, T: Tables>(
     tables: &'t T,
     settings: &Settings,
     hash: u64,
-) -> Option<&'t Slot<T::Word>> {
+) -> Option<Found<'t, T::Word>> {
     let (primary, alternate) = bucket_indices(hash, settings.bucket_mask);
     match find_in(tables, primary, hash) {
-        Some(slot) => Some(slot),
+        Some(found) => Some(found),
         None => find_in(tables, alternate, hash),
     }
 }
@@ -189,7 +238,19 @@ pub fn find_primary<'t, T: Tables>(
     settings: &Settings,
     hash: u64,
 ) -> Option<&'t Slot<T::Word>> {
-    find_in(tables, bucket_indices(hash, settings.bucket_mask).0, hash)
+    let primary = bucket_indices(hash, settings.bucket_mask).0;
+    find_in(tables, primary, hash).map(|found| found.slot)
+}
+
+/// The same in the second.
+#[inline(always)]
+pub fn find_alternate<'t, T: Tables>(
+    tables: &'t T,
+    settings: &Settings,
+    hash: u64,
+) -> Option<&'t Slot<T::Word>> {
+    let alternate = bucket_indices(hash, settings.bucket_mask).1;
+    find_in(tables, alternate, hash).map(|found| found.slot)
 }
 
 /// The two buckets that a flow may be in.
@@ -210,133 +271,247 @@ pub fn bucket_indices(hash: u64, mask: u32) -> (u32, u32) {
 }
 
 #[inline(always)]
-fn find_in<'t, T: Tables>(tables: &'t T, bucket: u32, hash: u64) -> Option<&'t Slot<T::Word>> {
+fn find_in<'t, T: Tables>(tables: &'t T, bucket: u32, hash: u64) -> Option<Found<'t, T::Word>> {
     let [a, b, c, d] = &tables.bucket(bucket)?.slots;
     // Written out: a loop with an index would make the verifier check each address again.
-    if a.tag.load() == hash {
-        Some(a)
+    let (slot, number) = if a.tag.load() == hash {
+        (a, 0)
     } else if b.tag.load() == hash {
-        Some(b)
+        (b, 1)
     } else if c.tag.load() == hash {
-        Some(c)
+        (c, 2)
     } else if d.tag.load() == hash {
-        Some(d)
+        (d, 3)
     } else {
-        None
-    }
+        return None;
+    };
+    Some(Found {
+        slot,
+        index: slot_index(bucket, number),
+    })
 }
 
-impl Entry {
-    /// Whether a packet ends this connection instead of belonging to it: it had run out, or the client
-    /// begins anew on the same ports.
-    #[must_use]
-    #[inline(always)]
-    pub fn is_over(self, settings: &Settings, event: Event, tick: u32) -> bool {
-        self.is_expired(settings, tick) || begins_anew(self.state(), event)
-    }
-}
-
-/// Moves a connection on, by a packet: its state by the event, its time to now. Written only when one changes.
 #[inline(always)]
-pub fn renew<T: Tables>(tables: &T, slot: &Slot<T::Word>, entry: Entry, event: Event, tick: u32) {
+fn slot_index(bucket: u32, number: u32) -> u32 {
+    bucket.wrapping_mul(BUCKET_SLOTS as u32) + number
+}
+
+/// The slot with this number.
+#[inline(always)]
+pub fn slot_at<T: Tables>(tables: &T, index: u32) -> Option<Found<'_, T::Word>> {
+    let bucket = tables.bucket(index / BUCKET_SLOTS as u32)?;
+    Some(Found {
+        slot: &bucket.slots[index as usize & (BUCKET_SLOTS - 1)],
+        index,
+    })
+}
+
+/// Moves a connection on, by a packet: its state by the event, its time to now. Written only when one
+/// changes; the state that it is in now.
+#[inline(always)]
+pub fn renew<T: Tables>(
+    tables: &T,
+    slot: &Slot<T::Word>,
+    entry: Entry,
+    event: Event,
+    tick: u32,
+) -> State {
     let state = entry.state();
     let next = state.after(event);
     if next == state && entry.tick() == tick {
-        return;
+        return state;
     }
-    let renewed = Entry::new(entry.destination(), next, tick);
     // Losing to another CPU is fine: it renewed the same connection a moment ago.
-    if slot.entry.swap_if(entry.0, renewed.0) && next.is_active() != state.is_active() {
-        move_gauge(tables, entry.destination(), state, next);
+    let is_ours = slot.entry.swap_if(entry.0, entry.moved(next, tick).0);
+    if is_ours && next.is_active() != state.is_active() {
+        let step = Gauge::of(next).wrapping_sub(Gauge::of(state));
+        add_to(tables.gauge(entry.destination()), step);
+    }
+    next
+}
+
+/// Restarts a connection's timer, when its state stays as it is.
+#[inline(always)]
+pub fn touch<W: Word>(slot: &Slot<W>, entry: Entry, tick: u32) {
+    if entry.tick() != tick {
+        slot.entry
+            .swap_if(entry.0, entry.moved(entry.state(), tick).0);
     }
 }
 
-/// A SYN on a connection that is over makes a new one (`conn_reuse_mode` 1).
 #[inline(always)]
-fn begins_anew(state: State, event: Event) -> bool {
-    event == Event::Syn && (state == State::TIME_WAIT || state == State::CLOSE)
-}
-
-#[inline(always)]
-fn move_gauge<T: Tables>(tables: &T, destination: u32, from: State, to: State) {
-    if let Some(gauge) = tables.gauge(destination) {
-        let step = Gauge::of(to.is_active()).wrapping_sub(Gauge::of(from.is_active()));
-        gauge.add(step);
+fn add_to(word: Option<&impl Word>, step: u64) {
+    if let Some(word) = word {
+        word.add(step);
     }
 }
 
 /// Frees a slot, if nobody else is at it.
 #[inline(always)]
-pub fn release<T: Tables>(tables: &T, slot: &Slot<T::Word>) {
-    let tag = slot.tag.load();
-    if tag != FREE && tag != CLAIMED && slot.tag.swap_if(tag, CLAIMED) {
-        clear_entry(tables, slot);
-        slot.tag.store(FREE);
+pub fn release<T: Tables>(tables: &T, found: &Found<'_, T::Word>) {
+    let tag = found.slot.tag.load();
+    if tag != FREE && tag != CLAIMED && found.slot.tag.swap_if(tag, CLAIMED) {
+        clear(tables, found);
+        found.slot.tag.store(FREE);
     }
 }
 
-/// Takes the entry out of a claimed slot, and out of its destination's gauges.
+/// Takes the owner out of a claimed slot, and out of what counts it.
 #[inline(always)]
-fn clear_entry<T: Tables>(tables: &T, slot: &Slot<T::Word>) {
+fn clear<T: Tables>(tables: &T, found: &Found<'_, T::Word>) {
     // A CPU that looked the tag up before the claim may still renew the entry; it does so once.
     for _ in 0..3 {
-        let entry = Entry(slot.entry.load());
+        let entry = Entry(found.slot.entry.load());
         if entry.destination() == 0 {
             return;
         }
-        if slot.entry.swap_if(entry.0, 0) {
-            if let Some(gauge) = tables.gauge(entry.destination()) {
-                gauge.add(Gauge::of(entry.state().is_active()).wrapping_neg());
-            }
+        if found.slot.entry.swap_if(entry.0, 0) {
+            discount(tables, found.index, entry);
             return;
         }
     }
 }
 
-/// Remembers a new connection.
+#[inline(always)]
+fn discount<T: Tables>(tables: &T, index: u32, entry: Entry) {
+    add_to(
+        tables.gauge(entry.destination()),
+        Gauge::of(entry.state()).wrapping_neg(),
+    );
+    let Some(tuple) = tables.tuple(index) else {
+        return;
+    };
+    add_to(tables.population(tuple.service), 1u64.wrapping_neg());
+    if !entry.state().is_template() && tuple.template != 0 {
+        add_to(
+            tables.attached(tuple.template as u32 - 1),
+            1u64.wrapping_neg(),
+        );
+    }
+}
+
+/// A newcomer, ready to be remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer {
+    /// Its hash.
+    pub hash: u64,
+    /// Its entry.
+    pub entry: Entry,
+    /// Connections its service may have, see [`crate::tables::Service::share`].
+    pub share: u32,
+}
+
+/// Remembers a newcomer; the number of its slot.
 ///
 /// # Errors
 ///
+/// [`DropReason::ServiceShare`] when its service has its share of the table and none of its own to give up,
 /// [`DropReason::TableFull`] when each slot it may take holds a connection worth more, and
 /// [`DropReason::RaceLost`] when other CPUs took the slots first; the client will try again.
 #[inline(always)]
 pub fn insert<T: Tables>(
     tables: &T,
     settings: &Settings,
+    newcomer: &Newcomer,
+    tuple: &Tuple,
+) -> Result<u32, DropReason> {
+    let population = tables.population(tuple.service).map_or(0, Word::load);
+    let is_crowd = population >= u64::from(newcomer.share);
+    let (hash, entry) = (newcomer.hash, newcomer.entry);
+    let index = match claim(tables, settings, hash, entry, is_crowd) {
+        FULL if is_crowd => return Err(DropReason::ServiceShare),
+        FULL => return Err(DropReason::TableFull),
+        RACE => return Err(DropReason::RaceLost),
+        index => index as u32,
+    };
+    tables.record(index, tuple);
+    add_to(tables.population(tuple.service), 1);
+    publish(tables, settings, hash, index);
+    Ok(index)
+}
+
+const FULL: u64 = 1 << 32;
+const RACE: u64 = FULL + 1;
+
+/// Claims a slot for a newcomer and writes its entry; the slot's number, or [`FULL`], or [`RACE`].
+///
+/// Not inlined, and in a shape that BPF can call: it is long, and it is wanted for connections and for
+/// templates, of both families.
+#[inline(never)]
+fn claim<T: Tables>(
+    tables: &T,
+    settings: &Settings,
     hash: u64,
     entry: Entry,
-    tuple: &Tuple,
-) -> Result<(), DropReason> {
-    let victim = choose(tables, settings, hash, entry.tick());
+    is_crowd: bool,
+) -> u64 {
+    let victim = choose(tables, settings, hash, entry, is_crowd);
     if victim.worth() > dearest_victim(entry.state()) {
-        return Err(DropReason::TableFull);
+        return FULL;
     }
     let (primary, alternate) = bucket_indices(hash, settings.bucket_mask);
-    let index = if victim.is_in_alternate() {
+    let bucket_index = if victim.is_in_alternate() {
         alternate
     } else {
         primary
     };
-    let bucket = tables.bucket(index).ok_or(DropReason::Internal)?;
+    let Some(bucket) = tables.bucket(bucket_index) else {
+        return FULL;
+    };
     let slot = &bucket.slots[victim.slot() as usize & (BUCKET_SLOTS - 1)];
+    let found = Found {
+        slot,
+        index: slot_index(bucket_index, victim.slot()),
+    };
     let tag = slot.tag.load();
     let is_changed = (victim.worth() == WORTH_FREE) != (tag == FREE);
     if tag == CLAIMED || is_changed || !slot.tag.swap_if(tag, CLAIMED) {
-        return Err(DropReason::RaceLost);
+        return RACE;
     }
-    clear_entry(tables, slot);
+    clear(tables, &found);
     slot.entry.store(entry.0);
-    if let Some(gauge) = tables.gauge(entry.destination()) {
-        gauge.add(Gauge::of(entry.state().is_active()));
-    }
-    tables.record(
-        index.wrapping_mul(BUCKET_SLOTS as u32) + victim.slot(),
-        tuple,
-    );
-    // Publish last: until now no other CPU can find the slot.
-    slot.tag.store(hash);
+    add_to(tables.gauge(entry.destination()), Gauge::of(entry.state()));
     count_eviction(tables, victim.worth());
-    Ok(())
+    found.index.into()
+}
+
+/// Makes a claimed slot visible. By swapping, not storing, so that what is looked at next is looked at after.
+#[inline(never)]
+fn publish<T: Tables>(tables: &T, settings: &Settings, hash: u64, index: u32) {
+    let Some(ours) = slot_at(tables, index) else {
+        return;
+    };
+    ours.slot.tag.swap_if(CLAIMED, hash);
+    withdraw_twin(
+        tables,
+        hash,
+        &ours,
+        bucket_indices(hash, settings.bucket_mask),
+    );
+}
+
+/// Two CPUs may make the same connection at once. Each looks after it has published; the later one sees
+/// both, and the one in the lower slot stays.
+#[inline(always)]
+fn withdraw_twin<T: Tables>(
+    tables: &T,
+    hash: u64,
+    ours: &Found<'_, T::Word>,
+    (primary, alternate): (u32, u32),
+) {
+    for index in [primary, alternate] {
+        let Some(bucket) = tables.bucket(index) else {
+            continue;
+        };
+        for (number, slot) in bucket.slots.iter().enumerate() {
+            let other = slot_index(index, number as u32);
+            if slot.tag.load() == hash && other != ours.index {
+                let twin = Found { slot, index: other };
+                release(tables, if other < ours.index { ours } else { &twin });
+                return;
+            }
+        }
+    }
 }
 
 /// What a newcomer may push out: a half-open connection must not cost anybody a UDP session.
@@ -359,7 +534,7 @@ const WORTH_UDP: Worth = 4;
 const WORTH_ESTABLISHED: Worth = 5;
 
 /// Worth of each state, one hexadecimal digit for each, NONE lowest.
-const WORTH_OF_STATES: u64 = 0x4233_3333_2253;
+const WORTH_OF_STATES: u64 = 0x53_4233_3333_2253;
 
 /// A slot that might be taken, as a number: the least is the best.
 ///
@@ -399,49 +574,80 @@ impl Victim {
 }
 
 /// The slot that costs least: of the first bucket when it has a free one, else the least worth of both,
-/// and among equals the oldest.
+/// and among equals the oldest. A crowd finds only its own.
 #[inline(always)]
-fn choose<T: Tables>(tables: &T, settings: &Settings, hash: u64, tick: u32) -> Victim {
+fn choose<T: Tables>(
+    tables: &T,
+    settings: &Settings,
+    hash: u64,
+    newcomer: Entry,
+    is_crowd: bool,
+) -> Victim {
     let (primary, alternate) = bucket_indices(hash, settings.bucket_mask);
-    let best = cheapest_in(tables, settings, primary, 0, (hash, tick), Victim::NONE);
+    let best = Victim::NONE;
+    let best = cheapest_in(
+        tables,
+        settings,
+        (primary, 0),
+        (hash, newcomer, is_crowd),
+        best,
+    );
     if best.worth() == WORTH_FREE {
         return best;
     }
-    cheapest_in(tables, settings, alternate, 4, (hash, tick), best)
+    cheapest_in(
+        tables,
+        settings,
+        (alternate, 4),
+        (hash, newcomer, is_crowd),
+        best,
+    )
 }
 
 #[inline(always)]
 fn cheapest_in<T: Tables>(
     tables: &T,
     settings: &Settings,
-    index: u32,
-    place: u64,
-    (hash, tick): (u64, u32),
+    (index, place): (u32, u64),
+    (hash, newcomer, is_crowd): (u64, Entry, bool),
     mut best: Victim,
 ) -> Victim {
     let Some(bucket) = tables.bucket(index) else {
         return best;
     };
     for (number, slot) in bucket.slots.iter().enumerate() {
-        let victim = appraise(settings, slot, place | number as u64, tick);
-        let victim = Victim(tables.blur(victim.0, hash));
+        let place = place | number as u64;
+        let victim = appraise(settings, slot, place, newcomer, is_crowd);
         if victim.0 < best.0 {
             best = victim;
         }
+        best = Victim(tables.blur(best.0, hash));
     }
     best
 }
 
 #[inline(always)]
-fn appraise<W: Word>(settings: &Settings, slot: &Slot<W>, place: u64, tick: u32) -> Victim {
+fn appraise<W: Word>(
+    settings: &Settings,
+    slot: &Slot<W>,
+    place: u64,
+    newcomer: Entry,
+    is_crowd: bool,
+) -> Victim {
     let tag = slot.tag.load();
     if tag == FREE {
-        return Victim::new(WORTH_FREE, 0, place);
+        return if is_crowd {
+            Victim::NONE
+        } else {
+            Victim::new(WORTH_FREE, 0, place)
+        };
     }
     let entry = Entry(slot.entry.load());
-    if tag == CLAIMED || entry.destination() == 0 {
+    let is_foreign = is_crowd && entry.service_bits() != newcomer.service_bits();
+    if tag == CLAIMED || entry.destination() == 0 || is_foreign {
         return Victim::NONE;
     }
+    let tick = newcomer.tick();
     let worth = if entry.is_expired(settings, tick) {
         WORTH_EXPIRED
     } else {
@@ -529,7 +735,7 @@ mod tests {
         for (number, (name, _, is_active)) in State::ALL.iter().enumerate() {
             let worth = (WORTH_OF_STATES >> (number * 4)) as Worth & 0xf;
             let want = match *name {
-                "ESTABLISHED" => WORTH_ESTABLISHED,
+                "ESTABLISHED" | "ASSURED" => WORTH_ESTABLISHED,
                 "UDP" => WORTH_UDP,
                 _ if *is_active => WORTH_HALF_OPEN,
                 _ => WORTH_CLOSING,
@@ -540,8 +746,13 @@ mod tests {
 
     #[test]
     fn an_entry_keeps_what_it_is_given() {
-        let entry = Entry::new(131_071, State::UDP, u32::MAX);
+        let entry = Entry::new(131_071, 130, State::UDP, u32::MAX);
         assert_eq!(entry.destination(), 131_071);
+        assert_eq!(entry.service_bits(), 2);
+        assert_eq!(
+            entry.moved(State::CLOSE, 7).redirected(9),
+            Entry::new(9, 130, State::CLOSE, 7)
+        );
         assert_eq!(entry.state(), State::UDP);
         assert_eq!(entry.tick(), u32::MAX);
         assert_eq!(entry.age(1), 2);

@@ -3,10 +3,9 @@
 //! This is a program of its own in the kernel, small enough to stay in the processor's caches. It decides
 //! such frames whole, and leaves all others, untouched, to [`crate::whole`].
 
-use crate::address::flow_hash;
-use crate::connection::{Entry, find_primary, renew};
+use crate::connection::{Entry, find_alternate, find_primary, touch};
 use crate::ethernet::is_tag;
-use crate::forward::ingress;
+use crate::forward::{Next, ingress};
 use crate::frame::Frame;
 use crate::headers::{
     ETHER_TYPE_ARP, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_BYTES, Ethernet, Mac, MacPair,
@@ -17,29 +16,33 @@ use crate::rewrite::direct_routing;
 use crate::tables::{Tables, Word};
 use crate::verdict::{PassReason, Verdict};
 
-/// Decides a frame, or leaves it as it is: `None`.
+/// Decides a frame, or leaves it as it is and says what comes next.
 #[inline(always)]
-pub fn fast(frame: &mut impl Frame, tables: &impl Tables) -> Option<Verdict> {
-    let ethernet = Ethernet::read(frame)?;
-    match ethernet.ether_type {
+pub fn fast(frame: &mut impl Frame, tables: &impl Tables) -> Next {
+    let Some(ethernet) = Ethernet::read(frame) else {
+        return Next::Whole;
+    };
+    let known = match ethernet.ether_type {
         ETHER_TYPE_IPV4 => known::<NetworkV4>(frame, tables, ethernet.addresses),
         ETHER_TYPE_IPV6 => known::<NetworkV6>(frame, tables, ethernet.addresses),
-        ETHER_TYPE_ARP => Some(Verdict::Pass(PassReason::Arp)),
+        ETHER_TYPE_ARP => Some(Next::Done(Verdict::Pass(PassReason::Arp))),
         ether_type if is_tag(ether_type) => None,
-        _ => Some(Verdict::Pass(PassReason::NotIp)),
-    }
+        _ => Some(Next::Done(Verdict::Pass(PassReason::NotIp))),
+    };
+    known.unwrap_or(Next::Whole)
 }
 
-/// One bucket, one link, and out: a known connection never looks its service up.
+/// One bucket, one link, and out: a known connection never looks its service up. `None` for what is not
+/// plain.
 #[inline(always)]
 fn known<N: Network>(
     frame: &mut impl Frame,
     tables: &impl Tables,
     addresses: MacPair,
-) -> Option<Verdict> {
+) -> Option<Next> {
     let header = match N::parse_plain(frame, ETHERNET_BYTES, tables)? {
         Ok(header) => header,
-        Err(reason) => return Some(Verdict::Pass(reason)),
+        Err(reason) => return Some(Next::Done(Verdict::Pass(reason))),
     };
     if header.protocol != protocol::TCP && header.protocol != protocol::UDP {
         return None;
@@ -50,36 +53,38 @@ fn known<N: Network>(
         return None;
     }
     let settings = tables.settings()?;
-    let (client, vip) = (header.client, header.virtual_address);
-    let hash = flow_hash(
-        client,
-        vip,
-        packet.ports,
-        header.protocol,
-        &settings.hash_keys,
-    );
-    let slot = find_primary(tables, settings, hash)?;
+    let hash = packet.hash(settings);
+    let Some(slot) = find_primary(tables, settings, hash) else {
+        let is_elsewhere = find_alternate(tables, settings, hash).is_some();
+        return if is_elsewhere {
+            None
+        } else {
+            Some(Next::Begin)
+        };
+    };
     let entry = Entry(slot.entry.load());
     let link = tables.link(entry.destination());
     let tick = tables.now().tick();
     if !link.is_via() || N::hops(header.lifetime) <= 1 {
         return None;
     }
-    // Seen in this tick it cannot have run out, which nearly always saves looking.
-    if entry.tick() != tick && entry.is_over(settings, packet.event, tick)
-        || packet.event == Event::Syn
-    {
+    // A change of state is more than this program knows of; nearly no packet makes one.
+    if entry.state().after(packet.event) != entry.state() || packet.event == Event::Syn {
+        return None;
+    }
+    // Seen in this tick it cannot have run out.
+    if entry.tick() != tick && entry.is_expired(settings, tick) {
         return None;
     }
     let egress = tables.egress(link.egress())?;
-    renew(tables, slot, entry, packet.event, tick);
+    touch(slot, entry, tick);
     tables.account(entry.destination(), 0, header.length as u64);
     direct_routing(frame, &header, link.mac(), Mac::from_word(egress.mac))?;
-    if egress.interface == ingress.interface {
-        Some(Verdict::Transmit)
+    Some(Next::Done(if egress.interface == ingress.interface {
+        Verdict::Transmit
     } else {
-        Some(Verdict::Redirect {
+        Verdict::Redirect {
             interface: egress.interface,
-        })
-    }
+        }
+    }))
 }

@@ -1,7 +1,7 @@
 //! The whole data path, in order.
 
-use crate::address::{Address, flow_hash};
-use crate::connection::{self, Entry, State};
+use crate::address::Address;
+use crate::connection::{self, Entry, Newcomer, State};
 use crate::ethernet::LinkHeader;
 use crate::fragment;
 use crate::frame::Frame;
@@ -9,43 +9,60 @@ use crate::headers::{ETHER_TYPE_ARP, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, Mac, prot
 use crate::icmp::Errors;
 use crate::limits::INTERFACES;
 use crate::packet::{Event, Fragment, Header, Network, NetworkV4, NetworkV6, Packet};
+use crate::persistence::{self, Steered};
 use crate::reply::reply;
 use crate::rewrite::direct_routing;
 use crate::scheduler;
-use crate::tables::{Egress, ServiceKey, Settings, Tables, Tuple, Word};
+use crate::tables::{
+    Egress, Service, ServiceKey, Settings, Tables, Tuple, Word, service_flag, setting,
+};
 use crate::time::Instant;
 use crate::verdict::{Counter, DropReason, PassReason, ReplyReason, Verdict};
 
+/// What comes after a step.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: this becomes of the frame.
+    Done(Verdict),
+    /// [`whole`]: it is not plain.
+    Whole,
+    /// [`begin`]: it belongs to no connection.
+    Begin,
+    /// [`answer`]: its sender is told.
+    Answer(ReplyReason),
+}
+
 /// Decides one frame and, if it is ours, readdresses it.
 ///
-/// In the kernel the three steps are programs that call each other's successor; the counter is moved by
-/// the one that decides.
+/// In the kernel each step is a program that calls its successor; the counter is moved by the one that
+/// decides. A step that does not decide leaves the frame as it was.
 #[inline(always)]
 pub fn forward(frame: &mut impl Frame, tables: &impl Tables) -> Verdict {
-    let verdict = match crate::fast(frame, tables) {
-        Some(verdict) => verdict,
-        None => match whole(frame, tables) {
-            Verdict::Reply(reason) => answer(frame, tables, reason),
-            verdict => verdict,
-        },
+    let mut next = crate::fast(frame, tables);
+    let verdict = loop {
+        next = match next {
+            Next::Done(verdict) => break verdict,
+            Next::Whole => whole(frame, tables),
+            Next::Begin => begin(frame, tables),
+            Next::Answer(reason) => Next::Done(answer(frame, tables, reason)),
+        };
     };
     tables.count_verdict(verdict);
     verdict
 }
 
-/// Decides any frame: all that [`crate::fast`] leaves. [`Verdict::Reply`] is only meant so far: the
-/// frame is as it was, and [`answer`] comes next.
+/// Packets of known connections that are not plain, later fragments, ICMP errors: all that
+/// [`crate::fast`] leaves and that makes no connection.
 #[inline(always)]
-pub fn whole(frame: &mut impl Frame, tables: &impl Tables) -> Verdict {
-    let Some(link) = LinkHeader::read(frame) else {
-        return Verdict::Drop(DropReason::MalformedEthernet);
-    };
-    match link.ether_type {
-        ETHER_TYPE_IPV4 => balance::<NetworkV4>(frame, tables, link),
-        ETHER_TYPE_IPV6 => balance::<NetworkV6>(frame, tables, link),
-        ETHER_TYPE_ARP => Verdict::Pass(PassReason::Arp),
-        _ => Verdict::Pass(PassReason::NotIp),
-    }
+pub fn whole(frame: &mut impl Frame, tables: &impl Tables) -> Next {
+    step(frame, tables, &Known)
+}
+
+/// Packets that make a connection, if they may.
+#[inline(always)]
+pub fn begin(frame: &mut impl Frame, tables: &impl Tables) -> Next {
+    step(frame, tables, &Beginning)
 }
 
 /// Answers a frame's sender, in the frame's place, if it may be answered.
@@ -65,25 +82,57 @@ pub fn answer(frame: &mut impl Frame, tables: &impl Tables, reason: ReplyReason)
     }
 }
 
+/// A step that chooses a destination.
+trait Step {
+    /// Chooses it, or says what comes instead.
+    fn choose<N: Errors>(
+        &self,
+        frame: &impl Frame,
+        tables: &impl Tables,
+        settings: &Settings,
+        header: Header<N>,
+        now: Instant,
+    ) -> Result<Choice, Next>;
+}
+
 #[inline(always)]
-fn balance<N: Errors>(frame: &mut impl Frame, tables: &impl Tables, link: LinkHeader) -> Verdict {
+fn step(frame: &mut impl Frame, tables: &impl Tables, step: &impl Step) -> Next {
+    let Some(link) = LinkHeader::read(frame) else {
+        return Next::Done(Verdict::Drop(DropReason::MalformedEthernet));
+    };
+    match link.ether_type {
+        ETHER_TYPE_IPV4 => balance::<NetworkV4>(frame, tables, link, step),
+        ETHER_TYPE_IPV6 => balance::<NetworkV6>(frame, tables, link, step),
+        ETHER_TYPE_ARP => Next::Done(Verdict::Pass(PassReason::Arp)),
+        _ => Next::Done(Verdict::Pass(PassReason::NotIp)),
+    }
+}
+
+#[inline(always)]
+fn balance<N: Errors>(
+    frame: &mut impl Frame,
+    tables: &impl Tables,
+    link: LinkHeader,
+    step: &impl Step,
+) -> Next {
     let mut header = match N::parse(frame, link.at, tables) {
         Ok(header) => header,
-        Err(verdict) => return verdict,
+        Err(verdict) => return Next::Done(verdict),
     };
     header.transport = frame.blur(header.transport);
+    let not_ours = Next::Done(Verdict::Pass(PassReason::NotForThisHost));
     let Some(ingress) = ingress(frame.ingress(), tables) else {
-        return Verdict::Pass(PassReason::NotForThisHost);
+        return not_ours;
     };
     if link.addresses.destination() != Mac::from_word(ingress.mac) {
-        return Verdict::Pass(PassReason::NotForThisHost);
+        return not_ours;
     }
     let Some(settings) = tables.settings() else {
-        return Verdict::Pass(PassReason::NotReady);
+        return Next::Done(Verdict::Pass(PassReason::NotReady));
     };
-    match choose(frame, tables, settings, header, tables.now()) {
+    match step.choose(frame, tables, settings, header, tables.now()) {
         Ok(choice) => send(frame, tables, &header, ingress, choice),
-        Err(verdict) => verdict,
+        Err(next) => next,
     }
 }
 
@@ -93,8 +142,9 @@ struct Choice {
     destination: u32,
     /// It made a connection.
     is_new: bool,
-    /// It is an ICMP error, which is never answered by another.
-    is_error: bool,
+    /// Nobody is told what becomes of it: an ICMP error, or a piece that is not the first (RFC 1122
+    /// §3.2.2).
+    is_unanswerable: bool,
 }
 
 impl Choice {
@@ -103,45 +153,122 @@ impl Choice {
         Self {
             destination,
             is_new: false,
-            is_error: false,
+            is_unanswerable: false,
         }
     }
 }
 
-/// Chooses the destination: of the first fragment, of the quoted connection, of the known connection, or
-/// a new one.
+/// Destinations of what is known: of the first fragment, of the quoted connection, of the connection.
+struct Known;
+
+impl Step for Known {
+    #[inline(always)]
+    fn choose<N: Errors>(
+        &self,
+        frame: &impl Frame,
+        tables: &impl Tables,
+        settings: &Settings,
+        header: Header<N>,
+        now: Instant,
+    ) -> Result<Choice, Next> {
+        if let Fragment::Later(identification) = header.fragment {
+            let first = fragment::follow(tables, settings, &header, identification, now.tick());
+            let destination = first.ok_or(pass(PassReason::Fragment))?;
+            tables.count_event(Counter::FragmentFollowed);
+            return Ok(Choice {
+                is_unanswerable: true,
+                ..Choice::known(destination)
+            });
+        }
+        if header.protocol == N::ICMP {
+            return quoted(frame, tables, settings, &header, now);
+        }
+        let packet = Packet::parse(frame, header).map_err(Next::Done)?;
+        let choice = connection(tables, settings, &packet, now)?;
+        remember_fragment(tables, settings, &header, choice, now);
+        Ok(choice)
+    }
+}
+
+/// Destinations of new connections.
+struct Beginning;
+
+impl Step for Beginning {
+    #[inline(always)]
+    fn choose<N: Errors>(
+        &self,
+        frame: &impl Frame,
+        tables: &impl Tables,
+        settings: &Settings,
+        header: Header<N>,
+        now: Instant,
+    ) -> Result<Choice, Next> {
+        let packet = Packet::parse(frame, header).map_err(Next::Done)?;
+        let first = match header.fragment {
+            Fragment::First(identification) => 1 << 32 | u64::from(identification),
+            _ => 0,
+        };
+        let wanted = Wanted {
+            first: tables.blur(first, now.ns),
+            state: State(tables.blur(State::NONE.after(packet.event).0.into(), now.ns) as u8),
+            may_begin: tables.blur(may_begin(settings, &packet).into(), now.ns) != 0,
+            protocol: tables.blur(header.protocol.into(), now.ns) as u8,
+        };
+        let choice = new_connection(tables, settings, &packet, &wanted, now)?;
+        if wanted.first != 0 {
+            tables.count_event(Counter::FragmentFirst);
+            let identification = wanted.first as u32;
+            let destination = choice.destination;
+            let tick = now.tick();
+            fragment::remember(tables, settings, &header, identification, destination, tick);
+        }
+        Ok(choice)
+    }
+}
+
+/// What a packet wants of a new connection. Numbers, so that a verifier forgets by which of many ways they
+/// came about.
+struct Wanted {
+    /// Identification of a first fragment, with a bit above; or 0.
+    first: u64,
+    /// State of the connection.
+    state: State,
+    /// Whether such a packet makes one.
+    may_begin: bool,
+    /// IP protocol number.
+    protocol: u8,
+}
+
 #[inline(always)]
-fn choose<N: Errors>(
-    frame: &impl Frame,
+fn pass(reason: PassReason) -> Next {
+    Next::Done(Verdict::Pass(reason))
+}
+
+#[inline(always)]
+fn drop_it(reason: DropReason) -> Next {
+    Next::Done(Verdict::Drop(reason))
+}
+
+#[inline(always)]
+fn remember_fragment<N: Network>(
     tables: &impl Tables,
     settings: &Settings,
-    header: Header<N>,
+    header: &Header<N>,
+    choice: Choice,
     now: Instant,
-) -> Result<Choice, Verdict> {
-    if let Fragment::Later(identification) = header.fragment {
-        let first = fragment::follow(tables, settings, &header, identification, now.tick());
-        let destination = first.ok_or(Verdict::Pass(PassReason::Fragment))?;
-        tables.count_event(Counter::FragmentFollowed);
-        return Ok(Choice::known(destination));
-    }
-    if header.protocol == N::ICMP {
-        return quoted(frame, tables, settings, &header, now);
-    }
-    let packet = Packet::parse(frame, header)?;
-    let choice = connection(tables, settings, &packet, now)?;
+) {
     if let Fragment::First(identification) = header.fragment {
         tables.count_event(Counter::FragmentFirst);
         let tick = now.tick();
         fragment::remember(
             tables,
             settings,
-            &header,
+            header,
             identification,
             choice.destination,
             tick,
         );
     }
-    Ok(choice)
 }
 
 /// The destination of the connection that an ICMP error is about; its timer is left alone.
@@ -152,104 +279,214 @@ fn quoted<N: Errors>(
     settings: &Settings,
     header: &Header<N>,
     now: Instant,
-) -> Result<Choice, Verdict> {
-    const NOT_OURS: Verdict = Verdict::Pass(PassReason::Icmp);
+) -> Result<Choice, Next> {
+    const NOT_OURS: Next = Next::Done(Verdict::Pass(PassReason::Icmp));
     // Of a fragmented error the rest would go astray: the host gathers it, and has no use for it.
     if header.fragment != Fragment::Whole {
         return Err(NOT_OURS);
     }
     let hash = N::quoted_flow(frame, header, settings).ok_or(NOT_OURS)?;
-    let slot = connection::find(tables, settings, hash).ok_or(NOT_OURS)?;
-    let entry = Entry(slot.entry.load());
+    let found = connection::find(tables, settings, hash).ok_or(NOT_OURS)?;
+    let entry = Entry(found.slot.entry.load());
     if entry.destination() == 0 || entry.is_expired(settings, now.tick()) {
         return Err(NOT_OURS);
     }
     tables.count_event(Counter::IcmpErrorForwarded);
     Ok(Choice {
-        destination: entry.destination(),
-        is_new: false,
-        is_error: true,
+        is_unanswerable: true,
+        ..Choice::known(entry.destination())
     })
 }
 
-/// The destination of a packet's connection, known or new.
+/// The destination of a packet's connection.
 #[inline(always)]
 fn connection<N: Network>(
     tables: &impl Tables,
     settings: &Settings,
     packet: &Packet<N>,
     now: Instant,
-) -> Result<Choice, Verdict> {
-    let (client, vip) = (packet.header.client, packet.header.virtual_address);
-    let kind = packet.header.protocol;
-    let hash = flow_hash(client, vip, packet.ports, kind, &settings.hash_keys);
+) -> Result<Choice, Next> {
     let tick = now.tick();
-    if let Some(slot) = connection::find(tables, settings, hash) {
-        let entry = Entry(slot.entry.load());
-        if entry.destination() != 0 && !entry.is_over(settings, packet.event, tick) {
-            // Of a deleted destination the timer is not restarted, so that the connection ends.
-            if tables.link(entry.destination()).is_gone() {
-                return Err(Verdict::Drop(DropReason::DestinationGone));
-            }
-            connection::renew(tables, slot, entry, packet.event, tick);
-            return Ok(Choice::known(entry.destination()));
+    let found = connection::find(tables, settings, packet.hash(settings)).ok_or(Next::Begin)?;
+    let entry = Entry(found.slot.entry.load());
+    match judge(tables, settings, packet.event, entry, found.index, tick) {
+        Life::GoesOn => {
+            go_on(tables, &found, entry, packet.event, tick);
+            Ok(Choice::known(entry.destination()))
         }
-        connection::release(tables, slot);
+        // The timer is not restarted, so that the connection ends.
+        Life::Orphaned => Err(drop_it(DropReason::DestinationGone)),
+        Life::Over => {
+            connection::release(tables, &found);
+            Err(Next::Begin)
+        }
     }
-    begin(tables, settings, packet, hash, now)
+}
+
+/// What a packet finds of its connection.
+enum Life {
+    GoesOn,
+    /// Its destination was deleted.
+    Orphaned,
+    Over,
+}
+
+/// Whether a connection goes on with this packet. The rules are IPVS's, see [`setting`] and
+/// [`Settings::conn_reuse_mode`].
+#[inline(always)]
+fn judge(
+    tables: &impl Tables,
+    settings: &Settings,
+    event: Event,
+    entry: Entry,
+    index: u32,
+    tick: u32,
+) -> Life {
+    if entry.destination() == 0 || entry.is_expired(settings, tick) {
+        return Life::Over;
+    }
+    let link = tables.link(entry.destination());
+    let forgets_orphans = settings.flags & setting::EXPIRE_NODEST_CONN != 0;
+    if link.is_gone() {
+        return if forgets_orphans {
+            Life::Over
+        } else {
+            Life::Orphaned
+        };
+    }
+    if event == Event::Syn {
+        let is_left = forgets_orphans && link.is_drained();
+        let is_reused = settings.conn_reuse_mode != 0
+            && (matches!(entry.state(), State::TIME_WAIT | State::CLOSE)
+                || settings.conn_reuse_mode >= 2 && entry.state() == State::FIN_WAIT)
+            && tables.tuple(index).is_none_or(|tuple| tuple.template == 0);
+        if is_left || is_reused {
+            return Life::Over;
+        }
+    }
+    Life::GoesOn
+}
+
+/// Moves a connection on; the first time it is established, its template is proved.
+#[inline(always)]
+fn go_on<T: Tables>(
+    tables: &T,
+    found: &connection::Found<'_, T::Word>,
+    entry: Entry,
+    event: Event,
+    tick: u32,
+) {
+    let state = connection::renew(tables, found.slot, entry, event, tick);
+    if state == State::ESTABLISHED
+        && entry.state() != State::ESTABLISHED
+        && let Some(tuple) = tables.tuple(found.index)
+    {
+        persistence::assure(tables, tuple.template);
+    }
 }
 
 /// Makes a connection, if the packet may and somebody will serve it.
 #[inline(always)]
-fn begin<N: Network>(
+fn new_connection<N: Network>(
     tables: &impl Tables,
     settings: &Settings,
     packet: &Packet<N>,
-    hash: u64,
+    wanted: &Wanted,
     now: Instant,
-) -> Result<Choice, Verdict> {
-    let virtual_address = packet.header.virtual_address.mapped();
-    let virtual_port = packet.virtual_port().to_be_bytes();
-    let key = ServiceKey {
-        address: virtual_address,
-        port: virtual_port,
-        protocol: packet.header.protocol,
-        reserved: 0,
-    };
-    let service = tables
-        .service(&key)
-        .ok_or(Verdict::Pass(PassReason::NotAService))?;
-    if packet.header.protocol == protocol::TCP && packet.event != Event::Syn {
-        return Err(Verdict::Pass(PassReason::NoConnection));
+) -> Result<Choice, Next> {
+    let tick = now.tick();
+    let service = service_of(tables, packet, wanted).ok_or(pass(PassReason::NotAService))?;
+    if !wanted.may_begin {
+        return Err(pass(PassReason::NoConnection));
     }
     if packet.client_port() == FTP_DATA_PORT {
-        return Err(Verdict::Pass(PassReason::FtpData));
+        return Err(pass(PassReason::FtpData));
     }
-    let destination =
-        scheduler::pick(&service, tables).ok_or(Verdict::Reply(ReplyReason::PortUnreachable))?;
-    let state = State::NONE.after(packet.event);
-    let entry = Entry::new(destination, state, now.tick());
+    let steered = if service.persistence != 0 {
+        persistence::steer(tables, settings, &service, packet, wanted.protocol, tick)?
+    } else {
+        let destination =
+            scheduler::pick(&service, tables).ok_or(Next::Answer(ReplyReason::PortUnreachable))?;
+        Steered {
+            destination,
+            template: 0,
+        }
+    };
+    let choice = Choice {
+        is_new: true,
+        ..Choice::known(steered.destination)
+    };
+    let is_datagram = wanted.protocol == protocol::UDP;
+    if is_datagram && service.flags & service_flag::ONE_PACKET != 0 {
+        persistence::detach(tables, steered);
+        return Ok(choice);
+    }
+    let entry = Entry::new(steered.destination, service.id, wanted.state, tick);
     let tuple = Tuple {
         client: packet.header.client.mapped(),
-        virtual_address,
-        client_port: packet.client_port().to_be_bytes(),
-        virtual_port,
-        protocol: packet.header.protocol,
-        reserved: [0; 3],
+        virtual_address: packet.header.virtual_address.mapped(),
+        ports: packet.ports,
+        protocol: wanted.protocol.into(),
         service: service.id,
-        created: now.tick(),
+        life: 0,
+        template: steered.template,
     };
-    connection::insert(tables, settings, hash, entry, &tuple).map_err(Verdict::Drop)?;
+    let newcomer = Newcomer {
+        hash: packet.hash_as(wanted.protocol, settings),
+        entry,
+        share: service.share,
+    };
+    if let Err(reason) = connection::insert(tables, settings, &newcomer, &tuple) {
+        persistence::detach(tables, steered);
+        return Err(drop_it(reason));
+    }
     tables.count_event(Counter::ConnectionNew);
-    Ok(Choice {
-        destination,
-        is_new: true,
-        is_error: false,
-    })
+    Ok(choice)
+}
+
+/// Whether a packet without a connection begins one.
+#[inline(always)]
+fn may_begin<N: Network>(settings: &Settings, packet: &Packet<N>) -> bool {
+    match packet.event {
+        Event::Syn | Event::Datagram => true,
+        Event::Rst => false,
+        _ => settings.flags & setting::SLOPPY_TCP != 0,
+    }
+}
+
+/// The service of a packet: by its port; FTP's data connections by the port of FTP, if that is persistent;
+/// by port 0.
+#[inline(always)]
+fn service_of<N: Network>(
+    tables: &impl Tables,
+    packet: &Packet<N>,
+    wanted: &Wanted,
+) -> Option<Service> {
+    let mut key = ServiceKey {
+        address: packet.header.virtual_address.mapped(),
+        port: packet.virtual_port().into(),
+        protocol: wanted.protocol.into(),
+    };
+    if let Some(service) = tables.service(&key) {
+        return Some(service);
+    }
+    let port = packet.virtual_port();
+    if wanted.protocol == protocol::TCP && (port == FTP_DATA_PORT || port >= 1024) {
+        key.port = FTP_PORT.into();
+        if let Some(service) = tables.service(&key)
+            && service.persistence != 0
+        {
+            return Some(service);
+        }
+    }
+    key.port = 0;
+    tables.service(&key)
 }
 
 /// FTP's data port: such packets come from servers, whichever way they face (`ip_vs_core.c`).
 const FTP_DATA_PORT: u16 = 20;
+/// FTP's control port.
+const FTP_PORT: u16 = 21;
 
 /// Sends a packet on its way.
 #[inline(always)]
@@ -259,41 +496,41 @@ fn send<N: Network>(
     header: &Header<N>,
     ingress: Egress,
     choice: Choice,
-) -> Verdict {
+) -> Next {
     let link = tables.link(choice.destination);
     if link.is_gone() {
-        return Verdict::Drop(DropReason::DestinationGone);
-    }
-    if !link.is_via() && !link.is_local() {
-        return Verdict::Drop(DropReason::DestinationUnresolved);
+        return drop_it(DropReason::DestinationGone);
     }
     // Counted before it is sent: what the wire does to it is not the service's matter (ipvs §5).
     let connections = u64::from(choice.is_new);
     tables.account(choice.destination, connections, header.length as u64);
     if link.is_local() {
-        return Verdict::Pass(PassReason::LocalDestination);
+        return pass(PassReason::LocalDestination);
+    }
+    if !link.is_via() {
+        return drop_it(DropReason::DestinationUnresolved);
     }
     if N::hops(header.lifetime) <= 1 {
-        return if choice.is_error {
-            Verdict::Drop(DropReason::TimeExceeded)
+        return if choice.is_unanswerable {
+            drop_it(DropReason::TimeExceeded)
         } else {
-            Verdict::Reply(ReplyReason::TimeExceeded)
+            Next::Answer(ReplyReason::TimeExceeded)
         };
     }
     let Some(egress) = tables.egress(link.egress()) else {
-        return Verdict::Drop(DropReason::Internal);
+        return drop_it(DropReason::Internal);
     };
     let source = Mac::from_word(egress.mac);
     let Some(()) = direct_routing(frame, header, link.mac(), source) else {
-        return Verdict::Drop(DropReason::Internal);
+        return drop_it(DropReason::Internal);
     };
-    if egress.interface == ingress.interface {
+    Next::Done(if egress.interface == ingress.interface {
         Verdict::Transmit
     } else {
         Verdict::Redirect {
             interface: egress.interface,
         }
-    }
+    })
 }
 
 /// The interface a frame came in by. Nearly always the first.

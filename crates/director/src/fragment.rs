@@ -52,7 +52,7 @@ pub fn remember<N: Network>(
     // tag that belongs to one of them and an entry that the reader looks at once more.
     slot.tag.store(FREE);
     slot.entry
-        .store(Entry::new(destination, State::NONE, tick).0);
+        .store(Entry::new(destination, 0, State::NONE, tick).0);
     slot.tag.store(hash);
 }
 

@@ -1,11 +1,9 @@
 //! The frame as the packet path sees it.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes};
-
 /// A frame that is reached by offset only, from its Ethernet header on.
 ///
 /// A `&[u8]` over packet memory does not pass the kernel's verifier: it wants each address compared
-/// with the frame's end. An implementation makes that one comparison in `read` and `write`.
+/// with the frame's end. An implementation makes that comparison in `window` and the `put`s.
 pub trait Frame {
     /// Bytes in the frame.
     fn len(&self) -> usize;
@@ -26,11 +24,14 @@ pub trait Frame {
     /// The `N` bytes at `offset`, or `None` when the frame ends before they do.
     fn window<const N: usize>(&self, offset: usize) -> Option<Self::Window<'_, N>>;
 
-    /// Reads a `T` at `offset`, or `None` when the frame ends before it does.
-    fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T>;
-
-    /// Writes `value` at `offset`, or does nothing and returns `None` when the frame ends before.
-    fn write<T: IntoBytes + Immutable>(&mut self, offset: usize, value: &T) -> Option<()>;
+    /// Writes one byte, or does nothing and returns `None` when the frame ends before.
+    fn put_u8(&mut self, offset: usize, value: u8) -> Option<()>;
+    /// Writes two bytes in network order, likewise.
+    fn put_u16(&mut self, offset: usize, value: u16) -> Option<()>;
+    /// Writes four bytes in network order, likewise.
+    fn put_u32(&mut self, offset: usize, value: u32) -> Option<()>;
+    /// Writes eight bytes in network order, likewise.
+    fn put_u64(&mut self, offset: usize, value: u64) -> Option<()>;
 
     /// The same offset, below 2,048. A verifier forgets here which value it followed, and goes on once for
     /// all of them instead of once for each.

@@ -1,8 +1,5 @@
 //! Headers on the wire. Byte order is in the types; sizes are asserted.
 
-use zerocopy::big_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
 use crate::frame::{Frame, Window};
 
 /// Ethernet header, IEEE 802.3.
@@ -42,7 +39,7 @@ impl Ethernet {
     #[inline(always)]
     pub fn write(self, frame: &mut impl Frame) -> Option<()> {
         self.addresses.write(frame)?;
-        frame.write(12, &self.ether_type.to_be())
+        frame.put_u16(12, self.ether_type)
     }
 }
 
@@ -127,8 +124,8 @@ impl MacPair {
     /// Writes it at the frame's start.
     #[inline(always)]
     pub fn write(self, frame: &mut impl Frame) -> Option<()> {
-        frame.write(0, &self.low.to_le())?;
-        frame.write(8, &self.high.to_le())
+        frame.put_u64(0, self.low.swap_bytes())?;
+        frame.put_u32(8, self.high.swap_bytes())
     }
 }
 
@@ -150,57 +147,32 @@ impl MacPair {
 /// ```
 ///
 /// `total_length` counts header and data, in bytes; IHL counts 32-bit words.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct Ipv4 {
-    /// Version in the high, header length in the low four bits.
-    pub version_ihl: u8,
-    /// Type of service.
-    pub tos: u8,
-    /// Bytes of header and data.
-    pub total_length: U16,
-    /// Identification.
-    pub identification: U16,
-    /// Flags in the high three bits, offset in units of 8 bytes.
-    pub fragment: U16,
-    /// Time to live, in hops.
-    pub ttl: u8,
-    /// Protocol of the payload.
-    pub protocol: u8,
-    /// One's complement of the header's one's complement sum.
-    pub checksum: U16,
-    /// Source address.
-    pub source: U32,
-    /// Destination address.
-    pub destination: U32,
-}
-const _: () = assert!(size_of::<Ipv4>() == IPV4_BYTES);
-
-/// The fields of an [`Ipv4`] in a frame, each read where it is asked for.
+///
+/// Each field is read where it is asked for.
 pub struct Ipv4View<W>(pub W);
 
 impl<W: Window<IPV4_BYTES>> Ipv4View<W> {
-    /// See [`Ipv4::version_ihl`].
+    /// Version in the high, header length in words in the low four bits.
     #[inline(always)]
     pub fn version_ihl(&self) -> u8 {
         self.0.u8::<0>()
     }
-    /// See [`Ipv4::total_length`].
+    /// Bytes of header and data.
     #[inline(always)]
     pub fn total_length(&self) -> u16 {
         self.0.u16::<2>()
     }
-    /// See [`Ipv4::identification`].
+    /// Identification, the same in all fragments.
     #[inline(always)]
     pub fn identification(&self) -> u16 {
         self.0.u16::<4>()
     }
-    /// See [`Ipv4::fragment`].
+    /// Flags in the high three bits, offset in units of 8 bytes.
     #[inline(always)]
     pub fn fragment(&self) -> u16 {
         self.0.u16::<6>()
     }
-    /// See [`Ipv4::protocol`].
+    /// Protocol of the payload.
     #[inline(always)]
     pub fn protocol(&self) -> u8 {
         self.0.u8::<9>()
@@ -210,12 +182,12 @@ impl<W: Window<IPV4_BYTES>> Ipv4View<W> {
     pub fn lifetime(&self) -> u32 {
         self.0.u32::<8>()
     }
-    /// See [`Ipv4::source`].
+    /// Source address.
     #[inline(always)]
     pub fn source(&self) -> u32 {
         self.0.u32::<12>()
     }
-    /// See [`Ipv4::destination`].
+    /// Destination address.
     #[inline(always)]
     pub fn destination(&self) -> u32 {
         self.0.u32::<16>()
@@ -243,25 +215,8 @@ pub const IPV4_LIFETIME_OFFSET: usize = 8;
 /// ```
 ///
 /// `payload_length` does not count this header.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct Ipv6 {
-    /// Version, traffic class, flow label.
-    pub version_class_flow: U32,
-    /// Bytes after this header.
-    pub payload_length: U16,
-    /// Protocol of what follows.
-    pub next_header: u8,
-    /// Lifetime, in hops.
-    pub hop_limit: u8,
-    /// Source address.
-    pub source: [U32; 4],
-    /// Destination address.
-    pub destination: [U32; 4],
-}
-const _: () = assert!(size_of::<Ipv6>() == IPV6_BYTES);
-
-/// The fields of an [`Ipv6`] in a frame, each read where it is asked for.
+///
+/// Each field is read where it is asked for.
 pub struct Ipv6View<W>(pub W);
 
 impl<W: Window<IPV6_BYTES>> Ipv6View<W> {
@@ -270,22 +225,22 @@ impl<W: Window<IPV6_BYTES>> Ipv6View<W> {
     pub fn version(&self) -> u8 {
         self.0.u8::<0>() >> 4
     }
-    /// See [`Ipv6::payload_length`].
+    /// Bytes after this header.
     #[inline(always)]
     pub fn payload_length(&self) -> u16 {
         self.0.u16::<4>()
     }
-    /// See [`Ipv6::next_header`].
+    /// Protocol of what follows.
     #[inline(always)]
     pub fn next_header(&self) -> u8 {
         self.0.u8::<6>()
     }
-    /// See [`Ipv6::hop_limit`].
+    /// Lifetime, in hops.
     #[inline(always)]
     pub fn hop_limit(&self) -> u8 {
         self.0.u8::<7>()
     }
-    /// See [`Ipv6::source`].
+    /// Source address.
     #[inline(always)]
     pub fn source(&self) -> [u32; 4] {
         [
@@ -295,7 +250,7 @@ impl<W: Window<IPV6_BYTES>> Ipv6View<W> {
             self.0.u32::<20>(),
         ]
     }
-    /// See [`Ipv6::destination`].
+    /// Destination address.
     #[inline(always)]
     pub fn destination(&self) -> [u32; 4] {
         [
@@ -422,21 +377,6 @@ impl Udp {
 /// Bytes of a UDP header.
 pub const UDP_BYTES: usize = 8;
 
-/// ICMP error header, both versions: type, code, checksum, four bytes that are unused in the errors
-/// we send. RFC 792, RFC 4443 §2.1.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-pub struct Icmp {
-    /// Type.
-    pub kind: u8,
-    /// Code.
-    pub code: u8,
-    /// Checksum.
-    pub checksum: U16,
-    /// Zero.
-    pub unused: U32,
-}
-const _: () = assert!(size_of::<Icmp>() == ICMP_BYTES);
-
-/// Bytes of an ICMP header.
+/// Bytes of an ICMP error's header, both versions: type, code, checksum, four bytes that are unused in
+/// the errors we send. RFC 792, RFC 4443 §2.1.
 pub const ICMP_BYTES: usize = 8;

@@ -33,6 +33,7 @@ pub mod limits;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
 pub mod packet;
+pub mod persistence;
 pub mod reply;
 pub mod rewrite;
 pub mod scheduler;
@@ -44,7 +45,7 @@ mod fast;
 mod forward;
 
 pub use fast::fast;
-pub use forward::{answer, forward, whole};
+pub use forward::{Next, answer, begin, forward, whole};
 pub use frame::Frame;
 pub use tables::Tables;
 pub use time::Instant;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::FromZeros;
 
 use crate::address::{V4, V6, vip_bit};
 use crate::connection::{Bucket, Slot, State};
@@ -42,6 +42,14 @@ pub struct MemoryFrame {
     pub ingress: u32,
 }
 
+impl MemoryFrame {
+    fn put(&mut self, offset: usize, value: &[u8]) -> Option<()> {
+        let end = offset.checked_add(value.len())?;
+        self.bytes.get_mut(offset..end)?.copy_from_slice(value);
+        Some(())
+    }
+}
+
 impl Frame for MemoryFrame {
     fn len(&self) -> usize {
         self.bytes.len()
@@ -58,18 +66,17 @@ impl Frame for MemoryFrame {
         bytes.try_into().ok().map(MemoryWindow)
     }
 
-    fn read<T: FromBytes + Copy>(&self, offset: usize) -> Option<T> {
-        let bytes = self
-            .bytes
-            .get(offset..offset.checked_add(size_of::<T>())?)?;
-        T::read_from_bytes(bytes).ok()
+    fn put_u8(&mut self, offset: usize, value: u8) -> Option<()> {
+        self.put(offset, &value.to_be_bytes())
     }
-
-    fn write<T: IntoBytes + Immutable>(&mut self, offset: usize, value: &T) -> Option<()> {
-        let bytes = self
-            .bytes
-            .get_mut(offset..offset.checked_add(size_of::<T>())?)?;
-        value.write_to(bytes).ok()
+    fn put_u16(&mut self, offset: usize, value: u16) -> Option<()> {
+        self.put(offset, &value.to_be_bytes())
+    }
+    fn put_u32(&mut self, offset: usize, value: u32) -> Option<()> {
+        self.put(offset, &value.to_be_bytes())
+    }
+    fn put_u64(&mut self, offset: usize, value: u64) -> Option<()> {
+        self.put(offset, &value.to_be_bytes())
     }
 
     fn truncate(&mut self, len: usize) -> Option<()> {
@@ -119,7 +126,11 @@ pub struct MemoryTables {
     /// The connection table.
     pub buckets: Vec<Bucket<AtomicU64>>,
     /// Tuples of its slots.
-    pub tuples: RefCell<HashMap<u32, Tuple>>,
+    pub tuples: RefCell<Vec<Tuple>>,
+    /// The last word of each tuple.
+    pub attached: Vec<AtomicU64>,
+    /// Connections of each service.
+    pub populations: Vec<AtomicU64>,
     /// Virtual services.
     pub services: HashMap<ServiceKey, Service>,
     /// Picks of each service.
@@ -171,11 +182,15 @@ impl MemoryTables {
                 hash_keys,
                 bucket_mask: buckets as u32 - 1,
                 layout: LAYOUT,
+                flags: 0,
+                conn_reuse_mode: 1,
                 timeouts: default_timeouts(),
             }),
             vips: vec![0; limits::VIP_WORDS as usize],
             buckets: (0..buckets).map(|_| Bucket::default()).collect(),
-            tuples: RefCell::default(),
+            tuples: RefCell::new(vec![Tuple::new_zeroed(); buckets * BUCKET_SLOTS]),
+            attached: words(buckets * BUCKET_SLOTS),
+            populations: words(SERVICES),
             services: HashMap::new(),
             picks: words(SERVICES),
             segments: Vec::new(),
@@ -217,14 +232,7 @@ impl MemoryTables {
         }
         let cycle = segments.last().map_or(0, |segment| segment.0);
         let count = segments.len() as u32;
-        let service = Service {
-            first,
-            cycle,
-            id,
-            segments_base,
-            segments: count,
-            reserved: 0,
-        };
+        let service = plain_service(first, cycle, id, segments_base, count);
         self.services.insert(key, service);
     }
 
@@ -247,24 +255,55 @@ impl MemoryTables {
     }
 }
 
+/// A service without persistence or any other rule.
+#[must_use]
+pub fn plain_service(
+    first: u64,
+    cycle: u64,
+    id: u32,
+    segments_base: u32,
+    segments: u32,
+) -> Service {
+    Service {
+        first,
+        cycle,
+        id,
+        segments_base,
+        segments,
+        flags: 0,
+        persistence: 0,
+        client_mask: 0,
+        share: u32::MAX,
+        reserved: 0,
+    }
+}
+
 /// Key of a virtual service from its address.
 #[must_use]
 pub fn service_key(address: IpAddr, port: u16, protocol: u8) -> ServiceKey {
     ServiceKey {
         address: mapped(address),
-        port: port.to_be_bytes(),
-        protocol,
-        reserved: 0,
+        port: port.into(),
+        protocol: protocol.into(),
     }
 }
 
-/// Sixteen bytes, IPv4 mapped.
+/// Sixteen bytes in wire order as two words, IPv4 mapped.
 #[must_use]
-pub fn mapped(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    }
+pub fn mapped(address: IpAddr) -> [u64; 2] {
+    let address = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    };
+    let bits = address.to_bits();
+    [((bits >> 64) as u64).to_be(), (bits as u64).to_be()]
+}
+
+/// The address that [`mapped`] was given.
+#[must_use]
+pub fn unmapped(words: [u64; 2]) -> IpAddr {
+    let [high, low] = words.map(|word| u128::from(u64::from_be(word)));
+    std::net::Ipv6Addr::from_bits(high << 64 | low).to_canonical()
 }
 
 /// Word and bit of an address in the bitmap of virtual addresses.
@@ -302,7 +341,24 @@ impl Tables for MemoryTables {
         self.buckets.get(index as usize)
     }
     fn record(&self, slot: u32, tuple: &Tuple) {
-        self.tuples.borrow_mut().insert(slot, *tuple);
+        let index = slot as usize;
+        if let Some(place) = self.tuples.borrow_mut().get_mut(index) {
+            *place = *tuple;
+            self.attached[index].store(tuple.template, SeqCst);
+        }
+    }
+    fn tuple(&self, slot: u32) -> Option<Tuple> {
+        let tuple = self.tuples.borrow().get(slot as usize).copied()?;
+        Some(Tuple {
+            template: self.attached[slot as usize].load(SeqCst),
+            ..tuple
+        })
+    }
+    fn attached(&self, slot: u32) -> Option<&AtomicU64> {
+        self.attached.get(slot as usize)
+    }
+    fn population(&self, service: u32) -> Option<&AtomicU64> {
+        self.populations.get(service as usize)
     }
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         self.services.get(key).copied()

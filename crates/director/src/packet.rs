@@ -9,13 +9,13 @@
 //! Lengths are believed only after comparing them with each other and with the frame. Payload is never
 //! read as ports: a later fragment says only what it belongs to.
 
-use crate::address::{Address, V4, V6, vip_bit};
+use crate::address::{Address, V4, V6, flow_hash, vip_bit};
 use crate::frame::{Frame, Window};
 use crate::headers::{
     IPV4_BYTES, IPV6_BYTES, Ipv4View, Ipv6View, TCP_BYTES, Tcp, UDP_BYTES, Udp, protocol, tcp_flag,
 };
 use crate::limits::EXTENSION_HEADERS;
-use crate::tables::Tables;
+use crate::tables::{Settings, Tables};
 use crate::verdict::{DropReason, PassReason, Verdict};
 
 /// A network header to one of our addresses.
@@ -76,6 +76,28 @@ impl<N: Network> Packet<N> {
     #[inline(always)]
     pub fn virtual_port(&self) -> u16 {
         self.ports as u16
+    }
+
+    /// Hash of its flow.
+    #[must_use]
+    #[inline(always)]
+    pub fn hash(&self, settings: &Settings) -> u64 {
+        self.hash_as(self.header.protocol, settings)
+    }
+
+    /// The same, by its protocol as the caller has it.
+    #[must_use]
+    #[inline(always)]
+    pub fn hash_as(&self, protocol: u8, settings: &Settings) -> u64 {
+        let header = &self.header;
+        let keys = &settings.hash_keys;
+        flow_hash(
+            header.client,
+            header.virtual_address,
+            self.ports,
+            protocol,
+            keys,
+        )
     }
 
     /// Reads the transport header of a packet that is whole, or of a first fragment.

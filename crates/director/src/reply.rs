@@ -11,12 +11,12 @@
 //! allowance: six at once, then one a second (`icmp_ratelimit`, `net/ipv4/inetpeer.c`). RFC 792,
 //! RFC 1122 §3.2.2, RFC 4443 §2.4.
 
-use crate::address::{Address, V4, V6};
+use crate::address::{Address, V6};
 use crate::ethernet::LinkHeader;
-use crate::frame::Frame;
+use crate::frame::{Frame, Window};
 use crate::headers::{
-    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_BYTES, ICMP_BYTES, IPV4_BYTES, IPV6_BYTES, Icmp,
-    Ipv4, Ipv6, MacPair, protocol,
+    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_BYTES, ICMP_BYTES, IPV4_BYTES, IPV6_BYTES, MacPair,
+    protocol,
 };
 use crate::limits::{ICMPV4_ERROR_BYTES, ICMPV6_ERROR_BYTES, REPLY_BUCKETS};
 use crate::packet::{Header, Network, NetworkV4, NetworkV6};
@@ -54,10 +54,10 @@ pub fn reply<N: Reply>(
     MacPair::new(addresses.source(), addresses.destination()).write(frame)?;
     let mut offset = ETHERNET_BYTES - 2;
     for tag in tags.into_iter().flatten() {
-        frame.write(offset, &tag)?;
+        frame.put_u32(offset, tag)?;
         offset += 4;
     }
-    frame.write(offset, &N::ETHER_TYPE.to_be())?;
+    frame.put_u16(offset, N::ETHER_TYPE)?;
     N::write_head(frame, header, reason, quoted, sum)
 }
 
@@ -66,7 +66,7 @@ pub fn reply<N: Reply>(
 fn tag(frame: &impl Frame, number: usize, at: usize) -> Option<u32> {
     let offset = ETHERNET_BYTES - 2 + number * 4;
     if offset + 4 < at {
-        frame.read(offset)
+        Some(frame.window::<4>(offset)?.u32::<0>())
     } else {
         None
     }
@@ -109,26 +109,23 @@ impl Reply for NetworkV4 {
             ReplyReason::TimeExceeded => (11, 0),
         };
         let (source, destination) = (header.virtual_address, header.client);
-        let total = (Self::HEAD_BYTES + quoted) as u16;
-        // Never fragmented, so it needs no identification (RFC 6864 §4.1).
-        let mut ip = Ipv4 {
-            version_ihl: 0x45,
-            tos: 0xc0,
-            total_length: total.into(),
-            identification: 0.into(),
-            fragment: 0x4000.into(),
-            ttl: 64,
-            protocol: protocol::ICMP,
-            checksum: 0.into(),
-            source: source.0.into(),
-            destination: destination.0.into(),
-        };
-        let words = [0x45c0, total, 0x4000, 0x4000 | u16::from(protocol::ICMP)];
-        let header_sum =
-            words.iter().map(|&w| u64::from(w)).sum::<u64>() + pair_sum(source, destination);
-        ip.checksum = (!fold(header_sum)).into();
-        frame.write(header.at, &ip)?;
-        frame.write(header.at + IPV4_BYTES, &icmp(kind, code, sum))
+        let total = (Self::HEAD_BYTES + quoted) as u32;
+        // Version 4, five words; the precedence that routers give to ICMP; never fragmented, so that it
+        // needs no identification (RFC 6864 §4.1); 64 hops.
+        let words = [
+            0x45c0_0000 | total,
+            0x4000,
+            0x4000_0000 | u32::from(protocol::ICMP) << 16,
+        ];
+        let sum_of_words = words.iter().map(|word| u64::from(*word)).sum::<u64>();
+        let addresses = u64::from(source.0) + u64::from(destination.0);
+        let checksum = u32::from(!fold(sum_of_words + addresses));
+        frame.put_u32(header.at, words[0])?;
+        frame.put_u32(header.at + 4, words[1])?;
+        frame.put_u32(header.at + 8, words[2] | checksum)?;
+        frame.put_u32(header.at + 12, source.0)?;
+        frame.put_u32(header.at + 16, destination.0)?;
+        write_icmp(frame, header.at + IPV4_BYTES, kind, code, sum)
     }
 }
 
@@ -150,39 +147,38 @@ impl Reply for NetworkV6 {
             ReplyReason::TimeExceeded => (3, 0),
         };
         let (source, destination) = (header.virtual_address, header.client);
-        let payload = (ICMP_BYTES + quoted) as u16;
-        let ip = Ipv6 {
-            version_class_flow: (6 << 28).into(),
-            payload_length: payload.into(),
-            next_header: protocol::ICMPV6,
-            hop_limit: 64,
-            source: source.to_wire(),
-            destination: destination.to_wire(),
-        };
+        let payload = (ICMP_BYTES + quoted) as u32;
+        // Version 6; payload length, next header, 64 hops.
+        frame.put_u32(header.at, 6 << 28)?;
+        frame.put_u32(
+            header.at + 4,
+            payload << 16 | u32::from(protocol::ICMPV6) << 8 | 64,
+        )?;
+        write_address(frame, header.at + 8, source)?;
+        write_address(frame, header.at + 24, destination)?;
         // The pseudo header, RFC 8200 §8.1.
-        let pseudo = words_sum(source)
-            + words_sum(destination)
-            + u64::from(payload)
-            + u64::from(protocol::ICMPV6);
-        frame.write(header.at, &ip)?;
-        frame.write(header.at + IPV6_BYTES, &icmp(kind, code, sum + pseudo))
+        let lengths = u64::from(payload) + u64::from(protocol::ICMPV6);
+        let pseudo = words_sum(source) + words_sum(destination) + lengths;
+        write_icmp(frame, header.at + IPV6_BYTES, kind, code, sum + pseudo)
     }
 }
 
 #[inline(always)]
-fn icmp(kind: u8, code: u8, sum: u64) -> Icmp {
-    let first = u64::from(kind) << 8 | u64::from(code);
-    Icmp {
-        kind,
-        code,
-        checksum: (!fold(sum + first)).into(),
-        unused: 0.into(),
-    }
+fn write_address(frame: &mut impl Frame, at: usize, address: V6) -> Option<()> {
+    let [a, b, c, d] = address.0;
+    frame.put_u32(at, a)?;
+    frame.put_u32(at + 4, b)?;
+    frame.put_u32(at + 8, c)?;
+    frame.put_u32(at + 12, d)
 }
 
+/// Writes an ICMP error's header; `sum` is that of what its checksum covers beside it.
 #[inline(always)]
-fn pair_sum(a: V4, b: V4) -> u64 {
-    u64::from(a.0) + u64::from(b.0)
+fn write_icmp(frame: &mut impl Frame, at: usize, kind: u8, code: u8, sum: u64) -> Option<()> {
+    let first = u32::from(kind) << 24 | u32::from(code) << 16;
+    let checksum = u32::from(!fold(sum + u64::from(first)));
+    frame.put_u32(at, first | checksum)?;
+    frame.put_u32(at + 4, 0)
 }
 
 #[inline(always)]
@@ -191,9 +187,9 @@ fn words_sum(address: V6) -> u64 {
     u64::from(a) + u64::from(b) + u64::from(c) + u64::from(d)
 }
 
-/// Words that are summed at a stride: one comparison with the packet's end for each, and the verifier
+/// Bytes that are summed at a stride: one comparison with the packet's end for each, and the verifier
 /// walks the loop a sixteenth as often.
-const STRIDE_WORDS: usize = 16;
+const STRIDE_BYTES: usize = 64;
 
 /// One's complement sum of the first `quoted` bytes of the IP packet, not yet folded. RFC 1071.
 #[inline(always)]
@@ -201,21 +197,23 @@ fn sum_of<N: Reply>(frame: &impl Frame, at: usize, quoted: usize) -> Option<u64>
     let end = at + quoted;
     let mut sum = 0u64;
     let mut offset = at;
-    for _ in 0..N::QUOTE_BYTES / (4 * STRIDE_WORDS) {
-        if offset + 4 * STRIDE_WORDS > end {
+    for _ in 0..N::QUOTE_BYTES / STRIDE_BYTES {
+        if offset + STRIDE_BYTES > end {
             break;
         }
-        for word in frame.read::<[u32; STRIDE_WORDS]>(offset)? {
-            sum += u64::from(u32::from_be(word));
-        }
-        offset += 4 * STRIDE_WORDS;
+        let window = frame.window::<STRIDE_BYTES>(offset)?;
+        sum += halves(window.u64::<0>()) + halves(window.u64::<8>());
+        sum += halves(window.u64::<16>()) + halves(window.u64::<24>());
+        sum += halves(window.u64::<32>()) + halves(window.u64::<40>());
+        sum += halves(window.u64::<48>()) + halves(window.u64::<56>());
+        offset += STRIDE_BYTES;
     }
     offset = frame.blur(offset);
-    for _ in 0..STRIDE_WORDS {
+    for _ in 0..STRIDE_BYTES / 4 {
         if offset + 4 > end {
             break;
         }
-        sum += u64::from(u32::from_be(frame.read::<u32>(offset)?));
+        sum += u64::from(frame.window::<4>(offset)?.u32::<0>());
         offset += 4;
     }
     offset = frame.blur(offset);
@@ -224,11 +222,17 @@ fn sum_of<N: Reply>(frame: &impl Frame, at: usize, quoted: usize) -> Option<u64>
         if offset >= end {
             break;
         }
-        sum += u64::from(frame.read::<u8>(offset)?) << shift;
+        sum += u64::from(frame.window::<1>(offset)?.u8::<0>()) << shift;
         shift -= 8;
         offset += 1;
     }
     Some(sum)
+}
+
+/// The sum of a word's two halves.
+#[inline(always)]
+fn halves(word: u64) -> u64 {
+    (word >> 32) + (word & 0xffff_ffff)
 }
 
 /// Folds a sum of words of up to 32 bits into 16, with the carries.

@@ -19,13 +19,13 @@ pub fn direct_routing<N: Network>(
 /// Writes an IPv4 lifetime of one hop less, and the checksum that goes with it.
 #[inline(always)]
 pub(crate) fn write_ttl(frame: &mut impl Frame, at: usize, lifetime: u32) -> Option<()> {
-    frame.write(at + IPV4_LIFETIME_OFFSET, &one_hop_less(lifetime).to_be())
+    frame.put_u32(at + IPV4_LIFETIME_OFFSET, one_hop_less(lifetime))
 }
 
 /// Writes an IPv6 hop limit of one hop less.
 #[inline(always)]
 pub(crate) fn write_hop_limit(frame: &mut impl Frame, at: usize, hop_limit: u8) -> Option<()> {
-    frame.write(at + IPV6_HOP_LIMIT_OFFSET, &hop_limit.wrapping_sub(1))
+    frame.put_u8(at + IPV6_HOP_LIMIT_OFFSET, hop_limit.wrapping_sub(1))
 }
 
 /// Time to live, protocol and checksum of one hop less.

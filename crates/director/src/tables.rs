@@ -6,7 +6,7 @@
 //! ```text
 //! settings ─ one value
 //! vips ───── bitmap of hash(address)
-//! buckets ── 4 × (tag, entry)          tuples ── the full tuple of each slot
+//! buckets ── 4 × (tag, entry)          tuples ── what each slot's owner is, in full
 //! services ─ key → segments            segments ─ run of rotation → slots ─ destination ids
 //! links ──── destination id → MAC, egress       egress ─ interface, its MAC
 //! gauges ─── destination id → active, inactive  statistics ─ destination id → counters, per CPU
@@ -14,7 +14,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::connection::{Bucket, Slot};
+use crate::connection::{Bucket, Slot, State};
 use crate::headers::Mac;
 use crate::limits::STATES;
 use crate::time::Instant;
@@ -48,8 +48,14 @@ pub trait Tables {
     fn vip_word(&self, index: u32) -> u64;
     /// A bucket of the connection table.
     fn bucket(&self, index: u32) -> Option<&Bucket<Self::Word>>;
-    /// Keeps the full tuple of the connection in `slot` for listings.
+    /// Writes what a claimed slot's owner is.
     fn record(&self, slot: u32, tuple: &Tuple);
+    /// Reads what a slot's owner is.
+    fn tuple(&self, slot: u32) -> Option<Tuple>;
+    /// The last word of a slot's tuple: the connections that a template has.
+    fn attached(&self, slot: u32) -> Option<&Self::Word>;
+    /// Connections that a service has made and that are remembered.
+    fn population(&self, service: u32) -> Option<&Self::Word>;
     /// The virtual service with this key.
     fn service(&self, key: &ServiceKey) -> Option<Service>;
     /// The picks that the service has made.
@@ -93,7 +99,7 @@ pub trait Tables {
 }
 
 /// Version of the shapes in this file and in [`crate::connection`]. Raised with each change of them.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 /// The data path's settings.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -105,26 +111,39 @@ pub struct Settings {
     pub bucket_mask: u32,
     /// [`LAYOUT`]: what these maps are; others are refused, never misread.
     pub layout: u32,
+    /// See [`setting`].
+    pub flags: u32,
+    /// IPVS's `conn_reuse_mode`: 0 keeps a connection's destination when its client begins anew, 1
+    /// chooses again in TIME_WAIT and CLOSE, 2 in FIN_WAIT as well.
+    pub conn_reuse_mode: u32,
     /// Idle timeout of each state, in ticks.
     pub timeouts: [u32; STATES],
+}
+
+/// Flags in [`Settings::flags`], named as IPVS's settings. All are off by default.
+pub mod setting {
+    /// A packet of a connection whose destination was deleted ends it, and may begin another.
+    pub const EXPIRE_NODEST_CONN: u32 = 1 << 0;
+    /// A persistence template of a drained destination is not honoured.
+    pub const EXPIRE_QUIESCENT_TEMPLATE: u32 = 1 << 1;
+    /// TCP connections begin with any segment but RST.
+    pub const SLOPPY_TCP: u32 = 1 << 2;
 }
 
 /// Identity of a virtual service. IPv4 addresses are mapped (::ffff:a.b.c.d).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct ServiceKey {
-    /// Virtual address.
-    pub address: [u8; 16],
-    /// Port, big endian.
-    pub port: [u8; 2],
+    /// Virtual address, in wire order.
+    pub address: [u64; 2],
+    /// Port.
+    pub port: u32,
     /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: u8,
+    pub protocol: u32,
 }
-const _: () = assert!(size_of::<ServiceKey>() == 20);
+const _: () = assert!(size_of::<ServiceKey>() == 24);
 
-/// A virtual service: its rotation, as [`crate::scheduler`] reads it.
+/// A virtual service: its rotation, as [`crate::scheduler`] reads it, and its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Service {
@@ -138,10 +157,27 @@ pub struct Service {
     pub segments_base: u32,
     /// How many segments.
     pub segments: u32,
+    /// See [`service_flag`].
+    pub flags: u32,
+    /// Life of its persistence templates, in ticks; 0 when it is not persistent.
+    pub persistence: u32,
+    /// Which bits of the client's address a template is for: IPv4 a mask (host order), IPv6 a prefix
+    /// length.
+    pub client_mask: u32,
+    /// Connections it may have before newcomers must take the place of its own.
+    pub share: u32,
     /// Zero.
     pub reserved: u32,
 }
-const _: () = assert!(size_of::<Service>() == 32);
+const _: () = assert!(size_of::<Service>() == 48);
+
+/// Flags in [`Service::flags`].
+pub mod service_flag {
+    /// Each datagram is scheduled anew and nothing is remembered (`-o`). UDP only.
+    pub const ONE_PACKET: u32 = 1 << 0;
+    /// Its templates are for all ports of the client: its port is 0 or FTP's.
+    pub const ALL_PORTS: u32 = 1 << 1;
+}
 
 /// A run of a rotation: positions from the previous segment's end to this one's go round and round
 /// its destinations.
@@ -157,28 +193,30 @@ pub struct Segment {
 }
 const _: () = assert!(size_of::<Segment>() == 16);
 
-/// The full tuple of a connection, for listings.
+/// What a slot's owner is, in full: for listings, and for what only new connections need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Tuple {
-    /// Client address, IPv4 mapped.
-    pub client: [u8; 16],
-    /// Virtual address, IPv4 mapped.
-    pub virtual_address: [u8; 16],
-    /// Client port, big endian.
-    pub client_port: [u8; 2],
-    /// Virtual port, big endian.
-    pub virtual_port: [u8; 2],
+    /// Client address in wire order, IPv4 mapped.
+    pub client: [u64; 2],
+    /// Virtual address in wire order, IPv4 mapped.
+    pub virtual_address: [u64; 2],
+    /// Client port in the high, virtual port in the low 16 bits.
+    pub ports: u32,
     /// IP protocol number.
-    pub protocol: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
+    pub protocol: u32,
     /// Number of the virtual service that made it.
     pub service: u32,
-    /// Tick it was made in.
-    pub created: u32,
+    /// A template's life, in ticks.
+    pub life: u32,
+    /// For a connection, the slot of its persistence template and one more; 0 for none. For a
+    /// template, the connections that it has: a word of [`Tables::attached`].
+    pub template: u64,
 }
-const _: () = assert!(size_of::<Tuple>() == 48);
+const _: () = assert!(size_of::<Tuple>() == TUPLE_BYTES);
+
+/// Bytes of a [`Tuple`].
+pub const TUPLE_BYTES: usize = 56;
 
 /// An interface that frames leave by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -211,10 +249,10 @@ const _: () = assert!(size_of::<Statistics>() == 24);
 /// How a destination is reached: one word, so that it changes in one piece.
 ///
 /// ```text
-///  63     56 55     48 47                       0
-/// +---------+---------+--------------------------+
-/// |  kind   | egress  |   MAC, first byte lowest  |
-/// +---------+---------+--------------------------+
+///  63        62     56 55     48 47                       0
+/// +---------+---------+---------+--------------------------+
+/// | drained |  kind   | egress  |   MAC, first byte lowest |
+/// +---------+---------+---------+--------------------------+
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Link(pub u64);
@@ -230,6 +268,8 @@ impl Link {
     const KIND_VIA: u64 = 1;
     const KIND_LOCAL: u64 = 2;
     const KIND_GONE: u64 = 3;
+    /// In the kind's byte: drained, its weight is 0.
+    const DRAINED: u64 = 1 << 63;
 
     /// Reached at `mac` by egress interface `slot`.
     #[must_use]
@@ -237,25 +277,38 @@ impl Link {
         Self(Self::KIND_VIA << 56 | u64::from(slot) << 48 | mac.word())
     }
 
+    /// The same, of a destination whose weight is 0.
+    #[must_use]
+    pub fn drained(self) -> Self {
+        Self(self.0 | Self::DRAINED)
+    }
+
+    /// Whether its weight is 0.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_drained(self) -> bool {
+        self.0 & Self::DRAINED != 0
+    }
+
     /// Whether frames can be sent to it.
     #[must_use]
     #[inline(always)]
     pub fn is_via(self) -> bool {
-        self.0 >> 56 == Self::KIND_VIA
+        self.0 >> 56 & 0x7f == Self::KIND_VIA
     }
 
     /// Whether it is the director itself.
     #[must_use]
     #[inline(always)]
     pub fn is_local(self) -> bool {
-        self.0 >> 56 == Self::KIND_LOCAL
+        self.0 >> 56 & 0x7f == Self::KIND_LOCAL
     }
 
     /// Whether it was deleted.
     #[must_use]
     #[inline(always)]
     pub fn is_gone(self) -> bool {
-        self.0 >> 56 == Self::KIND_GONE
+        self.0 >> 56 & 0x7f == Self::KIND_GONE
     }
 
     /// Its MAC.
@@ -283,11 +336,17 @@ impl Gauge {
     /// One more inactive connection.
     pub const INACTIVE: u64 = 1;
 
-    /// What one connection adds.
+    /// What one connection in this state adds; a template is none.
     #[must_use]
     #[inline(always)]
-    pub fn of(active: bool) -> u64 {
-        if active { Self::ACTIVE } else { Self::INACTIVE }
+    pub fn of(state: State) -> u64 {
+        if state.is_template() {
+            0
+        } else if state.is_active() {
+            Self::ACTIVE
+        } else {
+            Self::INACTIVE
+        }
     }
 
     /// Active and inactive connections in a word.

@@ -83,6 +83,8 @@ reasons! {
         RaceLost = 26 "drop_race_lost",
         /// A table entry that must be there is not.
         Internal = 27 "drop_internal",
+        /// The service has its share of the table, and none of its own connections gives way.
+        ServiceShare = 28 "drop_service_share",
     }
 }
 
@@ -119,6 +121,10 @@ reasons! {
         FragmentFirst = 48 "fragment_first",
         /// A later fragment followed its first one.
         FragmentFollowed = 49 "fragment_followed",
+        /// A persistence template was made.
+        TemplateNew = 50 "template_new",
+        /// A persistence template chose the destination.
+        TemplateHit = 51 "template_hit",
     }
 }
 
