@@ -180,20 +180,20 @@ fn interfaces(before: &State, after: &State, actions: &mut Vec<Action>) {
 }
 
 fn destinations(before: &State, after: &State, actions: &mut Vec<Action>) {
-    for (id, destination) in &after.destinations {
-        let reach = after.reach(destination);
-        let old = before.destinations.get(id).map(|old| before.reach(old));
-        if old != Some(reach) {
-            actions.push(Action::WriteDestination { id: *id, reach });
+    let (before, after) = (before.reaches(), after.reaches());
+    for (id, reach) in &after {
+        if before.get(id) != Some(reach) {
+            actions.push(Action::WriteDestination {
+                id: *id,
+                reach: *reach,
+            });
         }
     }
-    for id in before.destinations.keys() {
-        if !after.destinations.contains_key(id) {
-            let id = *id;
-            let reach = Reach::Gone;
-            actions.push(Action::WriteDestination { id, reach });
-            actions.push(Action::ResetDestination { id });
-        }
+    for id in before.keys().filter(|id| !after.contains_key(id)) {
+        let id = *id;
+        let reach = Reach::Gone;
+        actions.push(Action::WriteDestination { id, reach });
+        actions.push(Action::ResetDestination { id });
     }
 }
 
@@ -249,7 +249,7 @@ fn takes_away(action: &Action, after: &State) -> bool {
         | Action::WriteDestination {
             id,
             reach: Reach::Gone,
-        } => !after.destinations.contains_key(id),
+        } => !after.destinations.contains_key(id) && !after.trash.contains_key(id),
         _ => false,
     }
 }

@@ -16,8 +16,10 @@ use crate::rotation::{Candidate, Place, Rotation};
 pub struct State {
     /// Virtual services.
     pub services: BTreeMap<ServiceKey, Service>,
-    /// Destinations by id, those in the trash included.
+    /// Destinations of services, by id.
     pub destinations: BTreeMap<u32, Destination>,
+    /// Deleted destinations that are remembered, by id.
+    pub trash: BTreeMap<u32, Trashed>,
     /// How real servers are reached. One entry for each that is a listed destination.
     pub links: BTreeMap<IpAddr, Link>,
     /// Interfaces that frames leave through, by slot.
@@ -77,21 +79,15 @@ pub struct Destination {
     pub origin: Origin,
     /// Counters at its zero point.
     pub base: Stats,
-    /// Listed, or deleted and remembered.
-    pub life: Life,
 }
 
-/// Whether a destination is in its service's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "life", rename_all = "kebab-case")]
-pub enum Life {
-    /// In the list.
-    Listed,
-    /// Deleted; comes back with its connections when it is added again.
-    Trash {
-        /// Since when it has had no connection, in seconds.
-        idle_since_s: Option<u64>,
-    },
+/// A deleted destination. It comes back with its connections when it is added again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trashed {
+    /// As it was.
+    pub destination: Destination,
+    /// Since when it has had no connection, in seconds.
+    pub idle_since_s: Option<u64>,
 }
 
 /// How a real server is reached.
@@ -209,12 +205,18 @@ impl State {
         service.place.rotation(&self.candidates(service))
     }
 
-    /// What the data plane must know of a destination.
+    /// What the data plane must know of each destination, by id.
     #[must_use]
-    pub fn reach(&self, destination: &Destination) -> Reach {
-        if destination.life != Life::Listed {
-            return Reach::Gone;
-        }
+    pub fn reaches(&self) -> BTreeMap<u32, Reach> {
+        let listed = self.destinations.iter();
+        let gone = self.trash.keys().map(|id| (*id, Reach::Gone));
+        listed
+            .map(|(id, destination)| (*id, self.reach(destination)))
+            .chain(gone)
+            .collect()
+    }
+
+    fn reach(&self, destination: &Destination) -> Reach {
         match self.links.get(&destination.address.ip()) {
             Some(Link::Via { mac, slot }) => Reach::Via {
                 mac: *mac,
@@ -234,7 +236,10 @@ impl State {
             return Vec::new();
         }
         let of_services = self.services.keys().map(|key| key.address.ip());
-        let of_trash = self.trash().map(|(_, gone)| gone.service.address.ip());
+        let of_trash = self
+            .trash
+            .values()
+            .map(|gone| gone.destination.service.address.ip());
         let all: BTreeSet<IpAddr> = of_services.chain(of_trash).collect();
         all.into_iter().collect()
     }
@@ -243,14 +248,6 @@ impl State {
     #[must_use]
     pub fn real_servers(&self) -> BTreeSet<IpAddr> {
         self.links.keys().copied().collect()
-    }
-
-    /// Deleted destinations that are remembered.
-    pub fn trash(&self) -> impl Iterator<Item = (u32, &Destination)> {
-        self.destinations
-            .iter()
-            .filter(|(_, destination)| destination.life != Life::Listed)
-            .map(|(id, destination)| (*id, destination))
     }
 
     /// The id of a destination in a service's list.

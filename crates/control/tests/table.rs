@@ -56,13 +56,14 @@ fn names(plan: &Plan) -> Vec<String> {
 fn read_trash(world: &mut World, now_s: u64, busy: &[u32]) -> Plan {
     let readings: BTreeMap<_, _> = world
         .state
-        .trash()
-        .map(|(id, _)| {
+        .trash
+        .keys()
+        .map(|id| {
             let reading = dirigo_control::TrashReading {
-                busy: busy.contains(&id),
-                stats: world.stats.get(&id).copied().unwrap_or_default(),
+                busy: busy.contains(id),
+                stats: world.stats.get(id).copied().unwrap_or_default(),
             };
-            (id, reading)
+            (*id, reading)
         })
         .collect();
     world.run(Event::Trash { now_s, readings })
@@ -320,7 +321,7 @@ fn an_id_rests_until_its_connections_are_gone_and_the_trash_time_is_over() {
     let plan = read_trash(&mut world, 5250, &[]);
     assert_eq!(names(&plan), ["write-destination", "reset-destination"]);
     assert_eq!(world.state.services[&web()].retired, counted);
-    assert!(!world.state.destinations.contains_key(&id));
+    assert!(!world.state.trash.contains_key(&id));
 }
 
 #[test]
@@ -378,7 +379,7 @@ fn clearing_empties_the_table_and_keeps_the_trash() {
         ]
     );
     assert!(world.maps.published.is_empty());
-    assert_eq!(world.state.trash().count(), 2);
+    assert_eq!(world.state.trash.len(), 2);
     assert!(world.state.real_servers().is_empty());
     assert!(world.change(Change::Clear).unwrap().is_empty());
 }
@@ -389,13 +390,11 @@ fn nothing_is_published_before_it_is_reachable_nor_removed_while_published() {
     world.add_service(web(), "rr");
     world.add(web(), server(1), 1);
 
-    let plan = world.try_run(Event::Link {
-        address: server(1),
-        link: dirigo_control::LinkReport::Via {
-            mac: [2; 6],
-            interface: 2,
-        },
-    });
+    let link = dirigo_control::LinkReport::Via {
+        mac: [2; 6],
+        interface: 2,
+    };
+    let plan = world.try_run(Event::Links(vec![(server(1), link)]));
     assert_eq!(
         names(&plan.unwrap()),
         ["write-destination", "publish-service"]
@@ -419,13 +418,11 @@ fn a_server_that_changes_its_mac_is_followed_without_touching_the_rotation() {
     world.add_resolved(web(), server(1), 1);
     world.add(other(), server(1), 1);
 
-    let plan = world.run(Event::Link {
-        address: server(1),
-        link: dirigo_control::LinkReport::Via {
-            mac: [2, 9, 9, 9, 9, 9],
-            interface: 2,
-        },
-    });
+    let link = dirigo_control::LinkReport::Via {
+        mac: [2, 9, 9, 9, 9, 9],
+        interface: 2,
+    };
+    let plan = world.run(Event::Links(vec![(server(1), link)]));
 
     assert_eq!(names(&plan), ["write-destination", "write-destination"]);
 }
@@ -614,13 +611,14 @@ fn events_survive_being_recorded() {
     world.delete(web(), server(1));
     let readings = world
         .state
-        .trash()
-        .map(|(id, _)| {
+        .trash
+        .keys()
+        .map(|id| {
             let reading = dirigo_control::TrashReading {
                 busy: true,
                 stats: Stats::default(),
             };
-            (id, reading)
+            (*id, reading)
         })
         .collect();
     for event in [
@@ -650,8 +648,8 @@ fn the_plan_back_undoes_a_plan() {
 
     assert_eq!(world.maps.published, published);
     assert_eq!(world.maps.looked_at, looked_at);
-    for (id, destination) in &before.destinations {
-        assert_eq!(world.maps.reach[id], before.reach(destination));
+    for (id, reach) in before.reaches() {
+        assert_eq!(world.maps.reach[&id], reach);
     }
 }
 

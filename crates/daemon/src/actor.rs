@@ -212,9 +212,11 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     fn notice(&mut self, notice: Notice) {
         let event = match notice {
-            Notice::Link { address, link } => {
-                self.log_link(address, &link);
-                Event::Link { address, link }
+            Notice::Links(links) => {
+                for (address, link) in &links {
+                    self.log_link(*address, link);
+                }
+                Event::Links(links)
             }
             Notice::Interface { index, name, mac } => {
                 self.attach_if_new(index, &name);
@@ -287,19 +289,19 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.rooms.plane.sweep(limits::SWEEP_TICKS);
         self.rooms.announce(Instant::now());
         self.answer_waiting();
-        if self.ticks.is_multiple_of(limits::TRASH_TICKS) && self.state.trash().next().is_some() {
+        if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();
         }
     }
 
     fn read_trash(&mut self) {
         let plane = &self.rooms.plane;
-        let readings = self.state.trash().map(|(id, _)| {
+        let readings = self.state.trash.keys().map(|id| {
             let reading = TrashReading {
-                busy: plane.gauges(id) != (0, 0),
-                stats: plane.stats(id),
+                busy: plane.gauges(*id) != (0, 0),
+                stats: plane.stats(*id),
             };
-            (id, reading)
+            (*id, reading)
         });
         let event = Event::Trash {
             now_s: now_s(),
@@ -359,9 +361,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     fn connections(&self) -> Connections {
-        let destinations = self.state.destinations.iter();
+        let listed = self.state.destinations.iter();
+        let gone = self.state.trash.iter();
+        let gone = gone.map(|(id, gone)| (id, &gone.destination));
         Connections {
-            addresses: destinations.map(|(id, one)| (*id, one.address)).collect(),
+            addresses: listed
+                .chain(gone)
+                .map(|(id, one)| (*id, one.address))
+                .collect(),
             listing: self.rooms.plane.listing(),
         }
     }
@@ -517,13 +524,11 @@ mod tests {
     }
 
     fn resolve(n: u8) -> Event {
-        Event::Link {
-            address: server(n),
-            link: LinkReport::Via {
-                mac: [2, 0, 0, 0, 0, n],
-                interface: 2,
-            },
-        }
+        let link = LinkReport::Via {
+            mac: [2, 0, 0, 0, 0, n],
+            interface: 2,
+        };
+        Event::Links(vec![(server(n), link)])
     }
 
     /// A life: every kind of event, two services that come and go.
@@ -620,7 +625,13 @@ mod tests {
                 .into_iter()
                 .map(|(key, service)| (key, service.id, service.settings, service.list))
                 .collect();
-            (services, state.destinations, state.links, state.vips)
+            (
+                services,
+                state.destinations,
+                state.trash,
+                state.links,
+                state.vips,
+            )
         }
 
         /// What a daemon that starts now would do.
@@ -722,10 +733,10 @@ mod tests {
         world.actor.change(change, reply);
         assert!(answer.try_recv().is_err(), "nothing is known of the server");
 
-        let Event::Link { address, link } = resolve(1) else {
+        let Event::Links(links) = resolve(1) else {
             panic!("it is a link");
         };
-        world.actor.notice(Notice::Link { address, link });
+        world.actor.notice(Notice::Links(links));
 
         assert_eq!(answer.try_recv().unwrap(), Ok(()));
     }

@@ -218,15 +218,13 @@ fn spawn_resolver(outbox: &SyncSender<Message>) -> anyhow::Result<resolver::Hand
 /// is over: traffic is taken only then.
 fn hear_first_answers(state: &mut State, inbox: &Receiver<Message>) {
     let until = Instant::now() + limits::START_WAIT;
-    while state.links.values().any(|link| *link == Link::unknown()) {
+    while state.links.values().any(|link| *link == Link::unknown()) && Instant::now() < until {
         let left = until.saturating_duration_since(Instant::now());
         let Ok(message) = inbox.recv_timeout(left) else {
             break;
         };
         let event = match message {
-            Message::Network(resolver::Notice::Link { address, link }) => {
-                Event::Link { address, link }
-            }
+            Message::Network(resolver::Notice::Links(links)) => Event::Links(links),
             Message::Network(resolver::Notice::Interface { index, name, mac }) => {
                 Event::Interface { index, name, mac }
             }

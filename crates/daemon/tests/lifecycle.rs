@@ -424,3 +424,18 @@ fn requests_that_cannot_be_read_are_refused_with_what_is_wrong() {
     }
     assert!(world.api().status().is_ok());
 }
+
+#[test]
+fn a_destination_deleted_and_added_again_at_once_is_never_lost_of_sight() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    for _ in 0..20 {
+        world.api().change(&delete(1)).unwrap();
+        world.api().change(&add(1, weight(1))).unwrap();
+        assert!(world.is_resolved(server(1)));
+    }
+}
