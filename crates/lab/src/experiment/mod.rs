@@ -2,12 +2,12 @@
 //!
 //! | step | shows | from |
 //! | --- | --- | --- |
-//! | 1 [`resolution`] | who answers for the VIP | captures, client's neighbour table |
-//! | 2 [`table`] | `ipvsadm -ln` | the daemon |
-//! | 3 [`spread`] | how requests spread, 1:1 and 3:1 | the pages |
-//! | 4 [`hops`] | one request, three hops, no reply through the director | captures, port counters |
-//! | 5 [`flux`], [`announce`] | what goes wrong without suppression, and that it is mended | captures, client's neighbour table |
-//! | 6 [`drain`] | weight 0, a failing server | long-lived connections |
+//! | 1 `resolution` | who answers for the VIP | captures, client's neighbour table |
+//! | 2 `table` | `ipvsadm -ln` | the daemon |
+//! | 3 `spread` | how requests spread, 1:1 and 3:1 | the pages |
+//! | 4 `hops` | one request, three hops, no reply through the director | captures, port counters |
+//! | 5 `flux`, `announce` | what goes wrong without suppression, and that it is mended | captures, client's neighbour table |
+//! | 6 `drain` | weight 0, a failing server | long-lived connections |
 //!
 //! Each step returns checks: what should be seen and what was. A step that cannot be carried out
 //! ends the experiment; a step that shows something else does not.
