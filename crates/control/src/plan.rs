@@ -222,7 +222,8 @@ fn vips(before: &State, after: &State, actions: &mut Vec<Action>) {
         }
     }
     for (address, vip) in &before.vips {
-        if vip.ours && !after.vips.contains_key(address) {
+        let is_there = |after: &Vip| after.interface == vip.interface;
+        if vip.ours && !after.vips.get(address).is_some_and(is_there) {
             actions.push(Action::RemoveVip {
                 address: *address,
                 interface: vip.interface.clone(),
@@ -244,7 +245,10 @@ fn put(address: IpAddr, vip: &Vip) -> Action {
 fn takes_away(action: &Action, after: &State) -> bool {
     match action {
         Action::WithdrawService { key } => !after.services.contains_key(key),
-        Action::RemoveVip { address, .. } => !after.vips.contains_key(address),
+        Action::RemoveVip { address, interface } => after
+            .vips
+            .get(address)
+            .is_none_or(|vip| vip.interface != *interface),
         Action::ResetDestination { id }
         | Action::WriteDestination {
             id,

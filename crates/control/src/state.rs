@@ -176,7 +176,7 @@ impl Link {
     #[must_use]
     pub fn unknown() -> Self {
         Self::Unresolved {
-            reason: "not asked yet".to_owned(),
+            reason: "no answer yet".to_owned(),
         }
     }
 }

@@ -586,6 +586,20 @@ fn virtual_addresses_go_where_they_belong_and_leave_with_their_last_service() {
 }
 
 #[test]
+fn a_virtual_address_of_ours_moves_when_the_file_names_another_interface() {
+    let mut world = World::new();
+    let mut file = desired(&[(web(), &[])]);
+    world.run(Event::Config(file.clone()));
+    world.observed.addresses = vec![host("eth0", "192.0.2.100", 32)];
+
+    file.interfaces = vec!["eth7".to_owned()];
+    let text = world.run(Event::Config(file)).to_string();
+
+    assert!(text.contains("add 192.0.2.100 to eth7"), "{text}");
+    assert!(text.contains("remove 192.0.2.100 from eth0"), "{text}");
+}
+
+#[test]
 fn a_state_and_its_plan_survive_being_written_and_read() {
     let mut world = World::new();
     world.run(Event::Config(desired(&[(web(), &[(1, 1), (2, 2)])])));

@@ -149,7 +149,6 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
         .name("actor".to_owned())
         .spawn(move || {
             actor.run(&inbox);
-            notify(&[NotifyState::Stopping]);
             let _main_is_gone = finished.send(());
         })?;
     notify(&[NotifyState::Ready]);

@@ -20,8 +20,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use control::LinkReport;
-use netlink::arp::{self, Arp};
-use netlink::ndp::{self, Ndp};
 use netlink::{FrameSocket, Mac, Monitor, Neighbour, NeighbourState, Netlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tracing::{debug, warn};
@@ -30,9 +28,11 @@ use crate::limits;
 
 mod path;
 mod probe;
+mod segment;
 
 use path::{Map, Path};
-use probe::{Probe, Question};
+use probe::Probe;
+use segment::{Interface, Said, ask, confirm, read};
 
 /// Something the network told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,12 +121,6 @@ struct Resolver {
     news: Vec<(IpAddr, LinkReport)>,
     /// When ways are looked up again.
     refresh: Instant,
-}
-
-struct Interface {
-    name: String,
-    mac: Mac,
-    socket: FrameSocket,
 }
 
 struct Target {
@@ -513,75 +507,6 @@ impl Resolver {
         } else {
             Err(End::Done)
         }
-    }
-}
-
-/// What a frame says of an address.
-struct Said {
-    interface: u32,
-    address: IpAddr,
-    mac: Mac,
-    /// It was sent to us, as an answer.
-    answers: bool,
-}
-
-fn read(frame: &[u8], interface: u32, own: Mac) -> Option<Said> {
-    let said = if let Some(arp) = Arp::parse(frame) {
-        Said {
-            interface,
-            address: arp.sender.into(),
-            mac: arp.sender_mac,
-            answers: arp.operation == arp::Operation::Reply && arp.to == own,
-        }
-    } else {
-        let ndp = Ndp::parse(frame)?;
-        let ndp::Operation::Advertisement { solicited, .. } = ndp.operation else {
-            return None;
-        };
-        Said {
-            interface,
-            address: ndp.target.into(),
-            // An answer to a question sent to one host may leave its MAC out (RFC 4861 4.4).
-            mac: ndp.mac.unwrap_or(ndp.from),
-            answers: solicited && ndp.to == own,
-        }
-    };
-    let is_unicast = said.mac[0] & 1 == 0 && said.mac != [0; 6];
-    is_unicast.then_some(said)
-}
-
-fn ask(address: IpAddr, interface: &Interface, source: IpAddr, question: Question) {
-    let frame = match (address, source) {
-        (IpAddr::V4(address), IpAddr::V4(source)) => {
-            let mut arp = Arp::request(interface.mac, source, address);
-            if let Question::At(mac) = question {
-                arp.to = mac;
-            }
-            arp.emit()
-        }
-        (IpAddr::V6(address), IpAddr::V6(source)) => {
-            let mut ndp = Ndp::solicitation(interface.mac, source, address);
-            if let Question::At(mac) = question {
-                ndp.to = mac;
-                ndp.destination = address;
-            }
-            ndp.emit()
-        }
-        // A source is always of the address's family.
-        _ => return,
-    };
-    if let Err(error) = interface.socket.send(&frame) {
-        debug!(%address, %error, "asking");
-    }
-}
-
-/// Tells the kernel's table what was confirmed; it asks nobody about frames that pass below it.
-fn confirm(interface: u32, address: IpAddr, mac: Mac) {
-    let written = Netlink::open().and_then(|netlink| {
-        netlink.set_neighbour(interface, address, mac, NeighbourState::Reachable)
-    });
-    if let Err(error) = written {
-        debug!(%address, %error, "writing the neighbour table");
     }
 }
 

@@ -21,6 +21,7 @@ use crate::files::Files;
 use crate::host::{self, Host};
 use crate::message::Message;
 use crate::plane::{self, Plane};
+use crate::release::take_away;
 use crate::{Error, Options, limits, resolver};
 
 /// A daemon that is ready to work.
@@ -30,16 +31,33 @@ pub(crate) struct Started {
     pub(crate) outbox: SyncSender<Message>,
 }
 
-/// Brings everything up, short of the API.
+/// Brings everything up, short of the API. A fresh start that fails leaves nothing behind; what
+/// was taken over stays.
 pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> {
-    let started = Instant::now();
-    let (mut plane, adopted) = open(options)?;
+    let (plane, adopted) = open(options)?;
     info!(
         instance = options.instance,
         adopted,
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
+    bring_up(plane, adopted, options, files).inspect_err(|_| {
+        if !adopted && let Err(error) = take_away(&options.instance, files, &PinRoot::find()) {
+            warn!(
+                error = crate::chain(&error),
+                "the failed start left something behind"
+            );
+        }
+    })
+}
+
+fn bring_up(
+    mut plane: plane::Kernel,
+    adopted: bool,
+    options: &Options,
+    files: &Files,
+) -> Result<Started, Error> {
+    let started = Instant::now();
     attach(&mut plane, options)?;
     let host = host::Kernel::open()?;
     let saved = files.load()?;

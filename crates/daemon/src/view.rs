@@ -82,7 +82,7 @@ fn link(state: &State, destination: &control::Destination) -> LinkState {
             reason: reason.clone(),
         },
         None => LinkState::Unresolved {
-            reason: "not asked yet".to_owned(),
+            reason: "no answer yet".to_owned(),
         },
     }
 }

@@ -439,3 +439,65 @@ fn a_destination_deleted_and_added_again_at_once_is_never_lost_of_sight() {
         assert!(world.is_resolved(server(1)));
     }
 }
+
+#[test]
+fn a_start_that_fails_leaves_nothing_behind() {
+    if !root() {
+        return;
+    }
+    let world = World::new();
+    let config = world.classic("rr").replace("eth0", "nonsense0");
+    let options = daemon::Options {
+        instance: world.instance.clone(),
+        config: config::Config::parse(&config, "config").unwrap(),
+    };
+
+    let error = world
+        .director
+        .run(|| daemon::run(&options))
+        .unwrap()
+        .unwrap_err();
+
+    assert!(error.to_string().contains("nonsense0"), "{error}");
+    assert_nothing_is_left(&world);
+}
+
+#[test]
+fn an_interface_that_goes_and_comes_back_forwards_again() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    assert_eq!(world.ask(2), [2, 1]);
+
+    world.replace_directors_interface();
+
+    until("the virtual address is back", || world.director_has(vip()));
+    until("the real servers are found again", || {
+        world.is_resolved(server(1)) && world.is_resolved(server(2))
+    });
+    let mut answered = world.ask(2);
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2]);
+}
+
+#[test]
+fn a_virtual_address_that_somebody_removes_is_put_back() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    world
+        .director
+        .run(|| {
+            let netlink = netlink::Netlink::open().unwrap();
+            let index = netlink.link("eth0").unwrap().index;
+            netlink.delete_address(index, vip(), 32).unwrap();
+        })
+        .unwrap();
+    until("it is back", || world.director_has(vip()));
+}
