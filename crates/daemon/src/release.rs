@@ -69,10 +69,7 @@ fn release_dead(instance: &str, files: &Files) -> Result<Down, Error> {
     if !missing.is_empty() {
         return Err(Error::NotPermitted { missing });
     }
-    let _held = match files.lock()? {
-        Lock::Ours(held) => held,
-        Lock::Theirs(pid) => return Err(Error::AlreadyRunning { pid }),
-    };
+    let _held = files.lock_soon()?;
     let removed = take_away(instance, files, &PinRoot::find())?;
     Ok(if removed {
         Down::Released

@@ -501,3 +501,19 @@ fn a_virtual_address_that_somebody_removes_is_put_back() {
         .unwrap();
     until("it is back", || world.director_has(vip()));
 }
+
+#[test]
+fn a_daemon_started_while_the_killed_one_still_ends_waits_for_its_end() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    for _ in 0..3 {
+        let mut killed = world.kill_and_run();
+        world.start(&config);
+        killed.wait().unwrap();
+        assert!(world.api().status().unwrap().adopted);
+    }
+}

@@ -162,6 +162,13 @@ impl World {
         self.daemon.as_ref().unwrap().id()
     }
 
+    /// SIGKILL, without waiting for the end.
+    pub fn kill_and_run(&mut self) -> Child {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
