@@ -86,8 +86,8 @@ impl Table {
         self.buckets.len() * BUCKET_SLOTS
     }
 
-    /// Frees slots that a killed process left claimed.
-    pub(crate) fn recover_claims(&self) {
+    /// Frees slots that a killed process left claimed, and takes what it left there out of the gauges.
+    pub(crate) fn recover_claims(&self, gauges: &Words) {
         let claimed = |slot: &usize| self.tag(*slot).load(Ordering::Acquire) == CLAIMED;
         let suspects: Vec<usize> = (0..self.slots()).filter(claimed).collect();
         if suspects.is_empty() {
@@ -95,7 +95,7 @@ impl Table {
         }
         std::thread::sleep(CLAIM_PATIENCE);
         for slot in suspects.into_iter().filter(claimed) {
-            self.entry(slot).store(0, Ordering::Release);
+            uncount(gauges, Entry(self.entry(slot).swap(0, Ordering::AcqRel)));
             self.tag(slot).store(FREE, Ordering::Release);
         }
     }
@@ -165,11 +165,8 @@ impl Table {
             .entry(slot)
             .compare_exchange(entry.0, 0, order.0, order.1)
             .is_ok();
-        if is_taken && entry.destination() != 0 {
-            let step = Gauge::of(entry.state().is_active()).wrapping_neg();
-            gauges
-                .word(entry.destination() as usize)
-                .fetch_add(step, Ordering::AcqRel);
+        if is_taken {
+            uncount(gauges, entry);
         }
         self.tag(slot)
             .store(if is_taken { FREE } else { tag }, Ordering::Release);
@@ -207,6 +204,16 @@ impl Table {
     fn entry(&self, slot: usize) -> &std::sync::atomic::AtomicU64 {
         self.buckets
             .word_at(slot / BUCKET_SLOTS, slot % BUCKET_SLOTS * 2 + 1)
+    }
+}
+
+/// Takes a connection that was forgotten out of its destination's gauges.
+fn uncount(gauges: &Words, entry: Entry) {
+    if entry.destination() != 0 {
+        let step = Gauge::of(entry.state().is_active()).wrapping_neg();
+        gauges
+            .word(entry.destination() as usize)
+            .fetch_add(step, Ordering::AcqRel);
     }
 }
 

@@ -127,12 +127,13 @@ impl Dataplane {
         if !is_adopted {
             settings::initialise(&settings, connections.buckets());
         }
-        connections.recover_claims();
+        let gauges = maps.words("GAUGES")?;
+        connections.recover_claims(&gauges);
         let dataplane = Self {
             services: services::Services::new(&maps)?,
             vips: maps.words("VIPS")?,
             links: maps.words("LINKS")?,
-            gauges: maps.words("GAUGES")?,
+            gauges,
             egress: maps.words("EGRESS")?,
             statistics: maps.per_cpu("STATISTICS")?,
             verdicts: maps.per_cpu("VERDICTS")?,

@@ -93,8 +93,8 @@ struct Choice {
     destination: u32,
     /// It made a connection.
     is_new: bool,
-    /// It is an ICMP error, which is never answered by another.
-    is_error: bool,
+    /// Nobody is told what becomes of it: an ICMP error, or a piece that is not the first (RFC 1122 §3.2.2).
+    is_unanswerable: bool,
 }
 
 impl Choice {
@@ -103,7 +103,7 @@ impl Choice {
         Self {
             destination,
             is_new: false,
-            is_error: false,
+            is_unanswerable: false,
         }
     }
 }
@@ -122,7 +122,10 @@ fn choose<N: Errors>(
         let first = fragment::follow(tables, settings, &header, identification, now.tick());
         let destination = first.ok_or(Verdict::Pass(PassReason::Fragment))?;
         tables.count_event(Counter::FragmentFollowed);
-        return Ok(Choice::known(destination));
+        return Ok(Choice {
+            is_unanswerable: true,
+            ..Choice::known(destination)
+        });
     }
     if header.protocol == N::ICMP {
         return quoted(frame, tables, settings, &header, now);
@@ -168,7 +171,7 @@ fn quoted<N: Errors>(
     Ok(Choice {
         destination: entry.destination(),
         is_new: false,
-        is_error: true,
+        is_unanswerable: true,
     })
 }
 
@@ -244,7 +247,7 @@ fn begin<N: Network>(
     Ok(Choice {
         destination,
         is_new: true,
-        is_error: false,
+        is_unanswerable: false,
     })
 }
 
@@ -264,17 +267,17 @@ fn send<N: Network>(
     if link.is_gone() {
         return Verdict::Drop(DropReason::DestinationGone);
     }
-    if !link.is_via() && !link.is_local() {
-        return Verdict::Drop(DropReason::DestinationUnresolved);
-    }
     // Counted before it is sent: what the wire does to it is not the service's matter (ipvs §5).
     let connections = u64::from(choice.is_new);
     tables.account(choice.destination, connections, header.length as u64);
     if link.is_local() {
         return Verdict::Pass(PassReason::LocalDestination);
     }
+    if !link.is_via() {
+        return Verdict::Drop(DropReason::DestinationUnresolved);
+    }
     if N::hops(header.lifetime) <= 1 {
-        return if choice.is_error {
+        return if choice.is_unanswerable {
             Verdict::Drop(DropReason::TimeExceeded)
         } else {
             Verdict::Reply(ReplyReason::TimeExceeded)
