@@ -35,6 +35,8 @@ pub struct State {
     /// The configuration that was applied last; forgotten at an orderly stop, so that the next
     /// start follows the file in everything it names.
     pub applied: Option<Desired>,
+    /// Identity of the network namespace that interfaces and links are of.
+    pub network: u64,
     /// Counts service incarnations and publications; each gets a number of its own.
     pub sequence: u64,
     /// Where the search for a free destination id goes on: an id rests as long as possible.

@@ -150,6 +150,11 @@ impl Files {
         write().with_context(|| format!("writing {}", path.display()))
     }
 
+    /// Whether an earlier daemon wrote something.
+    pub(crate) fn has_state(&self) -> bool {
+        self.state().exists()
+    }
+
     /// What an earlier daemon wrote; `None` if there is nothing.
     pub(crate) fn load(&self) -> anyhow::Result<Option<Saved>> {
         let path = self.state();

@@ -517,3 +517,40 @@ fn a_daemon_started_while_the_killed_one_still_ends_waits_for_its_end() {
         assert!(world.api().status().unwrap().adopted);
     }
 }
+
+#[test]
+fn a_data_plane_that_lost_its_table_begins_anew() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    assert_eq!(world.ask(2), [2, 1]);
+    world.kill();
+    std::fs::remove_file(format!("/run/dirigo/{}.state.json", world.instance)).unwrap();
+
+    world.start(&config);
+
+    assert!(!world.api().status().unwrap().adopted);
+    assert_eq!(world.ask(2), [2, 1]);
+}
+
+#[test]
+fn a_data_plane_of_another_network_namespace_is_taken_over_with_its_real_servers_looked_for_anew() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    world.kill();
+
+    world.replace_director();
+    world.start(&config);
+
+    assert!(world.api().status().unwrap().adopted);
+    let mut answered = world.ask(2);
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2]);
+}

@@ -243,6 +243,18 @@ impl World {
             .unwrap();
     }
 
+    /// Another host in the director's place.
+    pub fn replace_director(&mut self) {
+        self.director
+            .run(|| Netlink::open().unwrap().delete_link("eth0").unwrap())
+            .unwrap();
+        self.director = plug(&self.switch, "director", 3);
+        self.pass = self
+            .switch
+            .run(|| dataplane::attach_pass("director").unwrap())
+            .unwrap();
+    }
+
     /// Another network card for the director, with the same addresses.
     pub fn replace_directors_interface(&mut self) {
         self.director
