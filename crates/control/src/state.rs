@@ -263,13 +263,25 @@ impl State {
         })
     }
 
-    /// This state with every scheduler's place brought up to what was observed, so that its
-    /// rotations go on where the data plane stands.
+    /// This state as the aim of the way back from `failed`, a later one that was carried out in
+    /// part: what it published otherwise is published anew, from where the data plane stands.
     #[must_use]
-    pub fn settled(&self, observed: &Observed) -> Self {
-        let mut settled = self.clone();
-        settled.settle_all(observed);
-        settled
+    pub fn restored(&self, failed: &Self, observed: &Observed) -> Self {
+        let mut restored = self.clone();
+        // Numbers that the failed step gave stay given: its publications must not look like ours.
+        restored.sequence = failed.sequence;
+        let is_other = |(key, service): (&ServiceKey, &Service)| {
+            failed
+                .services
+                .get(key)
+                .is_none_or(|other| other.publication != service.publication)
+                .then_some(*key)
+        };
+        let others: Vec<ServiceKey> = self.services.iter().filter_map(is_other).collect();
+        for key in others {
+            restored.rework(&key, observed, |_, _| {});
+        }
+        restored
     }
 
     pub(crate) fn settle_all(&mut self, observed: &Observed) {

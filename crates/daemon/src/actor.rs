@@ -15,7 +15,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
 use api::{Change, Refusal, RefusalCode};
-use control::{Event, Link, Observed, Plan, State, TrashReading};
+use control::{Event, HostAddress, Link, Observed, Plan, Questions, State, TrashReading};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
@@ -123,17 +123,19 @@ impl<P: Plane, H: Host> Actor<P, H> {
             .save(&self.state, &plan)
             .and_then(|()| self.rooms.carry_out(&plan));
         if let Err(error) = done {
-            let settled = before.settled(&observed);
-            self.go_back(settled);
+            self.go_back(&before);
             return Err(internal(&error));
         }
         self.tell_resolver();
         Ok(())
     }
 
-    fn go_back(&mut self, before: State) {
-        let back = Plan::between(&self.state, &before);
-        self.state = before;
+    fn go_back(&mut self, before: &State) {
+        // Of what is read for it, nothing is asked of the host, which may be what fails.
+        let questions = before.questions(&Event::Resume);
+        let restored = before.restored(&self.state, &self.answers(questions, Vec::new()));
+        let back = Plan::between(&self.state, &restored);
+        self.state = restored;
         if let Err(error) = self.files.save(&self.state, &back) {
             error!(error = crate::chain(&error), "state not saved");
         }
@@ -141,28 +143,26 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     fn observe(&self, event: &Event) -> Result<Observed, Refusal> {
-        let questions = self.state.questions(event);
+        let addresses = match event {
+            Event::Change(_) | Event::Config(_) => self
+                .rooms
+                .host
+                .addresses()
+                .map_err(|error| internal(&error))?,
+            _ => Vec::new(),
+        };
+        Ok(self.answers(self.state.questions(event), addresses))
+    }
+
+    fn answers(&self, questions: Questions, addresses: Vec<HostAddress>) -> Observed {
         let plane = &self.rooms.plane;
-        Ok(Observed {
-            picks: questions
-                .picks
-                .into_iter()
-                .map(|id| (id, plane.picks(id)))
-                .collect(),
-            stats: questions
-                .stats
-                .into_iter()
-                .map(|id| (id, plane.stats(id)))
-                .collect(),
-            addresses: match event {
-                Event::Change(_) | Event::Config(_) => self
-                    .rooms
-                    .host
-                    .addresses()
-                    .map_err(|error| internal(&error))?,
-                _ => Vec::new(),
-            },
-        })
+        let picks = questions.picks.into_iter();
+        let stats = questions.stats.into_iter();
+        Observed {
+            picks: picks.map(|id| (id, plane.picks(id))).collect(),
+            stats: stats.map(|id| (id, plane.stats(id))).collect(),
+            addresses,
+        }
     }
 
     fn change(&mut self, change: Change, reply: Reply) {

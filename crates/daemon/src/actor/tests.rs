@@ -167,8 +167,8 @@ impl World {
     }
 }
 
-#[test]
-fn a_failure_at_any_action_leaves_everything_as_before() {
+/// Has every event of a life fail at each of its actions, and looks at what is there then.
+fn fail_everywhere(heals: bool, mut recover: impl FnMut(&mut World)) {
     for (index, event) in life().into_iter().enumerate() {
         for actions in 0..20 {
             let mut world = World::new();
@@ -176,19 +176,30 @@ fn a_failure_at_any_action_leaves_everything_as_before() {
                 world.actor.apply(earlier).unwrap();
             }
             let (before, held) = (world.table(), world.holds());
-            world.budget.set(Some(actions));
+            world.budget.set(Some(actions), heals);
             let done = world.actor.apply(event.clone());
             if done.is_ok() {
                 break;
             }
-            // The way back failed as well, while nothing worked; now it works again.
-            world.budget.set(None);
-            world.restart();
+            recover(&mut world);
             assert_eq!(done.unwrap_err().code, RefusalCode::Internal);
             assert_eq!(world.table(), before, "event {index}, action {actions}");
             assert_eq!(world.holds(), held, "event {index}, action {actions}");
         }
     }
+}
+
+#[test]
+fn a_failure_at_any_action_leaves_everything_as_before() {
+    fail_everywhere(true, |_| {});
+}
+
+#[test]
+fn a_failure_on_the_way_back_too_is_made_up_for_by_the_next_daemon() {
+    fail_everywhere(false, |world| {
+        world.budget.set(None, false);
+        world.restart();
+    });
 }
 
 #[test]
