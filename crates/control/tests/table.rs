@@ -140,6 +140,10 @@ fn what_exists_or_does_not_is_refused_with_the_kernels_meaning() {
         (add_service(other(), "wlc"), NotSupported),
         (add_service(other(), "none"), NotSupported),
         (add_service(key("tcp:192.0.2.100:0"), "rr"), BadRequest),
+        (
+            add_service(key("tcp:[::ffff:192.0.2.101]:80"), "rr"),
+            BadAddress,
+        ),
         (edit_service(other(), "rr"), NoSuchService),
         (edit_service(web(), "nonsense"), NoSuchScheduler),
         (edit_service(web(), "sh"), NotSupported),
@@ -172,6 +176,7 @@ fn a_destination_must_be_unicast_or_an_address_of_this_host() {
         host("eth0", "192.0.2.2", 24),
         host("eth1", "198.51.100.0", 31),
         host("eth0", "fe80::8", 64),
+        host("eth0", "::ffff:192.0.2.1", 128),
     ];
     for bad in [
         "0.0.0.0:80",
