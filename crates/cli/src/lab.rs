@@ -152,6 +152,8 @@ pub fn main(args: Args) -> ExitCode {
         }
         let code = if error.is_not_permitted() {
             exit::NOT_PERMITTED
+        } else if error.is_usage() {
+            exit::USAGE
         } else {
             exit::FAILED
         };
@@ -282,11 +284,12 @@ fn down(args: &DownArgs) -> Result<ExitCode, Error> {
 }
 
 fn exec(args: ExecArgs) -> Result<ExitCode, Error> {
-    let state = standing(args.name.as_deref())?;
-    let namespace = match args.host.as_str() {
-        "switch" => state.switch(),
-        host => state.namespace(host.parse::<Host>()?),
+    let host = match args.host.as_str() {
+        "switch" => None,
+        host => Some(host.parse::<Host>()?),
     };
+    let state = standing(args.name.as_deref())?;
+    let namespace = host.map_or_else(|| state.switch(), |host| state.namespace(host));
     // So that `dirigo` and its default instance are those of the lab.
     let mut path = state
         .dirigo
@@ -307,23 +310,20 @@ fn exec(args: ExecArgs) -> Result<ExitCode, Error> {
     ))
 }
 
-/// The lab of this name; without one, the only one that stands.
+/// The lab of this name; without one, the one `up` builds, or the only one.
 fn standing(name: Option<&str>) -> Result<State, Error> {
     let all = State::all();
-    let no_lab = |name: &str, all: &[State]| Error::NoLab {
-        name: name.to_owned(),
-        standing: all.iter().map(|state| state.name.clone()).collect(),
-    };
-    match (name, all.as_slice()) {
-        (Some(name), _) => State::load(name)?.ok_or_else(|| no_lab(name, &all)),
-        (None, [only]) => Ok(only.clone()),
-        (None, _) => {
-            let usual = all.iter().find(|state| state.name == STANDING);
-            usual
-                .cloned()
-                .ok_or_else(|| no_lab("to choose by itself", &all))
-        }
+    let names = || all.iter().map(|state| state.name.clone()).collect();
+    if let Some(name) = name {
+        return State::load(name)?.ok_or_else(|| Error::NoLab {
+            name: name.to_owned(),
+            standing: names(),
+        });
     }
+    let usual = all.iter().find(|state| state.name == STANDING);
+    let only = (all.len() == 1).then(|| all.first()).flatten();
+    let chosen = usual.or(only).cloned();
+    chosen.ok_or_else(|| Error::WhichLab { standing: names() })
 }
 
 fn options(

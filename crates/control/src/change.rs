@@ -10,7 +10,7 @@ use crate::check::{self, refusal};
 use crate::event::Observed;
 use crate::limits;
 use crate::rotation::Place;
-use crate::state::{Destination, Life, Link, Service, State};
+use crate::state::{Destination, Link, Service, State, Trashed};
 
 pub(crate) fn apply(
     state: &mut State,
@@ -155,9 +155,9 @@ pub(crate) fn add_destination(
         settings,
         origin,
         base,
-        life: Life::Listed,
     };
     state.rework(key, observed, |state, service| {
+        state.trash.remove(&id);
         state.destinations.insert(id, destination);
         state
             .links
@@ -212,23 +212,21 @@ pub(crate) fn delete_destination(
     Ok(())
 }
 
-/// Puts a destination in the trash, and forgets its link when nobody else uses it.
+/// Puts a destination in the trash.
 fn discard(state: &mut State, id: u32) {
-    let Some(destination) = state.destinations.get_mut(&id) else {
-        return;
-    };
-    destination.life = Life::Trash { idle_since_s: None };
-    let address = destination.address.ip();
-    let mut others = state.destinations.values();
-    if !others.any(|other| other.life == Life::Listed && other.address.ip() == address) {
-        state.links.remove(&address);
+    if let Some(destination) = state.destinations.remove(&id) {
+        let gone = Trashed {
+            destination,
+            idle_since_s: None,
+        };
+        state.trash.insert(id, gone);
     }
 }
 
 /// A revived destination keeps its counters while its service is the same one; under a service
 /// made anew they start at zero (`ipvs.md` 5).
 fn base(state: &State, id: u32, incarnation: u64, observed: &Observed) -> Stats {
-    match state.destinations.get(&id) {
+    match state.trash.get(&id).map(|gone| &gone.destination) {
         Some(old) if old.incarnation == incarnation => old.base,
         Some(_) => observed.stats.get(&id).copied().unwrap_or_default(),
         None => Stats::default(),
@@ -236,10 +234,10 @@ fn base(state: &State, id: u32, incarnation: u64, observed: &Observed) -> Stats 
 }
 
 fn trashed(state: &State, key: &ServiceKey, address: SocketAddr) -> Option<u32> {
-    state
-        .trash()
-        .find(|(_, gone)| gone.service == *key && gone.address == address)
-        .map(|(id, _)| id)
+    let mut trash = state.trash.iter();
+    trash
+        .find(|(_, gone)| gone.destination.service == *key && gone.destination.address == address)
+        .map(|(id, _)| *id)
 }
 
 fn start(
@@ -267,7 +265,7 @@ fn free_destination_id(state: &mut State) -> Result<u32, Refusal> {
     let largest = limits::DESTINATION_IDS - 1;
     let free = (0..largest)
         .map(|step| (state.last_id + step) % largest + 1)
-        .find(|id| !state.destinations.contains_key(id))
+        .find(|id| !state.destinations.contains_key(id) && !state.trash.contains_key(id))
         .ok_or_else(|| {
             refusal(
                 RefusalCode::Full,

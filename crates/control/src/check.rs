@@ -33,8 +33,18 @@ pub(crate) fn scheduler(name: &str) -> Result<(), Refusal> {
     ))
 }
 
-/// A service's own address: only a port is asked for, as in IPVS without persistence.
+/// A service's own address: a port is asked for, as in IPVS without persistence, and one form of
+/// each address.
 pub(crate) fn service(key: &ServiceKey) -> Result<(), Refusal> {
+    // The data plane writes IPv4 addresses in this form: the two services would be one there.
+    if let IpAddr::V6(v6) = key.address.ip()
+        && let Some(meant) = v6.to_ipv4_mapped()
+    {
+        return Err(refusal(
+            RefusalCode::BadAddress,
+            format!("service {key} has an IPv4 address in IPv6 form: write {meant}"),
+        ));
+    }
     if key.address.port() == 0 {
         return Err(refusal(
             RefusalCode::BadRequest,
@@ -91,7 +101,8 @@ pub(crate) fn family(key: &ServiceKey, destination: SocketAddr) -> Result<(), Re
 
 /// An address that can be a destination: unicast, or one of this host.
 pub(crate) fn address(destination: IpAddr, observed: &Observed) -> Result<(), Refusal> {
-    if observed.is_local(destination) {
+    let is_mapped = matches!(destination, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+    if observed.is_local(destination) && !is_mapped {
         return Ok(());
     }
     let wrong = match destination {
@@ -108,7 +119,7 @@ pub(crate) fn address(destination: IpAddr, observed: &Observed) -> Result<(), Re
         IpAddr::V6(v6) if v6.is_unicast_link_local() => {
             Some("a link-local address, which names no link")
         }
-        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("an IPv4 address in IPv6 form"),
+        IpAddr::V6(_) if is_mapped => Some("an IPv4 address in IPv6 form"),
         IpAddr::V6(_) => None,
     };
     match wrong {

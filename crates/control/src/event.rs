@@ -1,11 +1,11 @@
 //! What can happen, and what must be known of the world to answer it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::state::{Life, State};
+use crate::state::State;
 
 /// Something that may change the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,13 +15,8 @@ pub enum Event {
     Change(api::Change),
     /// The configuration was read.
     Config(Desired),
-    /// How a real server can be reached has changed.
-    Link {
-        /// The real server.
-        address: IpAddr,
-        /// How it is reached now.
-        link: LinkReport,
-    },
+    /// How real servers can be reached has changed: each with how it is reached now.
+    Links(Vec<(IpAddr, LinkReport)>),
     /// An interface that frames may leave through, as it is now.
     Interface {
         /// Its number in the kernel.
@@ -199,10 +194,13 @@ impl State {
     pub fn questions(&self, event: &Event) -> Questions {
         match event {
             Event::Change(change) => self.questions_of_change(change),
-            Event::Link { address, .. } => Questions {
-                picks: self.services_of(|link_address| link_address == *address),
-                ..Questions::default()
-            },
+            Event::Links(reports) => {
+                let addresses: BTreeSet<IpAddr> = reports.iter().map(|(one, _)| *one).collect();
+                Questions {
+                    picks: self.services_of(|address| addresses.contains(&address)),
+                    ..Questions::default()
+                }
+            }
             Event::Config(desired) => self.questions_of_all(desired.services.len()),
             Event::InterfaceGone { .. } | Event::Resume => self.questions_of_all(0),
             Event::Interface { .. } | Event::Trash { .. } => Questions::default(),
@@ -215,7 +213,7 @@ impl State {
         let used = self.services.values().map(|service| service.id);
         Questions {
             picks: used.chain(self.free_service_ids().take(new)).collect(),
-            stats: self.trash().map(|(id, _)| id).collect(),
+            stats: self.trash.keys().copied().collect(),
         }
     }
 
@@ -237,9 +235,10 @@ impl State {
             }
             DeleteService { .. } | Clear => return Questions::default(),
         };
-        let trashed = self.destinations.iter().filter(|(_, destination)| {
-            destination.service == *key && destination.life != Life::Listed
-        });
+        let trashed = self
+            .trash
+            .iter()
+            .filter(|(_, gone)| gone.destination.service == *key);
         Questions {
             picks: self
                 .services

@@ -34,7 +34,7 @@ pub use event::{
     Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,
 };
 pub use plan::{Action, Plan};
-pub use state::{Destination, Egress, Life, Link, Reach, Saved, Service, State, Vip};
+pub use state::{Destination, Egress, Link, Reach, Saved, Service, State, Trashed, Vip};
 
 use api::Refusal;
 
@@ -46,6 +46,7 @@ use api::Refusal;
 pub fn step(state: &mut State, event: Event, observed: &Observed) -> Result<Plan, Refusal> {
     let mut next = state.clone();
     apply(&mut next, event, observed)?;
+    link::forget_unused(&mut next);
     vip::follow_services(&mut next, observed);
     let plan = Plan::between(state, &next);
     *state = next;
@@ -56,8 +57,10 @@ fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Ref
     match event {
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
         Event::Config(desired) => reconcile::apply(state, desired, observed),
-        Event::Link { address, link } => {
-            link::report(state, address, link, observed);
+        Event::Links(reports) => {
+            for (address, report) in reports {
+                link::report(state, address, report, observed);
+            }
             Ok(())
         }
         Event::Interface { index, name, mac } => link::interface(state, index, name, mac),

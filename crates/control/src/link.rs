@@ -3,6 +3,7 @@
 //! A link that becomes usable or ceases to be changes which destinations are eligible, but not
 //! where a scheduler stands: IPVS skips an overloaded destination in place, and so do we.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use api::{Refusal, RefusalCode};
@@ -10,7 +11,7 @@ use api::{Refusal, RefusalCode};
 use crate::check::refusal;
 use crate::event::{LinkReport, Observed};
 use crate::limits;
-use crate::state::{Egress, Life, Link, State};
+use crate::state::{Egress, Link, State};
 
 /// A real server's link was seen. Ignored for addresses that are no listed destination.
 pub(crate) fn report(state: &mut State, address: IpAddr, report: LinkReport, observed: &Observed) {
@@ -62,6 +63,13 @@ pub(crate) fn interface_gone(state: &mut State, index: u32, observed: &Observed)
     }
 }
 
+/// Forgets the links of real servers that are no destination any more.
+pub(crate) fn forget_unused(state: &mut State) {
+    let destinations = state.destinations.values();
+    let used: BTreeSet<IpAddr> = destinations.map(|one| one.address.ip()).collect();
+    state.links.retain(|address, _| used.contains(address));
+}
+
 fn set(state: &mut State, address: IpAddr, link: Link, observed: &Observed) {
     let Some(old) = state.links.get(&address) else {
         return;
@@ -78,7 +86,7 @@ fn set(state: &mut State, address: IpAddr, link: Link, observed: &Observed) {
 fn services_with(state: &State, address: IpAddr) -> Vec<api::ServiceKey> {
     let listed = state.destinations.values();
     listed
-        .filter(|one| one.life == Life::Listed && one.address.ip() == address)
+        .filter(|one| one.address.ip() == address)
         .map(|one| one.service)
         .collect()
 }

@@ -180,20 +180,20 @@ fn interfaces(before: &State, after: &State, actions: &mut Vec<Action>) {
 }
 
 fn destinations(before: &State, after: &State, actions: &mut Vec<Action>) {
-    for (id, destination) in &after.destinations {
-        let reach = after.reach(destination);
-        let old = before.destinations.get(id).map(|old| before.reach(old));
-        if old != Some(reach) {
-            actions.push(Action::WriteDestination { id: *id, reach });
+    let (before, after) = (before.reaches(), after.reaches());
+    for (id, reach) in &after {
+        if before.get(id) != Some(reach) {
+            actions.push(Action::WriteDestination {
+                id: *id,
+                reach: *reach,
+            });
         }
     }
-    for id in before.destinations.keys() {
-        if !after.destinations.contains_key(id) {
-            let id = *id;
-            let reach = Reach::Gone;
-            actions.push(Action::WriteDestination { id, reach });
-            actions.push(Action::ResetDestination { id });
-        }
+    for id in before.keys().filter(|id| !after.contains_key(id)) {
+        let id = *id;
+        let reach = Reach::Gone;
+        actions.push(Action::WriteDestination { id, reach });
+        actions.push(Action::ResetDestination { id });
     }
 }
 
@@ -222,7 +222,8 @@ fn vips(before: &State, after: &State, actions: &mut Vec<Action>) {
         }
     }
     for (address, vip) in &before.vips {
-        if vip.ours && !after.vips.contains_key(address) {
+        let is_there = |after: &Vip| after.interface == vip.interface;
+        if vip.ours && !after.vips.get(address).is_some_and(is_there) {
             actions.push(Action::RemoveVip {
                 address: *address,
                 interface: vip.interface.clone(),
@@ -244,12 +245,15 @@ fn put(address: IpAddr, vip: &Vip) -> Action {
 fn takes_away(action: &Action, after: &State) -> bool {
     match action {
         Action::WithdrawService { key } => !after.services.contains_key(key),
-        Action::RemoveVip { address, .. } => !after.vips.contains_key(address),
+        Action::RemoveVip { address, interface } => after
+            .vips
+            .get(address)
+            .is_none_or(|vip| vip.interface != *interface),
         Action::ResetDestination { id }
         | Action::WriteDestination {
             id,
             reach: Reach::Gone,
-        } => !after.destinations.contains_key(id),
+        } => !after.destinations.contains_key(id) && !after.trash.contains_key(id),
         _ => false,
     }
 }

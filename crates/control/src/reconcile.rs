@@ -5,6 +5,7 @@
 //! counts only where it differs from the one applied before. After an orderly stop there is no
 //! such memory, and the file counts in everything it names.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use api::{DestinationSettings, Origin, Refusal, ServiceKey};
@@ -22,9 +23,10 @@ pub(crate) fn apply(
     state.manage_vips = desired.manage_vips;
     state.timeouts = desired.timeouts;
     let before = state.applied.take().unwrap_or_default();
+    let before: BTreeMap<_, _> = before.services.iter().map(|old| (old.key, old)).collect();
     delete_unnamed_services(state, &desired)?;
     for service in &desired.services {
-        let old = before.services.iter().find(|old| old.key == service.key);
+        let old = before.get(&service.key).copied();
         follow(state, service, old, observed)?;
     }
     state.applied = Some(desired);
@@ -32,12 +34,13 @@ pub(crate) fn apply(
 }
 
 fn delete_unnamed_services(state: &mut State, desired: &Desired) -> Result<(), Refusal> {
+    let named: BTreeSet<ServiceKey> = desired.services.iter().map(|one| one.key).collect();
     let unnamed: Vec<ServiceKey> = state
         .services
         .iter()
         .filter(|(_, service)| service.origin == Origin::Config)
         .map(|(key, _)| *key)
-        .filter(|key| !desired.services.iter().any(|service| service.key == *key))
+        .filter(|key| !named.contains(key))
         .collect();
     unnamed
         .iter()

@@ -16,8 +16,10 @@ use crate::rotation::{Candidate, Place, Rotation};
 pub struct State {
     /// Virtual services.
     pub services: BTreeMap<ServiceKey, Service>,
-    /// Destinations by id, those in the trash included.
+    /// Destinations of services, by id.
     pub destinations: BTreeMap<u32, Destination>,
+    /// Deleted destinations that are remembered, by id.
+    pub trash: BTreeMap<u32, Trashed>,
     /// How real servers are reached. One entry for each that is a listed destination.
     pub links: BTreeMap<IpAddr, Link>,
     /// Interfaces that frames leave through, by slot.
@@ -33,6 +35,8 @@ pub struct State {
     /// The configuration that was applied last; forgotten at an orderly stop, so that the next
     /// start follows the file in everything it names.
     pub applied: Option<Desired>,
+    /// Identity of the network namespace that interfaces and links are of.
+    pub network: u64,
     /// Counts service incarnations and publications; each gets a number of its own.
     pub sequence: u64,
     /// Where the search for a free destination id goes on: an id rests as long as possible.
@@ -77,21 +81,15 @@ pub struct Destination {
     pub origin: Origin,
     /// Counters at its zero point.
     pub base: Stats,
-    /// Listed, or deleted and remembered.
-    pub life: Life,
 }
 
-/// Whether a destination is in its service's list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "life", rename_all = "kebab-case")]
-pub enum Life {
-    /// In the list.
-    Listed,
-    /// Deleted; comes back with its connections when it is added again.
-    Trash {
-        /// Since when it has had no connection, in seconds.
-        idle_since_s: Option<u64>,
-    },
+/// A deleted destination. It comes back with its connections when it is added again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trashed {
+    /// As it was.
+    pub destination: Destination,
+    /// Since when it has had no connection, in seconds.
+    pub idle_since_s: Option<u64>,
 }
 
 /// How a real server is reached.
@@ -180,7 +178,7 @@ impl Link {
     #[must_use]
     pub fn unknown() -> Self {
         Self::Unresolved {
-            reason: "not asked yet".to_owned(),
+            reason: "no answer yet".to_owned(),
         }
     }
 }
@@ -209,12 +207,18 @@ impl State {
         service.place.rotation(&self.candidates(service))
     }
 
-    /// What the data plane must know of a destination.
+    /// What the data plane must know of each destination, by id.
     #[must_use]
-    pub fn reach(&self, destination: &Destination) -> Reach {
-        if destination.life != Life::Listed {
-            return Reach::Gone;
-        }
+    pub fn reaches(&self) -> BTreeMap<u32, Reach> {
+        let listed = self.destinations.iter();
+        let gone = self.trash.keys().map(|id| (*id, Reach::Gone));
+        listed
+            .map(|(id, destination)| (*id, self.reach(destination)))
+            .chain(gone)
+            .collect()
+    }
+
+    fn reach(&self, destination: &Destination) -> Reach {
         match self.links.get(&destination.address.ip()) {
             Some(Link::Via { mac, slot }) => Reach::Via {
                 mac: *mac,
@@ -234,7 +238,10 @@ impl State {
             return Vec::new();
         }
         let of_services = self.services.keys().map(|key| key.address.ip());
-        let of_trash = self.trash().map(|(_, gone)| gone.service.address.ip());
+        let of_trash = self
+            .trash
+            .values()
+            .map(|gone| gone.destination.service.address.ip());
         let all: BTreeSet<IpAddr> = of_services.chain(of_trash).collect();
         all.into_iter().collect()
     }
@@ -243,14 +250,6 @@ impl State {
     #[must_use]
     pub fn real_servers(&self) -> BTreeSet<IpAddr> {
         self.links.keys().copied().collect()
-    }
-
-    /// Deleted destinations that are remembered.
-    pub fn trash(&self) -> impl Iterator<Item = (u32, &Destination)> {
-        self.destinations
-            .iter()
-            .filter(|(_, destination)| destination.life != Life::Listed)
-            .map(|(id, destination)| (*id, destination))
     }
 
     /// The id of a destination in a service's list.
@@ -264,13 +263,25 @@ impl State {
         })
     }
 
-    /// This state with every scheduler's place brought up to what was observed, so that its
-    /// rotations go on where the data plane stands.
+    /// This state as the aim of the way back from `failed`, a later one that was carried out in
+    /// part: what it published otherwise is published anew, from where the data plane stands.
     #[must_use]
-    pub fn settled(&self, observed: &Observed) -> Self {
-        let mut settled = self.clone();
-        settled.settle_all(observed);
-        settled
+    pub fn restored(&self, failed: &Self, observed: &Observed) -> Self {
+        let mut restored = self.clone();
+        // Numbers that the failed step gave stay given: its publications must not look like ours.
+        restored.sequence = failed.sequence;
+        let is_other = |(key, service): (&ServiceKey, &Service)| {
+            failed
+                .services
+                .get(key)
+                .is_none_or(|other| other.publication != service.publication)
+                .then_some(*key)
+        };
+        let others: Vec<ServiceKey> = self.services.iter().filter_map(is_other).collect();
+        for key in others {
+            restored.rework(&key, observed, |_, _| {});
+        }
+        restored
     }
 
     pub(crate) fn settle_all(&mut self, observed: &Observed) {

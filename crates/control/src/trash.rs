@@ -12,28 +12,22 @@ use std::collections::BTreeMap;
 
 use crate::event::TrashReading;
 use crate::limits;
-use crate::state::{Life, State};
+use crate::state::{State, Trashed};
 
 /// Forgets what has been idle long enough; notes since when the others are.
 pub(crate) fn reclaim(state: &mut State, now_s: u64, readings: &BTreeMap<u32, TrashReading>) {
     for (id, reading) in readings {
-        let Some(destination) = state.destinations.get_mut(id) else {
-            continue;
-        };
-        let Life::Trash { idle_since_s } = destination.life else {
+        let Some(gone) = state.trash.get_mut(id) else {
             continue;
         };
         if reading.busy {
-            destination.life = Life::Trash { idle_since_s: None };
+            gone.idle_since_s = None;
             continue;
         }
         // A clock that went back means another boot: begin again.
-        let since_s = idle_since_s
-            .filter(|since| *since <= now_s)
-            .unwrap_or(now_s);
-        destination.life = Life::Trash {
-            idle_since_s: Some(since_s),
-        };
+        let idle_since_s = gone.idle_since_s.filter(|since| *since <= now_s);
+        let since_s = idle_since_s.unwrap_or(now_s);
+        gone.idle_since_s = Some(since_s);
         if now_s - since_s >= limits::TRASH_IDLE_S {
             forget(state, *id, reading.stats);
         }
@@ -42,7 +36,10 @@ pub(crate) fn reclaim(state: &mut State, now_s: u64, readings: &BTreeMap<u32, Tr
 
 /// Its counters stay in the service's sum, if the service is still the same one.
 fn forget(state: &mut State, id: u32, stats: api::Stats) {
-    let Some(gone) = state.destinations.remove(&id) else {
+    let Some(Trashed {
+        destination: gone, ..
+    }) = state.trash.remove(&id)
+    else {
         return;
     };
     if let Some(service) = state.services.get_mut(&gone.service)

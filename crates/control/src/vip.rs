@@ -1,6 +1,6 @@
 //! Virtual addresses on this host follow the services.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::event::Observed;
@@ -18,12 +18,17 @@ pub(crate) fn follow_services(state: &mut State, observed: &Observed) {
         .map(|key| key.address.ip())
         .filter(is_ownable)
         .collect();
-    state.vips.retain(|address, _| wanted.contains(address));
+    let before = state.vips.clone();
+    let interfaces = &state.interfaces;
+    state.vips.retain(|address, vip| {
+        // One of ours on an interface that the configuration names no more is placed anew.
+        wanted.contains(address) && (!vip.ours || interfaces.contains(&vip.interface))
+    });
     for address in wanted {
         if state.vips.contains_key(&address) {
             continue;
         }
-        if let Some(vip) = place(state, address, observed) {
+        if let Some(vip) = place(state, &before, address, observed) {
             state.vips.insert(address, vip);
         }
     }
@@ -36,8 +41,18 @@ fn is_ownable(address: &IpAddr) -> bool {
 
 /// Where the address is, or the interface it belongs on: the one whose subnet covers it, else
 /// the first.
-fn place(state: &State, address: IpAddr, observed: &Observed) -> Option<Vip> {
-    if let Some(own) = observed.addresses.iter().find(|own| own.address == address) {
+fn place(
+    state: &State,
+    before: &BTreeMap<IpAddr, Vip>,
+    address: IpAddr,
+    observed: &Observed,
+) -> Option<Vip> {
+    let was_ours = before.get(&address).filter(|vip| vip.ours);
+    let mut own = observed
+        .addresses
+        .iter()
+        .filter(|own| own.address == address);
+    if let Some(own) = own.find(|own| was_ours.is_none_or(|vip| vip.interface != own.interface)) {
         return Some(Vip {
             interface: own.interface.clone(),
             ours: false,

@@ -295,7 +295,7 @@ fn replay(steps: &[Step], start_with_wrr: bool) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
     fn rr_picks_as_a_walk_of_the_list_over_any_history(

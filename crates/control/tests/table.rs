@@ -56,13 +56,14 @@ fn names(plan: &Plan) -> Vec<String> {
 fn read_trash(world: &mut World, now_s: u64, busy: &[u32]) -> Plan {
     let readings: BTreeMap<_, _> = world
         .state
-        .trash()
-        .map(|(id, _)| {
+        .trash
+        .keys()
+        .map(|id| {
             let reading = dirigo_control::TrashReading {
-                busy: busy.contains(&id),
-                stats: world.stats.get(&id).copied().unwrap_or_default(),
+                busy: busy.contains(id),
+                stats: world.stats.get(id).copied().unwrap_or_default(),
             };
-            (id, reading)
+            (*id, reading)
         })
         .collect();
     world.run(Event::Trash { now_s, readings })
@@ -139,6 +140,10 @@ fn what_exists_or_does_not_is_refused_with_the_kernels_meaning() {
         (add_service(other(), "wlc"), NotSupported),
         (add_service(other(), "none"), NotSupported),
         (add_service(key("tcp:192.0.2.100:0"), "rr"), BadRequest),
+        (
+            add_service(key("tcp:[::ffff:192.0.2.101]:80"), "rr"),
+            BadAddress,
+        ),
         (edit_service(other(), "rr"), NoSuchService),
         (edit_service(web(), "nonsense"), NoSuchScheduler),
         (edit_service(web(), "sh"), NotSupported),
@@ -171,6 +176,7 @@ fn a_destination_must_be_unicast_or_an_address_of_this_host() {
         host("eth0", "192.0.2.2", 24),
         host("eth1", "198.51.100.0", 31),
         host("eth0", "fe80::8", 64),
+        host("eth0", "::ffff:192.0.2.1", 128),
     ];
     for bad in [
         "0.0.0.0:80",
@@ -320,7 +326,7 @@ fn an_id_rests_until_its_connections_are_gone_and_the_trash_time_is_over() {
     let plan = read_trash(&mut world, 5250, &[]);
     assert_eq!(names(&plan), ["write-destination", "reset-destination"]);
     assert_eq!(world.state.services[&web()].retired, counted);
-    assert!(!world.state.destinations.contains_key(&id));
+    assert!(!world.state.trash.contains_key(&id));
 }
 
 #[test]
@@ -378,7 +384,7 @@ fn clearing_empties_the_table_and_keeps_the_trash() {
         ]
     );
     assert!(world.maps.published.is_empty());
-    assert_eq!(world.state.trash().count(), 2);
+    assert_eq!(world.state.trash.len(), 2);
     assert!(world.state.real_servers().is_empty());
     assert!(world.change(Change::Clear).unwrap().is_empty());
 }
@@ -389,13 +395,11 @@ fn nothing_is_published_before_it_is_reachable_nor_removed_while_published() {
     world.add_service(web(), "rr");
     world.add(web(), server(1), 1);
 
-    let plan = world.try_run(Event::Link {
-        address: server(1),
-        link: dirigo_control::LinkReport::Via {
-            mac: [2; 6],
-            interface: 2,
-        },
-    });
+    let link = dirigo_control::LinkReport::Via {
+        mac: [2; 6],
+        interface: 2,
+    };
+    let plan = world.try_run(Event::Links(vec![(server(1), link)]));
     assert_eq!(
         names(&plan.unwrap()),
         ["write-destination", "publish-service"]
@@ -419,13 +423,11 @@ fn a_server_that_changes_its_mac_is_followed_without_touching_the_rotation() {
     world.add_resolved(web(), server(1), 1);
     world.add(other(), server(1), 1);
 
-    let plan = world.run(Event::Link {
-        address: server(1),
-        link: dirigo_control::LinkReport::Via {
-            mac: [2, 9, 9, 9, 9, 9],
-            interface: 2,
-        },
-    });
+    let link = dirigo_control::LinkReport::Via {
+        mac: [2, 9, 9, 9, 9, 9],
+        interface: 2,
+    };
+    let plan = world.run(Event::Links(vec![(server(1), link)]));
 
     assert_eq!(names(&plan), ["write-destination", "write-destination"]);
 }
@@ -589,6 +591,20 @@ fn virtual_addresses_go_where_they_belong_and_leave_with_their_last_service() {
 }
 
 #[test]
+fn a_virtual_address_of_ours_moves_when_the_file_names_another_interface() {
+    let mut world = World::new();
+    let mut file = desired(&[(web(), &[])]);
+    world.run(Event::Config(file.clone()));
+    world.observed.addresses = vec![host("eth0", "192.0.2.100", 32)];
+
+    file.interfaces = vec!["eth7".to_owned()];
+    let text = world.run(Event::Config(file)).to_string();
+
+    assert!(text.contains("add 192.0.2.100 to eth7"), "{text}");
+    assert!(text.contains("remove 192.0.2.100 from eth0"), "{text}");
+}
+
+#[test]
 fn a_state_and_its_plan_survive_being_written_and_read() {
     let mut world = World::new();
     world.run(Event::Config(desired(&[(web(), &[(1, 1), (2, 2)])])));
@@ -614,13 +630,14 @@ fn events_survive_being_recorded() {
     world.delete(web(), server(1));
     let readings = world
         .state
-        .trash()
-        .map(|(id, _)| {
+        .trash
+        .keys()
+        .map(|id| {
             let reading = dirigo_control::TrashReading {
                 busy: true,
                 stats: Stats::default(),
             };
-            (id, reading)
+            (*id, reading)
         })
         .collect();
     for event in [
@@ -650,8 +667,8 @@ fn the_plan_back_undoes_a_plan() {
 
     assert_eq!(world.maps.published, published);
     assert_eq!(world.maps.looked_at, looked_at);
-    for (id, destination) in &before.destinations {
-        assert_eq!(world.maps.reach[id], before.reach(destination));
+    for (id, reach) in before.reaches() {
+        assert_eq!(world.maps.reach[&id], reach);
     }
 }
 

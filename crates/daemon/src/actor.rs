@@ -15,9 +15,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
 use api::{Change, Refusal, RefusalCode};
-use control::{Event, Link, Observed, Plan, State, TrashReading};
+use control::{Event, HostAddress, Link, Observed, Plan, Questions, State, TrashReading};
 use tokio::sync::oneshot;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::execute::Rooms;
 use crate::files::Files;
@@ -25,8 +25,10 @@ use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
 use crate::plane::Plane;
-use crate::resolver::{Handle, Notice, Wanted};
+use crate::resolver::{Handle, Wanted};
 use crate::view;
+
+mod network;
 
 /// The actor.
 pub(crate) struct Actor<P, H> {
@@ -121,17 +123,19 @@ impl<P: Plane, H: Host> Actor<P, H> {
             .save(&self.state, &plan)
             .and_then(|()| self.rooms.carry_out(&plan));
         if let Err(error) = done {
-            let settled = before.settled(&observed);
-            self.go_back(settled);
+            self.go_back(&before);
             return Err(internal(&error));
         }
         self.tell_resolver();
         Ok(())
     }
 
-    fn go_back(&mut self, before: State) {
-        let back = Plan::between(&self.state, &before);
-        self.state = before;
+    fn go_back(&mut self, before: &State) {
+        // Of what is read for it, nothing is asked of the host, which may be what fails.
+        let questions = before.questions(&Event::Resume);
+        let restored = before.restored(&self.state, &self.answers(questions, Vec::new()));
+        let back = Plan::between(&self.state, &restored);
+        self.state = restored;
         if let Err(error) = self.files.save(&self.state, &back) {
             error!(error = crate::chain(&error), "state not saved");
         }
@@ -139,28 +143,26 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     fn observe(&self, event: &Event) -> Result<Observed, Refusal> {
-        let questions = self.state.questions(event);
+        let addresses = match event {
+            Event::Change(_) | Event::Config(_) => self
+                .rooms
+                .host
+                .addresses()
+                .map_err(|error| internal(&error))?,
+            _ => Vec::new(),
+        };
+        Ok(self.answers(self.state.questions(event), addresses))
+    }
+
+    fn answers(&self, questions: Questions, addresses: Vec<HostAddress>) -> Observed {
         let plane = &self.rooms.plane;
-        Ok(Observed {
-            picks: questions
-                .picks
-                .into_iter()
-                .map(|id| (id, plane.picks(id)))
-                .collect(),
-            stats: questions
-                .stats
-                .into_iter()
-                .map(|id| (id, plane.stats(id)))
-                .collect(),
-            addresses: match event {
-                Event::Change(_) | Event::Config(_) => self
-                    .rooms
-                    .host
-                    .addresses()
-                    .map_err(|error| internal(&error))?,
-                _ => Vec::new(),
-            },
-        })
+        let picks = questions.picks.into_iter();
+        let stats = questions.stats.into_iter();
+        Observed {
+            picks: picks.map(|id| (id, plane.picks(id))).collect(),
+            stats: stats.map(|id| (id, plane.stats(id))).collect(),
+            addresses,
+        }
     }
 
     fn change(&mut self, change: Change, reply: Reply) {
@@ -210,96 +212,24 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn notice(&mut self, notice: Notice) {
-        let event = match notice {
-            Notice::Link { address, link } => {
-                self.log_link(address, &link);
-                Event::Link { address, link }
-            }
-            Notice::Interface { index, name, mac } => {
-                self.attach_if_new(index, &name);
-                Event::Interface { index, name, mac }
-            }
-            Notice::InterfaceGone { index } => Event::InterfaceGone { index },
-            Notice::AddressGone { address } => return self.restore_vip(address),
-        };
-        if let Err(refusal) = self.apply(event) {
-            error!(%refusal, "the network changed and could not be followed");
-        }
-        self.answer_waiting();
-    }
-
-    fn log_link(&self, address: IpAddr, link: &control::LinkReport) {
-        match link {
-            control::LinkReport::Unresolved { reason } => {
-                warn!(real_server = %address, reason, "real server unresolved");
-            }
-            control::LinkReport::Local => info!(real_server = %address, "real server is this host"),
-            control::LinkReport::Via { mac, interface } => {
-                let mut egress = self.state.egress.values();
-                let interface = egress
-                    .find(|egress| egress.index == *interface)
-                    .map(|egress| egress.name.as_str());
-                let mac = netlink::mac_text(mac);
-                info!(real_server = %address, mac, interface, "real server resolved");
-            }
-        }
-    }
-
-    /// An interface of the configuration came back, as another one: it needs the program too.
-    fn attach_if_new(&mut self, index: u32, name: &str) {
-        let plane = &mut self.rooms.plane;
-        let is_wanted = self.state.interfaces.iter().any(|wanted| wanted == name);
-        if !is_wanted
-            || plane
-                .attached()
-                .iter()
-                .any(|(_, attached, _)| *attached == index)
-        {
-            return;
-        }
-        match plane.attach(name, self.about.require_native) {
-            Ok(mode) => info!(interface = name, mode, "attached again"),
-            Err(error) => error!(interface = name, %error, "cannot be attached again"),
-        }
-    }
-
-    /// Somebody removed an address: one of ours is put back (a link that goes down loses its
-    /// IPv6 addresses).
-    fn restore_vip(&mut self, address: IpAddr) {
-        let Some(vip) = self.state.vips.get(&address).filter(|vip| vip.ours) else {
-            return;
-        };
-        let there = self.rooms.host.addresses().unwrap_or_default();
-        if there.iter().any(|own| own.address == address) {
-            return;
-        }
-        warn!(%address, interface = vip.interface, "virtual address was removed; put back");
-        let interface = vip.interface.clone();
-        let plan = Plan {
-            actions: vec![control::Action::AddVip { address, interface }],
-        };
-        self.rooms.carry_out_what_works(&plan);
-    }
-
     fn tick(&mut self) {
         self.ticks += 1;
         self.rooms.plane.sweep(limits::SWEEP_TICKS);
         self.rooms.announce(Instant::now());
         self.answer_waiting();
-        if self.ticks.is_multiple_of(limits::TRASH_TICKS) && self.state.trash().next().is_some() {
+        if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();
         }
     }
 
     fn read_trash(&mut self) {
         let plane = &self.rooms.plane;
-        let readings = self.state.trash().map(|(id, _)| {
+        let readings = self.state.trash.keys().map(|id| {
             let reading = TrashReading {
-                busy: plane.gauges(id) != (0, 0),
-                stats: plane.stats(id),
+                busy: plane.gauges(*id) != (0, 0),
+                stats: plane.stats(*id),
             };
-            (id, reading)
+            (*id, reading)
         });
         let event = Event::Trash {
             now_s: now_s(),
@@ -359,15 +289,21 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     fn connections(&self) -> Connections {
-        let destinations = self.state.destinations.iter();
+        let listed = self.state.destinations.iter();
+        let gone = self.state.trash.iter();
+        let gone = gone.map(|(id, gone)| (id, &gone.destination));
         Connections {
-            addresses: destinations.map(|(id, one)| (*id, one.address)).collect(),
+            addresses: listed
+                .chain(gone)
+                .map(|(id, one)| (*id, one.address))
+                .collect(),
             listing: self.rooms.plane.listing(),
         }
     }
 
     /// An orderly end: forwarding stays, unless it is released.
     fn stop(&mut self, release: bool) -> Result<(), Refusal> {
+        crate::notify(&[sd_notify::NotifyState::Stopping]);
         for waiting in std::mem::take(&mut self.waiting) {
             let _gone = waiting.reply.send(Ok(()));
         }
@@ -470,263 +406,4 @@ fn describe(change: &Change) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-
-    use control::{Desired, LinkReport};
-
-    use super::*;
-    use crate::announce::Announcements;
-    use crate::model::{Budget, ModelHost, ModelPlane};
-
-    /// An actor over models, with its files in a folder that goes with it.
-    struct World {
-        actor: Actor<ModelPlane, ModelHost>,
-        budget: Budget,
-        _folder: tempfile::TempDir,
-    }
-
-    fn key(port: u16) -> api::ServiceKey {
-        format!("tcp:192.0.2.100:{port}").parse().unwrap()
-    }
-
-    fn server(n: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, 10 + n])
-    }
-
-    fn add_service(port: u16) -> Event {
-        Event::Change(Change::AddService {
-            service: key(port),
-            settings: api::ServiceSettings {
-                scheduler: "wrr".to_owned(),
-            },
-        })
-    }
-
-    fn add(port: u16, n: u8) -> Event {
-        Event::Change(Change::AddDestination {
-            service: key(port),
-            destination: SocketAddr::new(server(n), port),
-            settings: api::DestinationSettings {
-                forwarding: api::ForwardingMethod::DirectRouting,
-                weight: 1,
-                upper_threshold: 0,
-                lower_threshold: 0,
-            },
-        })
-    }
-
-    fn resolve(n: u8) -> Event {
-        Event::Link {
-            address: server(n),
-            link: LinkReport::Via {
-                mac: [2, 0, 0, 0, 0, n],
-                interface: 2,
-            },
-        }
-    }
-
-    /// A life: every kind of event, two services that come and go.
-    fn life() -> Vec<Event> {
-        vec![
-            Event::Interface {
-                index: 2,
-                name: "eth0".to_owned(),
-                mac: [2; 6],
-            },
-            Event::Config(Desired {
-                interfaces: vec!["eth0".to_owned()],
-                manage_vips: true,
-                ..Desired::default()
-            }),
-            add_service(80),
-            add(80, 1),
-            resolve(1),
-            add(80, 2),
-            resolve(2),
-            add_service(443),
-            add(443, 1),
-            Event::Change(Change::DeleteDestination {
-                service: key(80),
-                destination: SocketAddr::new(server(1), 80),
-            }),
-            Event::Change(Change::DeleteService { service: key(80) }),
-            Event::InterfaceGone { index: 2 },
-            Event::Change(Change::Clear),
-        ]
-    }
-
-    impl World {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let budget = Budget::default();
-            let plane = ModelPlane {
-                budget: Budget::clone(&budget),
-                ..ModelPlane::default()
-            };
-            let host = ModelHost {
-                budget: Budget::clone(&budget),
-                ..ModelHost::default()
-            };
-            let actor = Actor {
-                state: State::default(),
-                rooms: Rooms {
-                    plane,
-                    host,
-                    announcements: Announcements::default(),
-                },
-                files: Files::within(folder.path(), "model"),
-                resolver: None,
-                about: About {
-                    instance: "model".to_owned(),
-                    adopted: false,
-                    started: Instant::now(),
-                    require_native: false,
-                    release_on_stop: false,
-                },
-                wanted: Wanted::default(),
-                waiting: Vec::new(),
-                ticks: 0,
-            };
-            Self {
-                actor,
-                budget,
-                _folder: folder,
-            }
-        }
-
-        /// What plane and host hold, without the choice of the next position.
-        fn holds(&self) -> impl PartialEq + std::fmt::Debug + use<> {
-            let plane = &self.actor.rooms.plane;
-            let reach: Vec<_> = plane
-                .reach
-                .iter()
-                .filter(|(_, reach)| **reach != control::Reach::Gone)
-                .map(|(id, reach)| (*id, *reach))
-                .collect();
-            (
-                plane.published.clone(),
-                reach,
-                plane.looked_at.clone(),
-                self.actor.rooms.host.vips.clone(),
-            )
-        }
-
-        /// The table, without the numbers of publications.
-        fn table(&self) -> impl PartialEq + std::fmt::Debug + use<> {
-            let state = self.actor.state.clone();
-            let services: Vec<_> = state
-                .services
-                .into_iter()
-                .map(|(key, service)| (key, service.id, service.settings, service.list))
-                .collect();
-            (services, state.destinations, state.links, state.vips)
-        }
-
-        /// What a daemon that starts now would do.
-        fn restart(&mut self) {
-            let saved = self.actor.files.load().unwrap().unwrap();
-            let published = self.actor.rooms.plane.published();
-            let plan = Plan::resumed(&saved.state, &saved.pending, &saved.state, &published);
-            self.actor.rooms.carry_out(&plan).unwrap();
-            self.actor.state = saved.state;
-        }
-    }
-
-    #[test]
-    fn a_failure_at_any_action_leaves_everything_as_before() {
-        for (index, event) in life().into_iter().enumerate() {
-            for actions in 0..20 {
-                let mut world = World::new();
-                for earlier in life().into_iter().take(index) {
-                    world.actor.apply(earlier).unwrap();
-                }
-                let (before, held) = (world.table(), world.holds());
-                world.budget.set(Some(actions));
-                let done = world.actor.apply(event.clone());
-                if done.is_ok() {
-                    break;
-                }
-                // The way back failed as well, while nothing worked; now it works again.
-                world.budget.set(None);
-                world.restart();
-                assert_eq!(done.unwrap_err().code, RefusalCode::Internal);
-                assert_eq!(world.table(), before, "event {index}, action {actions}");
-                assert_eq!(world.holds(), held, "event {index}, action {actions}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_daemon_killed_after_any_action_is_finished_by_the_next() {
-        for (index, event) in life().into_iter().enumerate() {
-            let mut whole = World::new();
-            for earlier in life().into_iter().take(index + 1) {
-                whole.actor.apply(earlier).unwrap();
-            }
-            for actions in 0..20 {
-                let mut world = World::new();
-                for earlier in life().into_iter().take(index) {
-                    world.actor.apply(earlier).unwrap();
-                }
-                // As `apply`, but the process dies after some actions.
-                let observed = world.actor.observe(&event).unwrap();
-                let plan = control::step(&mut world.actor.state, event.clone(), &observed).unwrap();
-                world.actor.files.save(&world.actor.state, &plan).unwrap();
-                for action in plan.actions.iter().take(actions) {
-                    let one = Plan {
-                        actions: vec![action.clone()],
-                    };
-                    world.actor.rooms.carry_out(&one).unwrap();
-                }
-
-                world.restart();
-
-                assert_eq!(
-                    world.holds(),
-                    whole.holds(),
-                    "event {index}, action {actions}"
-                );
-                if actions >= plan.actions.len() {
-                    break;
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn releasing_takes_away_addresses_and_data_plane_and_forgets_the_files() {
-        let mut world = World::new();
-        for event in life().into_iter().take(5) {
-            world.actor.apply(event).unwrap();
-        }
-        assert!(!world.actor.rooms.host.vips.is_empty());
-
-        world.actor.stop(true).unwrap();
-
-        assert!(world.actor.rooms.host.vips.is_empty());
-        assert!(world.actor.rooms.plane.released);
-        assert!(world.actor.files.load().unwrap().is_none());
-    }
-
-    #[test]
-    fn adding_a_destination_is_answered_when_its_server_was_heard_of() {
-        let mut world = World::new();
-        for event in life().into_iter().take(3) {
-            world.actor.apply(event).unwrap();
-        }
-        let Event::Change(change) = add(80, 1) else {
-            panic!("it is a change");
-        };
-        let (reply, mut answer) = oneshot::channel();
-        world.actor.change(change, reply);
-        assert!(answer.try_recv().is_err(), "nothing is known of the server");
-
-        let Event::Link { address, link } = resolve(1) else {
-            panic!("it is a link");
-        };
-        world.actor.notice(Notice::Link { address, link });
-
-        assert_eq!(answer.try_recv().unwrap(), Ok(()));
-    }
-}
+mod tests;

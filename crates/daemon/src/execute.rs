@@ -26,11 +26,11 @@ impl<P: Plane, H: Host> Rooms<P, H> {
         })
     }
 
-    /// Carries out everything that can be: the way back after a failure.
+    /// Carries out everything that can be, for instance on the way back after a failure.
     pub(crate) fn carry_out_what_works(&mut self, plan: &Plan) {
         for action in &plan.actions {
             if let Err(error) = self.act(action) {
-                warn!(%action, error = crate::chain(&error), "could not be undone");
+                warn!(%action, error = crate::chain(&error), "could not be done");
             }
         }
     }

@@ -9,6 +9,7 @@
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Context;
 use control::{Plan, Saved, State};
@@ -73,6 +74,21 @@ impl Files {
         self.folder.join(format!("{}.{kind}", self.instance))
     }
 
+    /// Takes the lock for a daemon, or refuses. A daemon that is being killed is given time to
+    /// go: its end takes longer than the command that follows the `kill`.
+    pub(crate) fn lock_soon(&self) -> Result<Held, Error> {
+        let until = Instant::now() + limits::LOCK_WAIT;
+        loop {
+            match self.lock()? {
+                Lock::Ours(held) => return Ok(held),
+                Lock::Theirs(pid) if Instant::now() >= until => {
+                    return Err(Error::AlreadyRunning { pid });
+                }
+                Lock::Theirs(_) => std::thread::sleep(limits::TICK),
+            }
+        }
+    }
+
     /// Takes the lock, or says who has it.
     pub(crate) fn lock(&self) -> anyhow::Result<Lock> {
         std::fs::create_dir_all(&self.folder)
@@ -132,6 +148,11 @@ impl Files {
             Ok(())
         };
         write().with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// Whether an earlier daemon wrote something.
+    pub(crate) fn has_state(&self) -> bool {
+        self.state().exists()
     }
 
     /// What an earlier daemon wrote; `None` if there is nothing.

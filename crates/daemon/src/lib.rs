@@ -44,7 +44,7 @@ mod view;
 
 pub use release::{Down, down};
 
-use files::{Files, Lock};
+use files::Files;
 use message::Message;
 
 /// What to run.
@@ -119,10 +119,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
         return Err(Error::NotPermitted { missing });
     }
     let files = Files::of(&options.instance)?;
-    let held = match files.lock()? {
-        Lock::Ours(held) => held,
-        Lock::Theirs(pid) => return Err(Error::AlreadyRunning { pid }),
-    };
+    let held = files.lock_soon()?;
     let started = start::start(options, &files)?;
     let done = serve(started, &files);
     files.remove_socket()?;
@@ -149,7 +146,6 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
         .name("actor".to_owned())
         .spawn(move || {
             actor.run(&inbox);
-            notify(&[NotifyState::Stopping]);
             let _main_is_gone = finished.send(());
         })?;
     notify(&[NotifyState::Ready]);

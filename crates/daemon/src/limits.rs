@@ -84,6 +84,10 @@ pub const ROUTE_QUIET: Duration = Duration::from_millis(50);
 /// How often they are looked up without a reason.
 pub const ROUTE_REFRESH: Duration = Duration::from_secs(30);
 
+/// How long a lock that another process holds is waited for: the kernel needs some tenths of a
+/// second to end a killed daemon and give its maps back.
+pub const LOCK_WAIT: Duration = Duration::from_secs(2);
+
 /// How long `down` waits for the daemon to go.
 pub const DOWN_WAIT: Duration = Duration::from_secs(10);
 

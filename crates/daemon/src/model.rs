@@ -11,16 +11,35 @@ use control::{Action, HostAddress, Reach};
 use crate::host::Host;
 use crate::plane::{Listing, Plane};
 
-/// Actions that still succeed; `None` for all.
-pub(crate) type Budget = Rc<Cell<Option<usize>>>;
+/// Actions that still succeed, shared by plane and host.
+#[derive(Clone, Default)]
+pub(crate) struct Budget {
+    /// `None` for all.
+    left: Rc<Cell<Option<usize>>>,
+    /// Whether everything works again after one failure.
+    heals: Rc<Cell<bool>>,
+}
 
-fn spend(budget: &Budget) -> anyhow::Result<()> {
-    match budget.get() {
-        Some(0) => anyhow::bail!("the model's budget is spent"),
-        Some(left) => budget.set(Some(left - 1)),
-        None => {}
+impl Budget {
+    /// Has everything fail after `left` actions, or with `heals` only the next one.
+    pub(crate) fn set(&self, left: Option<usize>, heals: bool) {
+        self.left.set(left);
+        self.heals.set(heals);
     }
-    Ok(())
+
+    fn spend(&self) -> anyhow::Result<()> {
+        match self.left.get() {
+            Some(0) => {
+                if self.heals.get() {
+                    self.left.set(None);
+                }
+                anyhow::bail!("the model's budget is spent");
+            }
+            Some(left) => self.left.set(Some(left - 1)),
+            None => {}
+        }
+        Ok(())
+    }
 }
 
 /// What the maps hold.
@@ -35,7 +54,7 @@ pub(crate) struct ModelPlane {
 
 impl Plane for ModelPlane {
     fn carry_out(&mut self, action: &Action) -> anyhow::Result<()> {
-        spend(&self.budget)?;
+        self.budget.spend()?;
         match action {
             Action::PublishService {
                 key,
@@ -122,12 +141,12 @@ impl Host for ModelHost {
     }
 
     fn add_vip(&mut self, address: IpAddr, _interface: &str) -> anyhow::Result<bool> {
-        spend(&self.budget)?;
+        self.budget.spend()?;
         Ok(self.vips.insert(address))
     }
 
     fn remove_vip(&mut self, address: IpAddr, _interface: &str) -> anyhow::Result<()> {
-        spend(&self.budget)?;
+        self.budget.spend()?;
         self.vips.remove(&address);
         Ok(())
     }

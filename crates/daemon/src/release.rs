@@ -69,19 +69,21 @@ fn release_dead(instance: &str, files: &Files) -> Result<Down, Error> {
     if !missing.is_empty() {
         return Err(Error::NotPermitted { missing });
     }
-    let _held = match files.lock()? {
-        Lock::Ours(held) => held,
-        Lock::Theirs(pid) => return Err(Error::AlreadyRunning { pid }),
-    };
-    let mut removed = remove_vips(files)?;
-    removed |= dataplane::Dataplane::release(PinRoot::find().path(), instance)
-        .map_err(anyhow::Error::from)?;
-    files.forget()?;
+    let _held = files.lock_soon()?;
+    let removed = take_away(instance, files, &PinRoot::find())?;
     Ok(if removed {
         Down::Released
     } else {
         Down::Nothing
     })
+}
+
+/// Takes away everything of an instance that has no daemon; whether there was anything.
+pub(crate) fn take_away(instance: &str, files: &Files, root: &PinRoot) -> anyhow::Result<bool> {
+    let had_addresses = remove_vips(files)?;
+    let had_pins = dataplane::Dataplane::release(root.path(), instance)?;
+    files.forget()?;
+    Ok(had_addresses || had_pins)
 }
 
 /// Removes the addresses that the dead daemon had added. A state that cannot be read does not

@@ -20,8 +20,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use control::LinkReport;
-use netlink::arp::{self, Arp};
-use netlink::ndp::{self, Ndp};
 use netlink::{FrameSocket, Mac, Monitor, Neighbour, NeighbourState, Netlink};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 use tracing::{debug, warn};
@@ -30,20 +28,17 @@ use crate::limits;
 
 mod path;
 mod probe;
+mod segment;
 
 use path::{Map, Path};
-use probe::{Probe, Question};
+use probe::Probe;
+use segment::{Interface, Said, ask, confirm, read};
 
 /// Something the network told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
-    /// A real server's link has changed.
-    Link {
-        /// The real server.
-        address: IpAddr,
-        /// How it is reached now.
-        link: LinkReport,
-    },
+    /// How real servers are reached has changed: each with how it is reached now.
+    Links(Vec<(IpAddr, LinkReport)>),
     /// An interface is as described.
     Interface {
         /// Its number.
@@ -105,6 +100,7 @@ pub(crate) fn spawn(tell: impl FnMut(Notice) -> bool + Send + 'static) -> anyhow
         wanted: Wanted::default(),
         targets: BTreeMap::new(),
         interfaces: BTreeMap::new(),
+        news: Vec::new(),
         refresh: Instant::now(),
     };
     std::thread::Builder::new()
@@ -121,14 +117,10 @@ struct Resolver {
     targets: BTreeMap<IpAddr, Target>,
     /// Interfaces that targets are behind.
     interfaces: BTreeMap<u32, Interface>,
+    /// Links that have changed and are not told yet: many change at once when a switch dies.
+    news: Vec<(IpAddr, LinkReport)>,
     /// When ways are looked up again.
     refresh: Instant,
-}
-
-struct Interface {
-    name: String,
-    mac: Mac,
-    socket: FrameSocket,
 }
 
 struct Target {
@@ -175,14 +167,15 @@ impl Resolver {
             if Instant::now() >= self.refresh {
                 self.look_up()?;
             }
-            self.ask_those_due()?;
+            self.ask_those_due();
+            self.tell_news()?;
             if !self.wait(&monitor)? {
                 return Ok(());
             }
             while let Some(event) = monitor.next(Some(Duration::ZERO))? {
                 self.heard_from_kernel(event)?;
             }
-            self.heard_from_segments()?;
+            self.heard_from_segments();
         }
     }
 
@@ -195,6 +188,12 @@ impl Resolver {
         if let Some(wanted) = news {
             self.targets
                 .retain(|address, _| wanted.servers.contains_key(address));
+            for (address, believed) in &wanted.servers {
+                // It may have been unwanted for a moment that we did not see, and forgotten.
+                if let (None, Some(target)) = (believed, self.targets.get_mut(address)) {
+                    target.reported = None;
+                }
+            }
             self.wanted = wanted;
             self.refresh = Instant::now();
         }
@@ -213,7 +212,7 @@ impl Resolver {
                 self.open(interface, &map)?;
             }
             let known = neighbours.iter().find(|entry| entry.address == address);
-            self.set_path(address, path, believed, known, now)?;
+            self.set_path(address, path, believed, known, now);
         }
         self.close_unused();
         Ok(())
@@ -226,7 +225,7 @@ impl Resolver {
         believed: Option<Mac>,
         entry: Option<&Neighbour>,
         now: Instant,
-    ) -> Result<(), End> {
+    ) {
         let entry = entry.filter(|entry| match path {
             Path::OnLink { interface, .. } => entry.index == interface && is_fresh(entry.state),
             _ => false,
@@ -256,10 +255,14 @@ impl Resolver {
             Path::Local => self.report(address, LinkReport::Local),
             Path::Unreachable(reason) => self.report(address, LinkReport::Unresolved { reason }),
             Path::OnLink { interface, .. } => {
-                let known = self.targets.get(&address).and_then(|one| one.probe.known());
-                match fixed.or(known) {
-                    Some(mac) => self.report(address, LinkReport::Via { mac, interface }),
-                    None => Ok(()),
+                let Some(probe) = self.targets.get(&address).map(|target| &target.probe) else {
+                    return;
+                };
+                if let Some(mac) = fixed.or(probe.known()) {
+                    self.report(address, LinkReport::Via { mac, interface });
+                } else if probe.is_lost() {
+                    let lost = self.silence(address, interface);
+                    self.report(address, lost);
                 }
             }
         }
@@ -300,7 +303,7 @@ impl Resolver {
         self.interfaces.retain(|index, _| used.contains(index));
     }
 
-    fn ask_those_due(&mut self) -> Result<(), End> {
+    fn ask_those_due(&mut self) {
         let now = Instant::now();
         let shared = Duration::from_secs(1) * self.targets.len() as u32 / limits::PROBES_PER_SECOND;
         let pace = limits::PROBE_INTERVAL.max(shared);
@@ -323,20 +326,27 @@ impl Resolver {
                 continue;
             };
             if round.lost {
-                lost.push((*address, out.name.clone()));
+                lost.push((*address, interface));
             }
             ask(*address, out, source, round.question);
         }
         for (address, interface) in lost {
-            let asked = if address.is_ipv4() {
-                "ARP"
-            } else {
-                "neighbour solicitation"
-            };
-            let reason = format!("no answer to {asked} on {interface}");
-            self.report(address, LinkReport::Unresolved { reason })?;
+            let lost = self.silence(address, interface);
+            self.report(address, lost);
         }
-        Ok(())
+    }
+
+    /// What is said of a real server that does not answer.
+    fn silence(&self, address: IpAddr, interface: u32) -> LinkReport {
+        let asked = if address.is_ipv4() {
+            "ARP"
+        } else {
+            "neighbour solicitation"
+        };
+        let name = self.interfaces.get(&interface).map_or("?", |one| &one.name);
+        LinkReport::Unresolved {
+            reason: format!("no answer to {asked} on {name}"),
+        }
     }
 
     /// Waits for whatever comes first; false when nobody wants us any more.
@@ -428,7 +438,7 @@ impl Resolver {
         self.refresh = self.refresh.min(Instant::now() + limits::ROUTE_QUIET);
     }
 
-    fn heard_from_segments(&mut self) -> Result<(), End> {
+    fn heard_from_segments(&mut self) {
         let mut heard = Vec::new();
         for (index, interface) in &mut self.interfaces {
             loop {
@@ -444,125 +454,59 @@ impl Resolver {
                 }
             }
         }
-        heard.into_iter().try_for_each(|said| self.heard(&said))
+        heard.iter().for_each(|said| self.heard(said));
     }
 
-    fn heard(&mut self, said: &Said) -> Result<(), End> {
+    fn heard(&mut self, said: &Said) {
         let now = Instant::now();
         let Some(target) = self.targets.get_mut(&said.address) else {
-            return Ok(());
+            return;
         };
         if way(&target.path) != Some(said.interface) || target.permanent {
-            return Ok(());
+            return;
         }
-        if !said.answers {
-            target.probe.hint(said.mac, now);
-            return Ok(());
-        }
-        let news = target.probe.answer(said.mac, now);
+        let news = if said.answers {
+            target.probe.answer(said.mac, now)
+        } else {
+            None
+        };
+        // Believed or not: whoever says something else brings the next question forward.
         target.probe.hint(said.mac, now);
-        let Some(known) = target.probe.known() else {
-            return Ok(());
-        };
-        if news.is_some() {
-            confirm(said.interface, said.address, known);
+        if let Some(mac) = news {
+            let interface = said.interface;
+            confirm(interface, said.address, mac);
+            self.report(said.address, LinkReport::Via { mac, interface });
         }
-        let interface = said.interface;
-        self.report(
-            said.address,
-            LinkReport::Via {
-                mac: known,
-                interface,
-            },
-        )
     }
 
-    fn report(&mut self, address: IpAddr, link: LinkReport) -> Result<(), End> {
+    /// Notes a link to be told, if it is news.
+    fn report(&mut self, address: IpAddr, link: LinkReport) {
         let Some(target) = self.targets.get_mut(&address) else {
-            return Ok(());
+            return;
         };
-        if target.reported.as_ref() == Some(&link) {
-            return Ok(());
+        if target.reported.as_ref() != Some(&link) {
+            target.reported = Some(link.clone());
+            self.news.push((address, link));
         }
-        target.reported = Some(link.clone());
-        self.tell(Notice::Link { address, link })
     }
 
-    fn tell(&mut self, notice: Notice) -> Result<(), End> {
-        if (self.tell)(notice) {
+    fn tell_news(&mut self) -> Result<(), End> {
+        let news = std::mem::take(&mut self.news);
+        if news.is_empty() || (self.tell)(Notice::Links(news)) {
             Ok(())
         } else {
             Err(End::Done)
         }
     }
-}
 
-/// What a frame says of an address.
-struct Said {
-    interface: u32,
-    address: IpAddr,
-    mac: Mac,
-    /// It was sent to us, as an answer.
-    answers: bool,
-}
-
-fn read(frame: &[u8], interface: u32, own: Mac) -> Option<Said> {
-    let said = if let Some(arp) = Arp::parse(frame) {
-        Said {
-            interface,
-            address: arp.sender.into(),
-            mac: arp.sender_mac,
-            answers: arp.operation == arp::Operation::Reply && arp.to == own,
+    /// Tells something, after what happened before it.
+    fn tell(&mut self, notice: Notice) -> Result<(), End> {
+        self.tell_news()?;
+        if (self.tell)(notice) {
+            Ok(())
+        } else {
+            Err(End::Done)
         }
-    } else {
-        let ndp = Ndp::parse(frame)?;
-        let ndp::Operation::Advertisement { solicited, .. } = ndp.operation else {
-            return None;
-        };
-        Said {
-            interface,
-            address: ndp.target.into(),
-            // An answer to a question sent to one host may leave its MAC out (RFC 4861 4.4).
-            mac: ndp.mac.unwrap_or(ndp.from),
-            answers: solicited && ndp.to == own,
-        }
-    };
-    let is_unicast = said.mac[0] & 1 == 0 && said.mac != [0; 6];
-    is_unicast.then_some(said)
-}
-
-fn ask(address: IpAddr, interface: &Interface, source: IpAddr, question: Question) {
-    let frame = match (address, source) {
-        (IpAddr::V4(address), IpAddr::V4(source)) => {
-            let mut arp = Arp::request(interface.mac, source, address);
-            if let Question::At(mac) = question {
-                arp.to = mac;
-            }
-            arp.emit()
-        }
-        (IpAddr::V6(address), IpAddr::V6(source)) => {
-            let mut ndp = Ndp::solicitation(interface.mac, source, address);
-            if let Question::At(mac) = question {
-                ndp.to = mac;
-                ndp.destination = address;
-            }
-            ndp.emit()
-        }
-        // A source is always of the address's family.
-        _ => return,
-    };
-    if let Err(error) = interface.socket.send(&frame) {
-        debug!(%address, %error, "asking");
-    }
-}
-
-/// Tells the kernel's table what was confirmed; it asks nobody about frames that pass below it.
-fn confirm(interface: u32, address: IpAddr, mac: Mac) {
-    let written = Netlink::open().and_then(|netlink| {
-        netlink.set_neighbour(interface, address, mac, NeighbourState::Reachable)
-    });
-    if let Err(error) = written {
-        debug!(%address, %error, "writing the neighbour table");
     }
 }
 

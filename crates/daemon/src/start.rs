@@ -6,6 +6,7 @@
 //!      ─► save ─► carry out everything, once, without a gap for what stays
 //! ```
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ use crate::files::Files;
 use crate::host::{self, Host};
 use crate::message::Message;
 use crate::plane::{self, Plane};
+use crate::release::take_away;
 use crate::{Error, Options, limits, resolver};
 
 /// A daemon that is ready to work.
@@ -30,28 +32,42 @@ pub(crate) struct Started {
     pub(crate) outbox: SyncSender<Message>,
 }
 
-/// Brings everything up, short of the API.
+/// Brings everything up, short of the API. A fresh start that fails leaves nothing behind; what
+/// was taken over stays.
 pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> {
-    let started = Instant::now();
-    let (mut plane, adopted) = open(options)?;
+    let (plane, adopted) = open(options, files)?;
     info!(
         instance = options.instance,
         adopted,
         version = env!("CARGO_PKG_VERSION"),
         "starting"
     );
+    bring_up(plane, adopted, options, files).inspect_err(|_| {
+        if !adopted && let Err(error) = take_away(&options.instance, files, &PinRoot::find()) {
+            warn!(
+                error = crate::chain(&error),
+                "the failed start left something behind"
+            );
+        }
+    })
+}
+
+fn bring_up(
+    mut plane: plane::Kernel,
+    adopted: bool,
+    options: &Options,
+    files: &Files,
+) -> Result<Started, Error> {
+    let started = Instant::now();
     attach(&mut plane, options)?;
     let host = host::Kernel::open()?;
-    let saved = files.load()?;
-    let left = left_behind(saved, adopted);
+    let left = left_behind(files, adopted)?;
     let mut state = next_state(&left.state, options, &plane, &host)?;
     let (outbox, inbox) = sync_channel(limits::MESSAGES);
     let mut resolver = spawn_resolver(&outbox)?;
     let wanted = wanted(&state);
     resolver.want(wanted.clone());
-    if !adopted {
-        hear_first_answers(&mut state, &inbox);
-    }
+    hear_first_answers(&mut state, &inbox);
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
     files.save(&state, &plan)?;
     let mut rooms = Rooms {
@@ -84,14 +100,23 @@ pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> 
     })
 }
 
-fn open(options: &Options) -> anyhow::Result<(plane::Kernel, bool)> {
+/// Opens the data plane. One that is left without its table is begun anew: nobody knows any more
+/// which destinations its connections mean.
+fn open(options: &Options, files: &Files) -> anyhow::Result<(plane::Kernel, bool)> {
     let pin_root = PinRoot::find();
-    let (dataplane, opened) = dataplane::Dataplane::open(&dataplane::Options {
+    let with = dataplane::Options {
         instance: options.instance.clone(),
         connections_max: options.config.connections_max.into(),
         pin_root: pin_root.path().to_owned(),
-    })
-    .context("opening the data plane")?;
+    };
+    let open = || dataplane::Dataplane::open(&with).context("opening the data plane");
+    let (mut dataplane, mut opened) = open()?;
+    if opened == dataplane::Opened::Adopted && !files.has_state() {
+        warn!("a data plane without its table: it begins anew, its connections are lost");
+        drop(dataplane);
+        dataplane::Dataplane::release(pin_root.path(), &options.instance)?;
+        (dataplane, opened) = open()?;
+    }
     let plane = plane::Kernel {
         dataplane,
         instance: options.instance.clone(),
@@ -135,30 +160,49 @@ fn attach(plane: &mut impl Plane, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What an earlier daemon wrote, as far as it holds for this data plane.
-fn left_behind(saved: Option<Saved>, adopted: bool) -> Saved {
-    let empty = Saved {
+/// What an earlier daemon wrote, as far as it holds for this data plane and this network.
+fn left_behind(files: &Files, adopted: bool) -> anyhow::Result<Saved> {
+    let loaded = files.load();
+    let mut saved = if adopted {
+        loaded?
+    } else {
+        loaded.unwrap_or_else(|error| {
+            warn!(error = crate::chain(&error), "what was left is not used");
+            None
+        })
+    }
+    .unwrap_or(Saved {
         version: Saved::VERSION,
         state: State::default(),
         pending: Plan::default(),
-    };
-    match saved {
-        None => {
-            if adopted {
-                warn!("a data plane without its state: the table begins anew, connections stay");
-            }
-            empty
-        }
-        Some(saved) if adopted => saved,
+    });
+    if !adopted {
         // The maps are gone, but addresses we added may still be on the host.
-        Some(saved) => Saved {
-            state: State {
-                vips: saved.state.vips,
-                ..State::default()
-            },
-            ..empty
-        },
+        saved.pending = Plan::default();
+        saved.state = State {
+            vips: saved.state.vips,
+            network: saved.state.network,
+            ..State::default()
+        };
     }
+    let network = this_network()?;
+    if saved.state.network != network {
+        if adopted {
+            warn!("taken over from another network namespace: real servers are looked for anew");
+        }
+        saved.state.network = network;
+        saved.state.vips.clear();
+        saved.state.egress.clear();
+        for link in saved.state.links.values_mut() {
+            *link = Link::unknown();
+        }
+    }
+    Ok(saved)
+}
+
+fn this_network() -> anyhow::Result<u64> {
+    let found = std::fs::metadata("/proc/thread-self/ns/net");
+    Ok(found.context("looking at our network namespace")?.ino())
 }
 
 /// The state to reach: what was left, where it stands now, and the configuration.
@@ -218,15 +262,13 @@ fn spawn_resolver(outbox: &SyncSender<Message>) -> anyhow::Result<resolver::Hand
 /// is over: traffic is taken only then.
 fn hear_first_answers(state: &mut State, inbox: &Receiver<Message>) {
     let until = Instant::now() + limits::START_WAIT;
-    while state.links.values().any(|link| *link == Link::unknown()) {
+    while state.links.values().any(|link| *link == Link::unknown()) && Instant::now() < until {
         let left = until.saturating_duration_since(Instant::now());
         let Ok(message) = inbox.recv_timeout(left) else {
             break;
         };
         let event = match message {
-            Message::Network(resolver::Notice::Link { address, link }) => {
-                Event::Link { address, link }
-            }
+            Message::Network(resolver::Notice::Links(links)) => Event::Links(links),
             Message::Network(resolver::Notice::Interface { index, name, mac }) => {
                 Event::Interface { index, name, mac }
             }

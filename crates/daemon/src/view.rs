@@ -1,7 +1,7 @@
 //! The table as the API shows it.
 
 use api::{Destination, LinkState, Service, Stats};
-use control::{Life, Link, State};
+use control::{Link, State};
 
 use crate::plane::Plane;
 
@@ -25,7 +25,8 @@ pub(crate) fn services(state: &State, plane: &impl Plane) -> Vec<Service> {
 
 /// Connections remembered for all destinations, deleted ones included.
 pub(crate) fn connections(state: &State, plane: &impl Plane) -> u64 {
-    let gauges = state.destinations.keys().map(|id| plane.gauges(*id));
+    let ids = state.destinations.keys().chain(state.trash.keys());
+    let gauges = ids.map(|id| plane.gauges(*id));
     gauges
         .map(|(active, inactive)| u64::from(active) + u64::from(inactive))
         .sum()
@@ -56,20 +57,18 @@ fn service_stats(
     service: &control::Service,
     plane: &impl Plane,
 ) -> Stats {
-    let trash = state
-        .trash()
-        .filter(|(_, gone)| gone.service == *key && gone.incarnation == service.incarnation)
-        .map(|(id, _)| id);
-    let ids = service.list.iter().copied().chain(trash);
-    ids.filter_map(|id| Some(minus(plane.stats(id), state.destinations.get(&id)?.base)))
+    let listed = service.list.iter();
+    let listed = listed.filter_map(|id| Some((id, state.destinations.get(id)?)));
+    let gone = state.trash.iter().map(|(id, gone)| (id, &gone.destination));
+    let gone =
+        gone.filter(|(_, one)| one.service == *key && one.incarnation == service.incarnation);
+    listed
+        .chain(gone)
+        .map(|(id, one)| minus(plane.stats(*id), one.base))
         .fold(service.retired, plus)
 }
 
 fn link(state: &State, destination: &control::Destination) -> LinkState {
-    if destination.life != Life::Listed {
-        let reason = "deleted".to_owned();
-        return LinkState::Unresolved { reason };
-    }
     match state.links.get(&destination.address.ip()) {
         Some(Link::Local) => LinkState::Local,
         Some(Link::Via { mac, slot }) => LinkState::Resolved {
@@ -83,7 +82,7 @@ fn link(state: &State, destination: &control::Destination) -> LinkState {
             reason: reason.clone(),
         },
         None => LinkState::Unresolved {
-            reason: "not asked yet".to_owned(),
+            reason: "no answer yet".to_owned(),
         },
     }
 }

@@ -424,3 +424,133 @@ fn requests_that_cannot_be_read_are_refused_with_what_is_wrong() {
     }
     assert!(world.api().status().is_ok());
 }
+
+#[test]
+fn a_destination_deleted_and_added_again_at_once_is_never_lost_of_sight() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    for _ in 0..20 {
+        world.api().change(&delete(1)).unwrap();
+        world.api().change(&add(1, weight(1))).unwrap();
+        assert!(world.is_resolved(server(1)));
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing_behind() {
+    if !root() {
+        return;
+    }
+    let world = World::new();
+    let config = world.classic("rr").replace("eth0", "nonsense0");
+    let options = daemon::Options {
+        instance: world.instance.clone(),
+        config: config::Config::parse(&config, "config").unwrap(),
+    };
+
+    let error = world
+        .director
+        .run(|| daemon::run(&options))
+        .unwrap()
+        .unwrap_err();
+
+    assert!(error.to_string().contains("nonsense0"), "{error}");
+    assert_nothing_is_left(&world);
+}
+
+#[test]
+fn an_interface_that_goes_and_comes_back_forwards_again() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    assert_eq!(world.ask(2), [2, 1]);
+
+    world.replace_directors_interface();
+
+    until("the virtual address is back", || world.director_has(vip()));
+    until("the real servers are found again", || {
+        world.is_resolved(server(1)) && world.is_resolved(server(2))
+    });
+    let mut answered = world.ask(2);
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2]);
+}
+
+#[test]
+fn a_virtual_address_that_somebody_removes_is_put_back() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    world
+        .director
+        .run(|| {
+            let netlink = netlink::Netlink::open().unwrap();
+            let index = netlink.link("eth0").unwrap().index;
+            netlink.delete_address(index, vip(), 32).unwrap();
+        })
+        .unwrap();
+    until("it is back", || world.director_has(vip()));
+}
+
+#[test]
+fn a_daemon_started_while_the_killed_one_still_ends_waits_for_its_end() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    for _ in 0..3 {
+        let mut killed = world.kill_and_run();
+        world.start(&config);
+        killed.wait().unwrap();
+        assert!(world.api().status().unwrap().adopted);
+    }
+}
+
+#[test]
+fn a_data_plane_that_lost_its_table_begins_anew() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    assert_eq!(world.ask(2), [2, 1]);
+    world.kill();
+    std::fs::remove_file(format!("/run/dirigo/{}.state.json", world.instance)).unwrap();
+
+    world.start(&config);
+
+    assert!(!world.api().status().unwrap().adopted);
+    assert_eq!(world.ask(2), [2, 1]);
+}
+
+#[test]
+fn a_data_plane_of_another_network_namespace_is_taken_over_with_its_real_servers_looked_for_anew() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    world.kill();
+
+    world.replace_director();
+    world.start(&config);
+
+    assert!(world.api().status().unwrap().adopted);
+    let mut answered = world.ask(2);
+    answered.sort_unstable();
+    assert_eq!(answered, [1, 2]);
+}

@@ -98,7 +98,7 @@ impl Table {
         self.buckets.len() * BUCKET_SLOTS
     }
 
-    /// Frees slots that a killed process left claimed.
+    /// Frees slots that a killed process left claimed, and takes what it left there out of the gauges.
     pub(crate) fn recover_claims(&self) {
         let claimed = |slot: &usize| self.tag(*slot).load(Ordering::Acquire) == CLAIMED;
         let suspects: Vec<usize> = (0..self.slots()).filter(claimed).collect();
@@ -107,7 +107,10 @@ impl Table {
         }
         std::thread::sleep(CLAIM_PATIENCE);
         for slot in suspects.into_iter().filter(claimed) {
-            self.entry(slot).store(0, Ordering::Release);
+            let entry = Entry(self.entry(slot).swap(0, Ordering::AcqRel));
+            if entry.destination() != 0 {
+                self.discount(slot, entry);
+            }
             self.tag(slot).store(FREE, Ordering::Release);
         }
     }

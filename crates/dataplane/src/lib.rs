@@ -84,6 +84,17 @@ pub enum DestinationLink {
     },
 }
 
+impl DestinationLink {
+    fn word(self) -> Link {
+        match self {
+            Self::Unresolved => Link::UNRESOLVED,
+            Self::Gone => Link::GONE,
+            Self::Local => Link::LOCAL,
+            Self::Via { mac, slot } => Link::via(Mac::from_bytes(mac), slot),
+        }
+    }
+}
+
 /// What a destination was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -217,12 +228,27 @@ impl Dataplane {
     }
 
     /// Makes a service, or replaces its rotation, in one piece. `first` is the position of the
-    /// next pick. No segments: no eligible destination. `rules` is what else the service does.
+    /// next pick. No segments: no eligible destination.
     ///
     /// # Errors
     ///
     /// When the tables are full.
     pub fn publish_service(
+        &mut self,
+        key: &ServiceKey,
+        service: u32,
+        segments: &[Segment],
+        first: u64,
+    ) -> Result<(), Error> {
+        self.publish_service_with(key, service, &Rules::default(), segments, first)
+    }
+
+    /// The same, of a service that does more than schedule.
+    ///
+    /// # Errors
+    ///
+    /// When the tables are full.
+    pub fn publish_service_with(
         &mut self,
         key: &ServiceKey,
         service: u32,
@@ -260,19 +286,19 @@ impl Dataplane {
         self.services.published()
     }
 
-    /// Writes how a destination is reached, and whether its weight is 0. One word: readers see before or
-    /// after.
-    pub fn write_destination(&mut self, id: u32, link: DestinationLink, is_drained: bool) {
-        let link = match link {
-            DestinationLink::Unresolved => Link::UNRESOLVED,
-            DestinationLink::Gone => Link::GONE,
-            DestinationLink::Local => Link::LOCAL,
-            DestinationLink::Via { mac, slot } => Link::via(Mac::from_bytes(mac), slot),
-        };
-        let link = if is_drained { link.drained() } else { link };
-        self.links
-            .word(id as usize)
-            .store(link.0, std::sync::atomic::Ordering::Release);
+    /// Writes how a destination is reached. One word: readers see before or after.
+    pub fn write_destination(&mut self, id: u32, link: DestinationLink) {
+        self.write_link(id, link.word());
+    }
+
+    /// The same, of a destination whose weight is 0.
+    pub fn write_drained_destination(&mut self, id: u32, link: DestinationLink) {
+        self.write_link(id, link.word().drained());
+    }
+
+    fn write_link(&mut self, id: u32, link: Link) {
+        let word = self.links.word(id as usize);
+        word.store(link.0, std::sync::atomic::Ordering::Release);
     }
 
     /// Zeroes a destination's statistics and gauges, before its id names another destination.

@@ -39,7 +39,13 @@ pub enum Next {
 /// decides. A step that does not decide leaves the frame as it was.
 #[inline(always)]
 pub fn forward(frame: &mut impl Frame, tables: &impl Tables) -> Verdict {
-    let mut next = crate::fast(frame, tables);
+    let next = crate::fast(frame, tables);
+    go_on(frame, tables, next)
+}
+
+/// Decides one frame from a step on.
+#[inline(always)]
+pub fn go_on(frame: &mut impl Frame, tables: &impl Tables, mut next: Next) -> Verdict {
     let verdict = loop {
         next = match next {
             Next::Done(verdict) => break verdict,
@@ -311,7 +317,7 @@ fn connection<N: Network>(
     let entry = Entry(found.slot.entry.load());
     match judge(tables, settings, packet.event, entry, found.index, tick) {
         Life::GoesOn => {
-            go_on(tables, &found, entry, packet.event, tick);
+            move_on(tables, &found, entry, packet.event, tick);
             Ok(Choice::known(entry.destination()))
         }
         // The timer is not restarted, so that the connection ends.
@@ -369,7 +375,7 @@ fn judge(
 
 /// Moves a connection on; the first time it is established, its template is proved.
 #[inline(always)]
-fn go_on<T: Tables>(
+fn move_on<T: Tables>(
     tables: &T,
     found: &connection::Found<'_, T::Word>,
     entry: Entry,

@@ -43,7 +43,8 @@ impl Errors for NetworkV4 {
         if quoted.version_ihl() >> 4 != 4 || header_len < IPV4_BYTES || is_later {
             return None;
         }
-        let ports = reversed_ports(frame, at + header_len, quoted.protocol())?;
+        let end = header.transport + header.payload;
+        let ports = reversed_ports(frame, at + header_len, end, quoted.protocol())?;
         let (client, virtual_address) = (V4(quoted.destination()), V4(quoted.source()));
         Some(flow_hash(
             client,
@@ -70,7 +71,8 @@ impl Errors for NetworkV6 {
             return None;
         }
         let (kind, at) = first_transport(frame, quoted.next_header(), at + IPV6_BYTES)?;
-        let ports = reversed_ports(frame, at, kind)?;
+        let end = header.transport + header.payload;
+        let ports = reversed_ports(frame, at, end, kind)?;
         let (client, virtual_address) = (V6(quoted.destination()), V6(quoted.source()));
         Some(flow_hash(
             client,
@@ -98,10 +100,11 @@ fn first_transport(frame: &impl Frame, next: u8, at: usize) -> Option<(u8, usize
     }
 }
 
-/// The ports of the quoted transport header as the client's packets have them.
+/// The ports of the quoted transport header as the client's packets have them, if they are before the
+/// packet's `end`: what follows it in the frame is nobody's word.
 #[inline(always)]
-fn reversed_ports(frame: &impl Frame, at: usize, kind: u8) -> Option<u32> {
-    if !matches!(kind, protocol::TCP | protocol::UDP) {
+fn reversed_ports(frame: &impl Frame, at: usize, end: usize, kind: u8) -> Option<u32> {
+    if !matches!(kind, protocol::TCP | protocol::UDP) || at + 4 > end {
         return None;
     }
     Some(frame.window::<4>(at)?.u32::<0>().rotate_left(16))

@@ -45,7 +45,7 @@ mod fast;
 mod forward;
 
 pub use fast::fast;
-pub use forward::{Next, answer, begin, forward, whole};
+pub use forward::{Next, answer, begin, forward, go_on, whole};
 pub use frame::Frame;
 pub use tables::Tables;
 pub use time::Instant;

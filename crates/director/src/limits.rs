@@ -42,6 +42,10 @@ pub const VLAN_TAGS: usize = 2;
 /// a few is somebody's experiment.
 pub const EXTENSION_HEADERS: usize = 6;
 
+/// Where a transport header may begin in a frame, at most: what the kernel's half can tell apart (see
+/// [`crate::Frame::blur`]). Only extension headers longer than any in use get there.
+pub const TRANSPORT_OFFSET_MAX: usize = 2_047;
+
 /// Fragmented packets whose pieces are still on their way (128 KiB). More at once, and some go to the host.
 pub const FRAGMENTS: u32 = 8_192;
 

@@ -14,7 +14,7 @@ use crate::frame::{Frame, Window};
 use crate::headers::{
     IPV4_BYTES, IPV6_BYTES, Ipv4View, Ipv6View, TCP_BYTES, Tcp, UDP_BYTES, Udp, protocol, tcp_flag,
 };
-use crate::limits::EXTENSION_HEADERS;
+use crate::limits::{EXTENSION_HEADERS, TRANSPORT_OFFSET_MAX};
 use crate::tables::{Settings, Tables};
 use crate::verdict::{DropReason, PassReason, Verdict};
 
@@ -327,7 +327,8 @@ impl NetworkV6 {
     /// none here. RFC 8200 §4.
     #[inline(always)]
     fn skip_extensions(frame: &impl Frame, header: &mut Header<Self>) -> Result<(), Verdict> {
-        for _ in 0..EXTENSION_HEADERS {
+        // Once more than there may be: to find what follows the last.
+        for _ in 0..=EXTENSION_HEADERS {
             let bytes = match header.protocol {
                 protocol::IPV6_FRAGMENT => {
                     let (next, offset, identification) =
@@ -352,6 +353,9 @@ impl NetworkV6 {
             }
             header.transport += bytes;
             header.payload -= bytes;
+            if header.transport > TRANSPORT_OFFSET_MAX {
+                break;
+            }
             if matches!(header.fragment, Fragment::Later(_)) {
                 return Ok(());
             }

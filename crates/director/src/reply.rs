@@ -261,6 +261,8 @@ fn is_allowed(tables: &impl Tables, client: impl Address, now: Instant) -> bool 
         full
     } else {
         let elapsed = now.wrapping_sub((before >> 32) as u32);
+        // A CPU that looked at the clock a tick later may have been here first: no time at all has passed.
+        let elapsed = if elapsed > u32::MAX / 2 { 0 } else { elapsed };
         (before as u32).saturating_add(elapsed).min(full)
     };
     let is_enough = saved >= SECOND_FINE_TICKS;
@@ -271,4 +273,58 @@ fn is_allowed(tables: &impl Tables, client: impl Address, now: Instant) -> bool 
     };
     // Losing to another CPU costs this client one error.
     allowance.swap_if(before, u64::from(now) << 32 | u64::from(left)) && is_enough
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::V4;
+    use crate::memory::MemoryTables;
+
+    const CLIENT: V4 = V4(0xc633_6401);
+
+    #[test]
+    fn a_clock_that_is_a_tick_behind_another_cpus_gives_no_client_a_new_allowance() {
+        let tables = MemoryTables::new(4, [1; 8]);
+        let later = Instant { ns: 1 << 40 };
+        let sooner = Instant {
+            ns: later.ns - (1 << 24),
+        };
+        for _ in 0..BURST {
+            assert!(is_allowed(&tables, CLIENT, later));
+        }
+
+        let allowed = (0..100).filter(|_| is_allowed(&tables, CLIENT, sooner));
+
+        assert_eq!(allowed.count(), 0);
+    }
+
+    #[test]
+    fn a_sum_is_folded_to_what_adding_with_carries_gives() {
+        let by_carries = |sum: u64| {
+            let mut sum = sum;
+            while sum > 0xffff {
+                sum = (sum & 0xffff) + (sum >> 16);
+            }
+            sum as u16
+        };
+        // As large as 320 words of 32 bits can make it, and where carries carry.
+        let largest = 320 * u64::from(u32::MAX);
+        let sums = [
+            0,
+            1,
+            0xffff,
+            0x1_0000,
+            0x1_ffff,
+            0xffff_ffff,
+            0x1_0000_ffff,
+            largest,
+        ];
+        for sum in sums
+            .into_iter()
+            .flat_map(|sum| [sum, sum ^ 0x5a5a, sum / 3])
+        {
+            assert_eq!(fold(sum), by_carries(sum), "{sum:#x}");
+        }
+    }
 }

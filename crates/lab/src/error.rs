@@ -105,6 +105,15 @@ pub enum Error {
         /// Those there are.
         standing: Vec<String>,
     },
+    /// None was named, and there is not exactly one.
+    #[error(
+        "no lab is named{}: say --name NAME, or build one with `dirigo lab up`",
+        others(.standing)
+    )]
+    WhichLab {
+        /// Those there are.
+        standing: Vec<String>,
+    },
     /// Not one of the hosts.
     #[error("there is no host {found:?}: the lab has client, director, rs1, rs2 and switch")]
     NoHost {
@@ -154,6 +163,15 @@ impl Error {
     pub(crate) fn netlink(doing: impl Into<String>) -> impl FnOnce(netlink::Error) -> Self {
         let doing = doing.into();
         |source| Self::Netlink { doing, source }
+    }
+
+    /// What was asked for cannot be: other words are needed, no other machine.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Name { .. } | Self::WhichLab { .. } | Self::NoHost { .. }
+        )
     }
 
     /// The caller may not do this: it takes root.

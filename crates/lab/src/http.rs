@@ -1,10 +1,16 @@
 //! The client's side of the pages: HTTP/1.1 over one TCP connection, kept open or not.
 //!
 //! Small on purpose: it talks only to the lab's own pages, which answer with `Content-Length`.
-//! It counts its own connections and knows its own port, which the captures are searched for.
+//! Each connection has a port no other had before: the captures are searched for it, and a director
+//! that does as IPVS does (`conn_reuse_mode` 1) sends a port whose last connection it saw half
+//! closed back to its old server, so that used ports would blur the spread.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
+use nix::sys::time::TimeVal;
 
 use crate::limits::{ANSWER_MAX_BYTES, HTTP_MAX};
 use crate::{Error, Host, Net};
@@ -44,11 +50,8 @@ impl Connection {
     pub fn open(net: &Net, host: Host, to: SocketAddr) -> Result<Self, Error> {
         net.interrupt().check()?;
         let failed = |source| Error::io(format!("connecting from {host} to {to}"), source);
-        let opened = net.on(host, || TcpStream::connect_timeout(&to, HTTP_MAX))?;
-        let stream = opened.map_err(failed)?;
-        stream.set_read_timeout(Some(HTTP_MAX)).map_err(failed)?;
-        stream.set_write_timeout(Some(HTTP_MAX)).map_err(failed)?;
-        stream.set_nodelay(true).map_err(failed)?;
+        let port = net.fresh_port();
+        let stream = net.on(host, || connect(to, port))?.map_err(failed)?;
         let from = stream.local_addr().map_err(failed)?;
         Ok(Self { stream, to, from })
     }
@@ -90,6 +93,25 @@ impl Connection {
             detail: detail.to_owned(),
         }
     }
+}
+
+/// Connects from a given port, within [`HTTP_MAX`].
+fn connect(to: SocketAddr, port: u16) -> std::io::Result<TcpStream> {
+    let (family, own) = match to {
+        SocketAddr::V4(_) => (AddressFamily::Inet, SocketAddr::from(([0; 4], port))),
+        SocketAddr::V6(_) => (AddressFamily::Inet6, SocketAddr::from(([0; 16], port))),
+    };
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let connection = socket::socket(family, SockType::Stream, flags, None)?;
+    // The time limit for sending is also the one for connecting (socket(7)).
+    let limit = i64::try_from(HTTP_MAX.as_secs()).unwrap_or(i64::MAX);
+    let limit = TimeVal::new(limit, 0);
+    socket::setsockopt(&connection, sockopt::SendTimeout, &limit)?;
+    socket::setsockopt(&connection, sockopt::ReceiveTimeout, &limit)?;
+    socket::setsockopt(&connection, sockopt::TcpNoDelay, &true)?;
+    socket::bind(connection.as_raw_fd(), &SockaddrStorage::from(own))?;
+    socket::connect(connection.as_raw_fd(), &SockaddrStorage::from(to))?;
+    Ok(TcpStream::from(connection))
 }
 
 /// One request over a connection of its own.

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use netlink::{AddressFlags, Link, Mac, Namespace, Neighbour, Netlink, ethtool};
@@ -25,6 +26,9 @@ use crate::process::{self, Process, Start};
 use crate::state::State;
 use crate::topology::INTERFACE;
 use crate::{Capture, Error, Family, Host, Interrupt};
+
+/// First port of the client's connections; there are enough for the longest experiment.
+const FIRST_PORT: u16 = 10_000;
 
 /// Name of the bridge.
 const BRIDGE: &str = "switch";
@@ -51,6 +55,7 @@ pub struct Net {
     interrupt: Interrupt,
     untethered: bool,
     standing: bool,
+    ports: AtomicU16,
     switch: Namespace,
     hosts: [Namespace; 4],
 }
@@ -76,6 +81,7 @@ impl Net {
             interrupt: options.interrupt.clone(),
             untethered: options.standing,
             standing: false,
+            ports: AtomicU16::new(FIRST_PORT),
             switch,
             hosts: [client?, director?, rs1?, rs2?],
         };
@@ -179,6 +185,14 @@ impl Net {
     #[must_use]
     pub fn dirigo(&self) -> &Path {
         &self.state.dirigo
+    }
+
+    /// A client port that was not handed out before, as long as there are any.
+    pub(crate) fn fresh_port(&self) -> u16 {
+        let next = |port: u16| Some(port.checked_add(1).unwrap_or(FIRST_PORT));
+        let order = Ordering::Relaxed;
+        let taken = self.ports.fetch_update(order, order, next);
+        taken.unwrap_or(FIRST_PORT)
     }
 
     /// Captures everywhere from now on.

@@ -266,18 +266,30 @@ fn a_lab_or_host_that_is_not_there_is_said_plainly() {
     if !common::have_root() {
         return;
     }
-    for (words, expected) in [
+    for (words, code, expected) in [
         (
             ["exec", "--name", "no-such-lab", "client", "true"],
-            "there is no lab no-such-lab",
+            1,
+            "no lab no-such-lab",
         ),
         (
             ["exec", "--name", "No Lab", "client", "true"],
+            2,
+            "cannot name a lab",
+        ),
+        (
+            ["exec", "--name", "no-such-lab", "rs9", "true"],
+            2,
+            "no host \"rs9\"",
+        ),
+        (
+            ["run", "--json", "--ipv6", "--name", "No Lab"],
+            2,
             "cannot name a lab",
         ),
     ] {
         let output = lab(&words).output().unwrap();
-        assert_eq!(output.status.code(), Some(1));
+        assert_eq!(output.status.code(), Some(code), "{words:?}");
         assert!(said(&output).contains(expected), "{}", said(&output));
     }
 }

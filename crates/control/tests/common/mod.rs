@@ -183,22 +183,18 @@ impl World {
             IpAddr::V4(v4) => v4.octets()[3],
             IpAddr::V6(v6) => v6.octets()[15],
         };
-        self.run(Event::Link {
-            address,
-            link: LinkReport::Via {
-                mac: [2, 0, 0, 0, 0, last],
-                interface: 2,
-            },
-        });
+        let link = LinkReport::Via {
+            mac: [2, 0, 0, 0, 0, last],
+            interface: 2,
+        };
+        self.run(Event::Links(vec![(address, link)]));
     }
 
     pub fn lose(&mut self, address: IpAddr) {
-        self.run(Event::Link {
-            address,
-            link: LinkReport::Unresolved {
-                reason: "no answer to ARP on eth0".to_owned(),
-            },
-        });
+        let link = LinkReport::Unresolved {
+            reason: "no answer to ARP on eth0".to_owned(),
+        };
+        self.run(Event::Links(vec![(address, link)]));
     }
 
     /// Adds a destination whose MAC is known at once.

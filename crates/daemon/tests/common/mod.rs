@@ -55,7 +55,7 @@ pub struct World {
     pub director: Namespace,
     pub servers: Vec<Namespace>,
     daemon: Option<Child>,
-    _pass: dataplane::PassProgram,
+    pass: dataplane::PassProgram,
 }
 
 impl World {
@@ -91,7 +91,7 @@ impl World {
             director,
             servers,
             daemon: None,
-            _pass: pass,
+            pass,
         }
     }
 
@@ -160,6 +160,13 @@ impl World {
 
     pub fn pid(&self) -> u32 {
         self.daemon.as_ref().unwrap().id()
+    }
+
+    /// SIGKILL, without waiting for the end.
+    pub fn kill_and_run(&mut self) -> Child {
+        let mut daemon = self.daemon.take().unwrap();
+        daemon.kill().unwrap();
+        daemon
     }
 
     /// SIGKILL.
@@ -236,6 +243,39 @@ impl World {
             .unwrap();
     }
 
+    /// Another host in the director's place.
+    pub fn replace_director(&mut self) {
+        self.director
+            .run(|| Netlink::open().unwrap().delete_link("eth0").unwrap())
+            .unwrap();
+        self.director = plug(&self.switch, "director", 3);
+        self.pass = self
+            .switch
+            .run(|| dataplane::attach_pass("director").unwrap())
+            .unwrap();
+    }
+
+    /// Another network card for the director, with the same addresses.
+    pub fn replace_directors_interface(&mut self) {
+        self.director
+            .run(|| Netlink::open().unwrap().delete_link("eth0").unwrap())
+            .unwrap();
+        wire(&self.switch, &self.director, "director", 22);
+        self.director
+            .run(|| {
+                let netlink = Netlink::open().unwrap();
+                let index = netlink.link("eth0").unwrap().index;
+                let address = IpAddr::from([10, 9, 0, 2]);
+                let flags = AddressFlags::default();
+                netlink.add_address(index, address, 24, flags).unwrap();
+            })
+            .unwrap();
+        self.pass = self
+            .switch
+            .run(|| dataplane::attach_pass("director").unwrap())
+            .unwrap();
+    }
+
     /// How a real server is reached, as the daemon says.
     pub fn link(&self, server: IpAddr) -> Option<api::LinkState> {
         let services = self.api().services().unwrap();
@@ -269,6 +309,12 @@ impl Drop for World {
 /// A host on the segment.
 fn plug(switch: &Namespace, name: &str, last: u8) -> Namespace {
     let host = Namespace::create().unwrap();
+    wire(switch, &host, name, last);
+    host
+}
+
+/// A wire from the switch's port `name` to the host's `eth0`.
+fn wire(switch: &Namespace, host: &Namespace, name: &str, last: u8) {
     switch
         .run(|| {
             let netlink = Netlink::open().unwrap();
@@ -296,7 +342,6 @@ fn plug(switch: &Namespace, name: &str, last: u8) -> Namespace {
         netlink::ethtool::set_tx_checksum("eth0", false).unwrap();
     })
     .unwrap();
-    host
 }
 
 pub fn six(last: u8) -> IpAddr {

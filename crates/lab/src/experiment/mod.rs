@@ -2,12 +2,12 @@
 //!
 //! | step | shows | from |
 //! | --- | --- | --- |
-//! | 1 [`resolution`] | who answers for the VIP | captures, client's neighbour table |
-//! | 2 [`table`] | `ipvsadm -ln` | the daemon |
-//! | 3 [`spread`] | how requests spread, 1:1 and 3:1 | the pages |
-//! | 4 [`hops`] | one request, three hops, no reply through the director | captures, port counters |
-//! | 5 [`flux`], [`announce`] | what goes wrong without suppression, and that it is mended | captures, client's neighbour table |
-//! | 6 [`drain`] | weight 0, a failing server | long-lived connections |
+//! | 1 `resolution` | who answers for the VIP | captures, client's neighbour table |
+//! | 2 `table` | `ipvsadm -ln` | the daemon |
+//! | 3 `spread` | how requests spread, 1:1 and 3:1 | the pages |
+//! | 4 `hops` | one request, three hops, no reply through the director | captures, port counters |
+//! | 5 `flux`, `announce` | what goes wrong without suppression, and that it is mended | captures, client's neighbour table |
+//! | 6 `drain` | weight 0, a failing server | long-lived connections |
 //!
 //! Each step returns checks: what should be seen and what was. A step that cannot be carried out
 //! ends the experiment; a step that shows something else does not.
@@ -50,7 +50,8 @@ impl Default for Settings {
 /// Builds a lab and carries out all six steps. `say` hears the progress.
 ///
 /// The lab comes back for whoever wants its captures or wants it to stand; it is absent if it could
-/// not be built. Only an interruption is an error: anything else is in the report.
+/// not be built. An interruption, missing permission or a name that cannot be are errors: anything
+/// else is in the report.
 pub fn run(
     options: &Options,
     settings: &Settings,
@@ -61,7 +62,8 @@ pub fn run(
     let mut lab = match Lab::up(options, settings.pages, say) {
         Ok(lab) => lab,
         Err(Error::Interrupted) => return Err(Error::Interrupted),
-        Err(error) if error.is_not_permitted() => return Err(error),
+        Err(error @ Error::Exists { .. }) => return Err(error),
+        Err(error) if error.is_not_permitted() || error.is_usage() => return Err(error),
         Err(error) => {
             report.error = Some(error.to_string());
             return Ok((report, None));

@@ -1,0 +1,50 @@
+//! What the program may cost. A jump needs a sentence.
+
+use crate::support::{Instance, is_root};
+
+/// Instructions that the verifier looks at before it gives up, on every kernel we promise.
+const VERIFIER_LIMIT: u32 = 1_000_000;
+/// What it may look at for one program: half of the limit would be too much, for the oldest of these
+/// kernels look at more than the newest.
+const VERIFIED_INSTRUCTIONS: u32 = 400_000;
+/// Instructions of all programs after the kernel's rewriting. Two thirds write ICMP errors, which run
+/// seldom and for each family.
+const INSTRUCTIONS: u32 = 10_000;
+/// Machine code of the attached program, which nearly every frame runs: within a quarter of the 32 KiB
+/// of a first-level instruction cache.
+const FAST_BYTES: u32 = 8_192;
+
+#[test]
+fn the_programs_are_within_their_budgets() {
+    if !is_root() {
+        return;
+    }
+    let instance = Instance::new("budget", 1_024);
+    let (mut plane, _) = instance.open();
+    let sizes = plane.program_sizes().unwrap();
+    eprintln!("{sizes:#?}");
+    const { assert!(VERIFIED_INSTRUCTIONS * 2 < VERIFIER_LIMIT) };
+    for (name, size) in &sizes {
+        assert!(
+            size.verified_instructions < VERIFIED_INSTRUCTIONS,
+            "{name}: {size:?}"
+        );
+    }
+    let instructions: u32 = sizes.iter().map(|(_, size)| size.instructions).sum();
+    assert!(instructions < INSTRUCTIONS, "{instructions}: {sizes:?}");
+    let (name, fast) = &sizes[0];
+    assert!(fast.jited_bytes < FAST_BYTES, "{name}: {fast:?}");
+}
+
+#[test]
+fn the_default_table_is_within_its_memory_budget() {
+    if !is_root() {
+        return;
+    }
+    let instance = Instance::new("memory", director::limits::CONNECTIONS_DEFAULT);
+    let (plane, _) = instance.open();
+    let bytes = plane.memory_bytes();
+    eprintln!("{bytes} bytes");
+    assert_eq!(plane.connections_max(), 1 << 20);
+    assert!(bytes < 1 << 30, "{bytes} bytes");
+}

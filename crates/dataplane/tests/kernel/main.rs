@@ -1,0 +1,33 @@
+//! The data plane as the kernel runs it, and as this process runs it: the two must agree.
+//!
+//! ```text
+//! cases/   the golden table ─┬─► Native (director over memory)     verdict, frame, counters, tables
+//!                            └─► Pair ─┬─► Kernel (test run) ──┐
+//! random   frames and changes ──►      └─► Native ─────────────┴─► equal?
+//!
+//! restart, concurrency, expiry, room, budgets      the loaded instance alone
+//! ```
+//!
+//! What you may rely on: frames that come and frames that are expected are built by etherparse, so that
+//! one mistake cannot hide on both sides; tables are compared slot by slot, because both halves use
+//! the same hash keys. Every instance has pins of its own, which go with the test.
+//!
+//! What it never does: attach to an interface. No frame leaves.
+#![allow(clippy::unwrap_used)]
+
+mod budgets;
+mod case;
+mod cases;
+mod concurrency;
+mod dice;
+mod expiry;
+mod golden;
+mod kernel;
+mod native;
+mod packet;
+mod pair;
+mod random;
+mod restart;
+mod room;
+mod support;
+mod world;
