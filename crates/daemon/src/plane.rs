@@ -55,6 +55,8 @@ impl Plane for Kernel {
             Action::WriteInterface { slot, index, mac } => {
                 plane.write_interface(*slot, *index, *mac);
             }
+            // No interface has the number 0.
+            Action::ClearInterface { slot } => plane.write_interface(*slot, 0, [0; 6]),
             Action::WriteDestination { id, reach } => plane.write_destination(*id, link(*reach)),
             Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
             Action::PublishService {
