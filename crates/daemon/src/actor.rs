@@ -310,9 +310,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let done = if release {
             self.release()
         } else {
-            // The next start follows the file in everything it names.
-            self.state.applied = None;
-            self.files.save(&self.state, &Plan::default())
+            self.save_for_good()
         };
         match done {
             Ok(()) => {
@@ -328,6 +326,16 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 Err(internal(&error))
             }
         }
+    }
+
+    /// Has the next start follow the file in everything it names, unless we must go on after all.
+    fn save_for_good(&mut self) -> anyhow::Result<()> {
+        let applied = self.state.applied.take();
+        let saved = self.files.save(&self.state, &Plan::default());
+        if saved.is_err() {
+            self.state.applied = applied;
+        }
+        saved
     }
 
     /// Virtual addresses first: from then on nothing arrives.

@@ -255,6 +255,21 @@ fn releasing_takes_away_addresses_and_data_plane_and_forgets_the_files() {
 }
 
 #[test]
+fn a_daemon_that_cannot_stop_goes_on_as_before() {
+    let mut world = World::new();
+    for event in life().into_iter().take(5) {
+        world.actor.apply(event).unwrap();
+    }
+    let before = world.actor.state.clone();
+    world.actor.files = Files::within(&world._folder.path().join("missing"), "model");
+
+    assert!(world.actor.stop(false).is_err());
+
+    assert_eq!(world.actor.state, before);
+    assert!(before.applied.is_some());
+}
+
+#[test]
 fn adding_a_destination_is_answered_when_its_server_was_heard_of() {
     let mut world = World::new();
     for event in life().into_iter().take(3) {
