@@ -35,6 +35,7 @@ pub use event::{
 };
 pub use plan::{Action, Plan};
 pub use state::{Destination, Egress, Link, Reach, Saved, Service, State, Trashed, Vip};
+pub use trash::{minus, plus};
 
 use api::Refusal;
 

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! interfaces ─► destinations that become reachable ─► services ─► destinations that cease
-//!            ─► addresses looked at ─► addresses on the host ─► ids that rest
+//!            ─► interfaces that are gone ─► addresses looked at ─► addresses on the host
+//!            ─► ids that rest
 //! ```
 //!
 //! In this order nothing is published before what it points to, and nothing is taken away while
@@ -31,6 +32,11 @@ pub enum Action {
         index: u32,
         /// Its MAC.
         mac: [u8; 6],
+    },
+    /// Nothing leaves through this slot any more.
+    ClearInterface {
+        /// Egress slot.
+        slot: u8,
     },
     /// Tell the data plane how a destination is reached.
     WriteDestination {
@@ -177,6 +183,11 @@ fn interfaces(before: &State, after: &State, actions: &mut Vec<Action>) {
             });
         }
     }
+    for slot in before.egress.keys() {
+        if !after.egress.contains_key(slot) {
+            actions.push(Action::ClearInterface { slot: *slot });
+        }
+    }
 }
 
 fn destinations(before: &State, after: &State, actions: &mut Vec<Action>) {
@@ -244,6 +255,7 @@ fn put(address: IpAddr, vip: &Vip) -> Action {
 /// Whether an action removes something that `after` does not have.
 fn takes_away(action: &Action, after: &State) -> bool {
     match action {
+        Action::ClearInterface { slot } => !after.egress.contains_key(slot),
         Action::WithdrawService { key } => !after.services.contains_key(key),
         Action::RemoveVip { address, interface } => after
             .vips
@@ -268,9 +280,10 @@ fn rank(action: &Action) -> u8 {
         },
         Action::WithdrawService { .. } => 2,
         Action::PublishService { .. } => 3,
-        Action::WriteVips { .. } => 5,
-        Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => 6,
-        Action::ResetDestination { .. } => 7,
+        Action::ClearInterface { .. } => 5,
+        Action::WriteVips { .. } => 6,
+        Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => 7,
+        Action::ResetDestination { .. } => 8,
     }
 }
 
@@ -293,6 +306,7 @@ impl fmt::Display for Action {
             Self::WriteInterface { slot, index, mac } => {
                 write!(f, "interface slot {slot}: index {index}, MAC {}", Mac(mac))
             }
+            Self::ClearInterface { slot } => write!(f, "interface slot {slot}: none"),
             Self::WriteDestination { id, reach } => write!(f, "destination {id}: {reach}"),
             Self::WithdrawService { key } => write!(f, "withdraw {key}"),
             Self::PublishService {

@@ -16,7 +16,6 @@
 //!
 //! A packet that finds no eligible destination leaves the place alone.
 
-use api::ServiceKey;
 use serde::{Deserialize, Serialize};
 
 mod rr;
@@ -163,15 +162,4 @@ impl Place {
 fn index_of(last: Option<u32>, list: &[Candidate]) -> Option<usize> {
     let last = last?;
     list.iter().position(|one| one.id == last)
-}
-
-/// A published rotation, for the actions of a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Published {
-    /// Which virtual service.
-    pub key: ServiceKey,
-    /// Its number in the data plane.
-    pub service: u32,
-    /// What to pick.
-    pub rotation: Rotation,
 }

@@ -50,7 +50,8 @@ fn forget(state: &mut State, id: u32, stats: api::Stats) {
 }
 
 /// Sum of two readings.
-pub(crate) fn plus(a: api::Stats, b: api::Stats) -> api::Stats {
+#[must_use]
+pub fn plus(a: api::Stats, b: api::Stats) -> api::Stats {
     api::Stats {
         connections: a.connections.saturating_add(b.connections),
         packets: a.packets.saturating_add(b.packets),
@@ -59,7 +60,8 @@ pub(crate) fn plus(a: api::Stats, b: api::Stats) -> api::Stats {
 }
 
 /// A reading from its zero point on.
-pub(crate) fn minus(a: api::Stats, b: api::Stats) -> api::Stats {
+#[must_use]
+pub fn minus(a: api::Stats, b: api::Stats) -> api::Stats {
     api::Stats {
         connections: a.connections.saturating_sub(b.connections),
         packets: a.packets.saturating_sub(b.packets),

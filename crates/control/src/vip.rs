@@ -7,9 +7,11 @@ use crate::event::Observed;
 use crate::state::{State, Vip};
 
 /// Adds the addresses that services need and drops those that none needs any more. An address
-/// that the host has already is somebody else's: it is used and never removed.
+/// that the host has already is somebody else's: it is used and never removed. When addresses are
+/// no longer ours to manage, those we added go: whoever moves them now puts them where they belong.
 pub(crate) fn follow_services(state: &mut State, observed: &Observed) {
     if !state.manage_vips {
+        state.vips.clear();
         return;
     }
     let wanted: BTreeSet<IpAddr> = state

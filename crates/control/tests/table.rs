@@ -605,6 +605,43 @@ fn a_virtual_address_of_ours_moves_when_the_file_names_another_interface() {
 }
 
 #[test]
+fn virtual_addresses_of_ours_are_given_up_when_they_are_no_longer_ours_to_manage() {
+    let mut world = World::new();
+    world.observed.addresses = vec![host("eth0", "192.0.2.101", 32)];
+    let mut file = desired(&[(web(), &[]), (other(), &[])]);
+    world.run(Event::Config(file.clone()));
+    assert_eq!(world.state.vips.len(), 2);
+
+    file.manage_vips = false;
+    let plan = world.run(Event::Config(file));
+
+    assert!(world.state.vips.is_empty());
+    let text = plan.to_string();
+    assert!(text.contains("remove 192.0.2.100 from eth0"), "{text}");
+    assert!(
+        !text.contains("192.0.2.101 from"),
+        "not ours to remove: {text}"
+    );
+}
+
+#[test]
+fn an_interface_that_is_gone_is_taken_out_of_the_data_plane_after_what_leaves_through_it() {
+    let mut world = World::new();
+    world.add_service(web(), "rr");
+    world.add_resolved(web(), server(1), 1);
+    let before = world.state.clone();
+
+    let plan = world.run(Event::InterfaceGone { index: 2 });
+
+    assert_eq!(
+        names(&plan),
+        ["publish-service", "write-destination", "clear-interface"]
+    );
+    let resumed = Plan::resumed(&before, &Plan::default(), &world.state, &[]);
+    assert!(names(&resumed).contains(&"clear-interface".to_owned()));
+}
+
+#[test]
 fn a_state_and_its_plan_survive_being_written_and_read() {
     let mut world = World::new();
     world.run(Event::Config(desired(&[(web(), &[(1, 1), (2, 2)])])));

@@ -40,6 +40,10 @@ pub(crate) struct Actor<P, H> {
     pub(crate) wanted: Wanted,
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) ticks: u64,
+    /// Whether something the network told could not be followed: it shall be told again.
+    pub(crate) is_behind: bool,
+    /// Why an interface could not be attached again: said once, tried again and again.
+    pub(crate) attach_failure: Option<String>,
 }
 
 /// What does not change while the daemon runs.
@@ -217,6 +221,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.rooms.plane.sweep(limits::SWEEP_TICKS);
         self.rooms.announce(Instant::now());
         self.answer_waiting();
+        if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
+            self.look_around();
+        }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();
         }
@@ -250,7 +257,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
         self.wanted = wanted.clone();
         if let Some(resolver) = &mut self.resolver {
-            resolver.want(wanted);
+            resolver.want(wanted, false);
         }
     }
 
@@ -310,9 +317,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let done = if release {
             self.release()
         } else {
-            // The next start follows the file in everything it names.
-            self.state.applied = None;
-            self.files.save(&self.state, &Plan::default())
+            self.save_for_good()
         };
         match done {
             Ok(()) => {
@@ -328,6 +333,16 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 Err(internal(&error))
             }
         }
+    }
+
+    /// Has the next start follow the file in everything it names, unless we must go on after all.
+    fn save_for_good(&mut self) -> anyhow::Result<()> {
+        let applied = self.state.applied.take();
+        let saved = self.files.save(&self.state, &Plan::default());
+        if saved.is_err() {
+            self.state.applied = applied;
+        }
+        saved
     }
 
     /// Virtual addresses first: from then on nothing arrives.

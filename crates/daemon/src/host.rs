@@ -3,18 +3,31 @@
 use std::net::IpAddr;
 
 use control::HostAddress;
-use netlink::{AddressFlags, FrameSocket, Netlink};
+use netlink::{AddressFlags, FrameSocket, Mac, Netlink};
 
 /// What the actor needs of the host.
 pub(crate) trait Host {
     /// Addresses of all interfaces.
     fn addresses(&self) -> anyhow::Result<Vec<HostAddress>>;
+    /// All interfaces: number, name, MAC.
+    fn interfaces(&self) -> anyhow::Result<Vec<Interface>>;
     /// Puts a virtual address on an interface; false if it was there already.
     fn add_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<bool>;
     /// Takes it off; one that is gone already is right.
     fn remove_vip(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()>;
     /// Tells the segment where the address is, once.
     fn announce(&mut self, address: IpAddr, interface: &str) -> anyhow::Result<()>;
+}
+
+/// An interface of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Interface {
+    /// Its number.
+    pub(crate) index: u32,
+    /// Its name.
+    pub(crate) name: String,
+    /// Its MAC.
+    pub(crate) mac: Mac,
 }
 
 /// The host in the kernel.
@@ -46,6 +59,17 @@ impl Host for Kernel {
                     address: found.address,
                     prefix: found.prefix,
                 })
+            })
+            .collect())
+    }
+
+    fn interfaces(&self) -> anyhow::Result<Vec<Interface>> {
+        let links = self.netlink.links()?.into_iter();
+        Ok(links
+            .map(|link| Interface {
+                index: link.index,
+                name: link.name,
+                mac: link.mac,
             })
             .collect())
     }

@@ -13,6 +13,10 @@ pub const SWEEP_TICKS: usize = 50;
 /// seconds more or less do not matter.
 pub const TRASH_TICKS: u64 = 100;
 
+/// Ticks between two looks at what may have been missed or could not be done: interfaces,
+/// virtual addresses, changes of the network. A second: what is wrong so long is seen by people.
+pub const LOOK_TICKS: u64 = 10;
+
 /// Longest name of an instance: a file name with room for its endings.
 pub const INSTANCE_NAME_BYTES: usize = 64;
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use control::rotation::Rotation;
 use control::{Action, HostAddress, Reach};
 
-use crate::host::Host;
+use crate::host::{Host, Interface};
 use crate::plane::{Listing, Plane};
 
 /// Actions that still succeed, shared by plane and host.
@@ -50,6 +50,8 @@ pub(crate) struct ModelPlane {
     pub(crate) reach: BTreeMap<u32, Reach>,
     pub(crate) looked_at: Vec<IpAddr>,
     pub(crate) released: bool,
+    pub(crate) attached: BTreeSet<u32>,
+    pub(crate) interface: Rc<Cell<Option<u32>>>,
 }
 
 impl Plane for ModelPlane {
@@ -102,14 +104,19 @@ impl Plane for ModelPlane {
     }
 
     fn attached(&self) -> Vec<(String, u32, &'static str)> {
-        vec![("eth0".to_owned(), 2, "native")]
+        let attached = self.attached.iter();
+        attached
+            .map(|index| ("eth0".to_owned(), *index, "native"))
+            .collect()
     }
 
     fn attach(&mut self, _interface: &str, _native: bool) -> anyhow::Result<&'static str> {
+        self.attached.extend(self.interface.get());
         Ok("native")
     }
 
-    fn detach(&mut self, _interface: &str) -> anyhow::Result<()> {
+    fn detach(&mut self, index: u32) -> anyhow::Result<()> {
+        self.attached.remove(&index);
         Ok(())
     }
 
@@ -128,6 +135,8 @@ impl Plane for ModelPlane {
 pub(crate) struct ModelHost {
     pub(crate) budget: Budget,
     pub(crate) vips: BTreeSet<IpAddr>,
+    /// The number of `eth0`, shared with the plane; none while it is gone.
+    pub(crate) interface: Rc<Cell<Option<u32>>>,
 }
 
 impl Host for ModelHost {
@@ -137,11 +146,28 @@ impl Host for ModelHost {
             address: IpAddr::from([192, 0, 2, 2]),
             prefix: 24,
         };
-        Ok(vec![own])
+        let vips = self.vips.iter().map(|vip| HostAddress {
+            address: *vip,
+            prefix: 32,
+            ..own.clone()
+        });
+        Ok(vips.chain([own.clone()]).collect())
+    }
+
+    fn interfaces(&self) -> anyhow::Result<Vec<Interface>> {
+        let there = self.interface.get().into_iter();
+        Ok(there
+            .map(|index| Interface {
+                index,
+                name: "eth0".to_owned(),
+                mac: [2; 6],
+            })
+            .collect())
     }
 
     fn add_vip(&mut self, address: IpAddr, _interface: &str) -> anyhow::Result<bool> {
         self.budget.spend()?;
+        anyhow::ensure!(self.interface.get().is_some(), "there is no eth0");
         Ok(self.vips.insert(address))
     }
 

@@ -27,8 +27,8 @@ pub(crate) trait Plane {
     fn attached(&self) -> Vec<(String, u32, &'static str)>;
     /// Attaches to an interface.
     fn attach(&mut self, interface: &str, require_native: bool) -> anyhow::Result<&'static str>;
-    /// Detaches from an interface.
-    fn detach(&mut self, interface: &str) -> anyhow::Result<()>;
+    /// Detaches from an interface by its number: it may be gone.
+    fn detach(&mut self, index: u32) -> anyhow::Result<()>;
     /// Memory of the maps, and connections that fit.
     fn size(&self) -> (u64, u64);
     /// Takes everything away: program, pins, connections.
@@ -55,6 +55,8 @@ impl Plane for Kernel {
             Action::WriteInterface { slot, index, mac } => {
                 plane.write_interface(*slot, *index, *mac);
             }
+            // No interface has the number 0.
+            Action::ClearInterface { slot } => plane.write_interface(*slot, 0, [0; 6]),
             Action::WriteDestination { id, reach } => plane.write_destination(*id, link(*reach)),
             Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
             Action::PublishService {
@@ -123,8 +125,8 @@ impl Plane for Kernel {
         Ok(self.dataplane.attach(interface, require_native)?.name())
     }
 
-    fn detach(&mut self, interface: &str) -> anyhow::Result<()> {
-        Ok(self.dataplane.detach(interface)?)
+    fn detach(&mut self, index: u32) -> anyhow::Result<()> {
+        Ok(self.dataplane.detach_index(index)?)
     }
 
     fn size(&self) -> (u64, u64) {

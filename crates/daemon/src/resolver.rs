@@ -73,14 +73,20 @@ pub(crate) struct Wanted {
 
 /// The way to a running resolver. It ends when this is dropped.
 pub(crate) struct Handle {
-    wanted: Arc<Mutex<Option<Wanted>>>,
+    wanted: Inbox,
     wake: PipeWriter,
 }
 
+/// What is wanted now, and whether everything shall be told again.
+type Inbox = Arc<Mutex<Option<(Wanted, bool)>>>;
+
 impl Handle {
-    /// Replaces what is wanted. Never waits.
-    pub(crate) fn want(&mut self, wanted: Wanted) {
-        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(wanted);
+    /// Replaces what is wanted; with `again` everything is told again, news or not. Never waits.
+    pub(crate) fn want(&mut self, wanted: Wanted, again: bool) {
+        let mut inbox = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = again || inbox.as_ref().is_some_and(|(_, again)| *again);
+        *inbox = Some((wanted, again));
+        drop(inbox);
         // One byte for each change, read sixteen at a time: the pipe cannot fill up.
         if let Err(error) = self.wake.write_all(&[0]) {
             warn!(%error, "resolver cannot be woken");
@@ -111,7 +117,7 @@ pub(crate) fn spawn(tell: impl FnMut(Notice) -> bool + Send + 'static) -> anyhow
 
 struct Resolver {
     tell: Box<dyn FnMut(Notice) -> bool + Send>,
-    inbox: Arc<Mutex<Option<Wanted>>>,
+    inbox: Inbox,
     reader: PipeReader,
     wanted: Wanted,
     targets: BTreeMap<IpAddr, Target>,
@@ -153,7 +159,7 @@ impl Resolver {
                 Err(End::Failed(error)) => {
                     warn!(%error, "resolver begins anew");
                     std::thread::sleep(Duration::from_secs(1));
-                    self.interfaces.clear();
+                    self.forget_what_was_told();
                     self.refresh = Instant::now();
                 }
             }
@@ -185,7 +191,10 @@ impl Resolver {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(wanted) = news {
+        if let Some((wanted, again)) = news {
+            if again {
+                self.forget_what_was_told();
+            }
             self.targets
                 .retain(|address, _| wanted.servers.contains_key(address));
             for (address, believed) in &wanted.servers {
@@ -196,6 +205,14 @@ impl Resolver {
             }
             self.wanted = wanted;
             self.refresh = Instant::now();
+        }
+    }
+
+    /// Interfaces are opened anew by the next look-up, and told before the links through them.
+    fn forget_what_was_told(&mut self) {
+        self.interfaces.clear();
+        for target in self.targets.values_mut() {
+            target.reported = None;
         }
     }
 
@@ -238,8 +255,15 @@ impl Resolver {
             .get(&address)
             .is_none_or(|target| way(&target.path) != way(&path));
         if is_new {
-            let known = fixed.or(believed).or(entry.and_then(|entry| entry.mac));
-            let reported = self.targets.remove(&address).and_then(|old| old.reported);
+            let old = self.targets.remove(&address);
+            // A host that is now behind another interface (a bridge over the old one) has most
+            // likely kept its MAC; nothing shall leave by the old way meanwhile.
+            let moved = old.as_ref().and_then(|old| old.probe.known());
+            let known = fixed
+                .or(believed)
+                .or(entry.and_then(|entry| entry.mac))
+                .or(moved);
+            let reported = old.and_then(|old| old.reported);
             let target = Target {
                 path: path.clone(),
                 probe: Probe::new(known, now),
@@ -535,3 +559,6 @@ fn way(path: &Path) -> Option<u32> {
         Path::Local | Path::Unreachable(_) => None,
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

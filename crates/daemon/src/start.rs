@@ -66,7 +66,7 @@ fn bring_up(
     let (outbox, inbox) = sync_channel(limits::MESSAGES);
     let mut resolver = spawn_resolver(&outbox)?;
     let wanted = wanted(&state);
-    resolver.want(wanted.clone());
+    resolver.want(wanted.clone(), false);
     hear_first_answers(&mut state, &inbox);
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
     files.save(&state, &plan)?;
@@ -92,6 +92,8 @@ fn bring_up(
         wanted,
         waiting: Vec::new(),
         ticks: 0,
+        is_behind: false,
+        attach_failure: None,
     };
     Ok(Started {
         actor,
@@ -146,9 +148,9 @@ fn attach(plane: &mut impl Plane, options: &Options) -> anyhow::Result<()> {
             );
         }
     }
-    for (name, _, _) in plane.attached() {
+    for (name, index, _) in plane.attached() {
         if !wanted.contains(&name) {
-            match plane.detach(&name) {
+            match plane.detach(index) {
                 Ok(()) => info!(
                     interface = name,
                     "detached: the configuration names it no more"
@@ -272,6 +274,10 @@ fn hear_first_answers(state: &mut State, inbox: &Receiver<Message>) {
             Message::Network(resolver::Notice::Interface { index, name, mac }) => {
                 Event::Interface { index, name, mac }
             }
+            Message::Network(resolver::Notice::InterfaceGone { index }) => {
+                Event::InterfaceGone { index }
+            }
+            // Addresses are put on after this, and looked after from then on.
             _ => continue,
         };
         if let Err(refusal) = control::step(state, event, &Observed::default()) {

@@ -1,7 +1,7 @@
 //! The table as the API shows it.
 
 use api::{Destination, LinkState, Service, Stats};
-use control::{Link, State};
+use control::{Link, State, minus, plus};
 
 use crate::plane::Plane;
 
@@ -84,21 +84,5 @@ fn link(state: &State, destination: &control::Destination) -> LinkState {
         None => LinkState::Unresolved {
             reason: "no answer yet".to_owned(),
         },
-    }
-}
-
-fn plus(a: Stats, b: Stats) -> Stats {
-    Stats {
-        connections: a.connections.saturating_add(b.connections),
-        packets: a.packets.saturating_add(b.packets),
-        bytes: a.bytes.saturating_add(b.bytes),
-    }
-}
-
-fn minus(a: Stats, b: Stats) -> Stats {
-    Stats {
-        connections: a.connections.saturating_sub(b.connections),
-        packets: a.packets.saturating_sub(b.packets),
-        bytes: a.bytes.saturating_sub(b.bytes),
     }
 }

@@ -184,6 +184,15 @@ impl Dataplane {
         attach::detach(&self.directory, attach::index_of(interface)?)
     }
 
+    /// Detaches the program from the interface of this number, which may be gone.
+    ///
+    /// # Errors
+    ///
+    /// When its pin cannot be removed.
+    pub fn detach_index(&mut self, interface: u32) -> Result<(), Error> {
+        attach::detach(&self.directory, interface)
+    }
+
     /// Interfaces with the program attached.
     #[must_use]
     pub fn attached(&self) -> Vec<Attached> {

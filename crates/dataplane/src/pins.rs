@@ -11,6 +11,9 @@ use crate::error::Error;
 use crate::map::Words;
 use crate::object::MAPS;
 
+/// Where the BPF file system is looked for.
+const MOUNT_POINT: &str = "/sys/fs/bpf";
+
 /// The folder of an instance.
 pub(crate) fn directory(root: &Path, instance: &str) -> Result<PathBuf, Error> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -24,7 +27,11 @@ pub(crate) fn directory(root: &Path, instance: &str) -> Result<PathBuf, Error> {
 
 /// Makes the folder, on a BPF file system; whether whole pins of our layout are in it.
 pub(crate) fn prepare(directory: &Path) -> Result<bool, Error> {
-    mount_bpffs()?;
+    // Pins of another place (a descriptor, in a mount namespace that ends with its command) need no
+    // mount of ours: it would be empty, and the next start would take it for the place.
+    if directory.starts_with(MOUNT_POINT) {
+        mount_bpffs()?;
+    }
     let made = fs::create_dir_all(directory);
     made.map_err(|source| Error::io(format!("making {}", directory.display()), source))?;
     let present = MAPS
@@ -91,7 +98,7 @@ fn layout(directory: &Path) -> Result<u32, Error> {
 
 /// Mounts the BPF file system where it is looked for, unless it is there.
 fn mount_bpffs() -> Result<(), Error> {
-    let place = "/sys/fs/bpf";
+    let place = MOUNT_POINT;
     let kind = nix::sys::statfs::statfs(place).map(|stat| stat.filesystem_type());
     if kind.is_ok_and(|kind| kind == nix::sys::statfs::BPF_FS_MAGIC) {
         return Ok(());
@@ -116,4 +123,50 @@ pub(crate) fn memlock_bytes(fd: RawFd) -> Result<u64, Error> {
     Ok(value
         .and_then(|value| value.trim().parse().ok())
         .unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::mount::{MsFlags, mount};
+    use nix::sched::{CloneFlags, unshare};
+    use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+
+    use super::*;
+
+    /// Runs in mounts of its own, with nothing on [`MOUNT_POINT`]; they end with the thread.
+    fn without_bpffs(test: impl FnOnce() + Send) {
+        let none = None::<&str>;
+        let alone = || {
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS).unwrap();
+            mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+            mount(none, "/sys", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+            fs::create_dir_all(MOUNT_POINT).unwrap();
+            test();
+        };
+        std::thread::scope(|scope| scope.spawn(alone).join().unwrap());
+    }
+
+    #[test]
+    fn the_bpf_file_system_is_mounted_only_for_pins_that_go_there() {
+        let root = nix::unistd::geteuid().is_root();
+        assert!(
+            root || std::env::var("CI").as_deref() != Ok("true"),
+            "this test needs root, and CI must give it"
+        );
+        if !root {
+            println!("skipped: needs root");
+            return;
+        }
+        without_bpffs(|| {
+            let elsewhere = Path::new("/sys/elsewhere/dirigo/one");
+            assert!(!prepare(elsewhere).unwrap());
+            let found = statfs(MOUNT_POINT).unwrap().filesystem_type();
+            assert_eq!(found, TMPFS_MAGIC);
+
+            let here = Path::new(MOUNT_POINT).join("dirigo/one");
+            assert!(!prepare(&here).unwrap());
+            let found = statfs(MOUNT_POINT).unwrap().filesystem_type();
+            assert_eq!(found, nix::sys::statfs::BPF_FS_MAGIC);
+        });
+    }
 }

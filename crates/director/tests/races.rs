@@ -24,12 +24,15 @@ use world::{ACK, FIN, RST, SYN, some_flow, tables};
 
 mod world;
 
+/// What the other CPU does.
+type Work<'a> = Box<dyn FnOnce(&MemoryTables) + 'a>;
+
 /// Tables that let another CPU work at the `at`-th look.
 struct Shared<'a> {
     tables: &'a MemoryTables,
     looks: Cell<usize>,
     at: usize,
-    other: RefCell<Option<Box<dyn FnOnce(&MemoryTables) + 'a>>>,
+    other: RefCell<Option<Work<'a>>>,
 }
 
 impl<'a> Shared<'a> {

@@ -1,12 +1,14 @@
 //! What the network tells, and what follows from it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use api::RefusalCode;
 use control::{Action, Event, LinkReport, Plan};
 use tracing::{error, info, warn};
 
-use super::Actor;
-use crate::host::Host;
+use super::{Actor, wanted};
+use crate::host::{Host, Interface};
 use crate::plane::Plane;
 use crate::resolver::Notice;
 
@@ -21,10 +23,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             Notice::Interface { index, name, mac } => {
                 self.attach_if_new(index, &name);
-                self.restore_vips();
                 Event::Interface { index, name, mac }
             }
-            Notice::InterfaceGone { index } => Event::InterfaceGone { index },
+            Notice::InterfaceGone { index } => {
+                self.detach(index);
+                Event::InterfaceGone { index }
+            }
             Notice::AddressGone { address } => {
                 if self.state.vips.contains_key(&address) {
                     self.restore_vips();
@@ -32,10 +36,67 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 return;
             }
         };
+        let is_interface = matches!(event, Event::Interface { .. });
         if let Err(refusal) = self.apply(event) {
             error!(%refusal, "the network changed and could not be followed");
+            // A refusal of the table would be the same again.
+            self.is_behind |= refusal.code == RefusalCode::Internal;
+        }
+        if is_interface {
+            self.restore_vips();
         }
         self.answer_waiting();
+    }
+
+    /// Events may be lost (the kernel's queue for us overran, a resolver began anew) and may come
+    /// when nothing can be done about them. So what is there is compared with what should be.
+    pub(super) fn look_around(&mut self) {
+        if std::mem::take(&mut self.is_behind)
+            && let Some(resolver) = &mut self.resolver
+        {
+            let wanted = wanted(&self.state);
+            self.wanted = wanted.clone();
+            resolver.want(wanted, true);
+        }
+        match self.rooms.host.interfaces() {
+            Ok(there) => self.compare(there),
+            Err(error) => error!(error = crate::chain(&error), "interfaces cannot be read"),
+        }
+        self.restore_vips();
+    }
+
+    fn compare(&mut self, there: Vec<Interface>) {
+        let attached = self.rooms.plane.attached();
+        let attached: BTreeSet<u32> = attached.iter().map(|(_, index, _)| *index).collect();
+        let known = self.state.egress.values().map(|egress| egress.index);
+        let gone: BTreeSet<u32> = known
+            .chain(attached.iter().copied())
+            .filter(|index| !there.iter().any(|one| one.index == *index))
+            .collect();
+        for index in gone {
+            self.notice(Notice::InterfaceGone { index });
+        }
+        for one in there {
+            let egress = self.state.egress.values();
+            let is_known = egress
+                .map(|egress| (egress.index, &egress.name, egress.mac))
+                .any(|known| known == (one.index, &one.name, one.mac));
+            let is_served = is_known && attached.contains(&one.index);
+            if self.state.interfaces.contains(&one.name) && !is_served {
+                let Interface { index, name, mac } = one;
+                self.notice(Notice::Interface { index, name, mac });
+            }
+        }
+    }
+
+    fn detach(&mut self, index: u32) {
+        if let Err(error) = self.rooms.plane.detach(index) {
+            warn!(
+                interface = index,
+                error = crate::chain(&error),
+                "cannot be detached"
+            );
+        }
     }
 
     fn log_link(&self, address: IpAddr, link: &LinkReport) {
@@ -67,10 +128,19 @@ impl<P: Plane, H: Host> Actor<P, H> {
         {
             return;
         }
-        match plane.attach(name, self.about.require_native) {
-            Ok(mode) => info!(interface = name, mode, "attached again"),
-            Err(error) => error!(interface = name, %error, "cannot be attached again"),
+        let failure = match plane.attach(name, self.about.require_native) {
+            Ok(mode) => {
+                info!(interface = name, mode, "attached again");
+                None
+            }
+            Err(error) => Some(crate::chain(&error)),
+        };
+        if let Some(error) = &failure
+            && self.attach_failure != failure
+        {
+            error!(interface = name, error, "cannot be attached again");
         }
+        self.attach_failure = failure;
     }
 
     /// Puts back what we added and somebody took away: an operator, a link that went down and lost
@@ -83,9 +153,13 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 return;
             }
         };
-        let has = |address: &IpAddr| there.iter().any(|own| own.address == *address);
-        let missing = self.state.vips.iter();
-        let missing = missing.filter(|(address, vip)| vip.ours && !has(address));
+        let links = self.rooms.host.interfaces().unwrap_or_default();
+        let there: BTreeSet<IpAddr> = there.into_iter().map(|own| own.address).collect();
+        let can_have = |name: &str| links.iter().any(|link| link.name == *name);
+        let missing = self.state.vips.iter().filter(|(address, vip)| {
+            // One without its interface is put back with it.
+            vip.ours && !there.contains(address) && can_have(&vip.interface)
+        });
         let plan = Plan {
             actions: missing
                 .map(|(address, vip)| Action::AddVip {

@@ -1,6 +1,8 @@
 //! The actor over models: failures, crashes, waiting, release.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
+use std::rc::Rc;
 
 use control::{Desired, LinkReport};
 
@@ -8,6 +10,7 @@ use super::*;
 use crate::announce::Announcements;
 use crate::model::{Budget, ModelHost, ModelPlane};
 use crate::resolver::Notice;
+use crate::resolver::tests::idle;
 
 /// An actor over models, with its files in a folder that goes with it.
 struct World {
@@ -88,12 +91,16 @@ impl World {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let budget = Budget::default();
+        let interface = Rc::new(Cell::new(Some(2)));
         let plane = ModelPlane {
             budget: Budget::clone(&budget),
+            attached: [2].into(),
+            interface: Rc::clone(&interface),
             ..ModelPlane::default()
         };
         let host = ModelHost {
             budget: Budget::clone(&budget),
+            interface,
             ..ModelHost::default()
         };
         let actor = Actor {
@@ -115,6 +122,8 @@ impl World {
             wanted: Wanted::default(),
             waiting: Vec::new(),
             ticks: 0,
+            is_behind: false,
+            attach_failure: None,
         };
         Self {
             actor,
@@ -255,6 +264,21 @@ fn releasing_takes_away_addresses_and_data_plane_and_forgets_the_files() {
 }
 
 #[test]
+fn a_daemon_that_cannot_stop_goes_on_as_before() {
+    let mut world = World::new();
+    for event in life().into_iter().take(5) {
+        world.actor.apply(event).unwrap();
+    }
+    let before = world.actor.state.clone();
+    world.actor.files = Files::within(&world._folder.path().join("missing"), "model");
+
+    assert!(world.actor.stop(false).is_err());
+
+    assert_eq!(world.actor.state, before);
+    assert!(before.applied.is_some());
+}
+
+#[test]
 fn adding_a_destination_is_answered_when_its_server_was_heard_of() {
     let mut world = World::new();
     for event in life().into_iter().take(3) {
@@ -273,4 +297,54 @@ fn adding_a_destination_is_answered_when_its_server_was_heard_of() {
     world.actor.notice(Notice::Links(links));
 
     assert_eq!(answer.try_recv().unwrap(), Ok(()));
+}
+
+/// As much time as passes until the actor looks around.
+fn pass(actor: &mut Actor<ModelPlane, ModelHost>) {
+    (0..limits::LOOK_TICKS).for_each(|_| actor.tick());
+}
+
+#[test]
+fn an_interface_that_went_and_came_back_unseen_has_program_and_addresses_again() {
+    let mut world = World::new();
+    for event in life().into_iter().take(5) {
+        world.actor.apply(event).unwrap();
+    }
+    let vips = world.actor.rooms.host.vips.clone();
+    assert!(!vips.is_empty());
+
+    world.actor.rooms.host.interface.set(None);
+    world.actor.rooms.host.vips.clear();
+    pass(&mut world.actor);
+    assert!(world.actor.rooms.plane.attached.is_empty());
+    assert!(world.actor.state.egress.is_empty());
+    assert!(!world.actor.state.links[&server(1)].is_usable());
+
+    world.actor.rooms.host.interface.set(Some(7));
+    pass(&mut world.actor);
+    assert_eq!(world.actor.rooms.plane.attached, [7].into());
+    assert_eq!(world.actor.state.egress[&0].index, 7);
+    assert_eq!(world.actor.rooms.host.vips, vips);
+}
+
+#[test]
+fn what_the_network_told_and_could_not_be_followed_is_asked_for_again() {
+    let mut world = World::new();
+    for event in life().into_iter().take(4) {
+        world.actor.apply(event).unwrap();
+    }
+    let (resolver, orders) = idle();
+    world.actor.resolver = Some(resolver);
+    let Event::Links(links) = resolve(1) else {
+        panic!("it is a link");
+    };
+
+    world.budget.set(Some(0), true);
+    world.actor.notice(Notice::Links(links));
+    assert!(!world.actor.state.links[&server(1)].is_usable());
+    pass(&mut world.actor);
+    assert!(orders.take().is_some_and(|(_, again)| again));
+
+    pass(&mut world.actor);
+    assert!(orders.take().is_none(), "once is enough");
 }
