@@ -6,8 +6,11 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 // The xdp macro writes functions of its own beside ours.
 #![allow(missing_docs)]
+
+use core::arch::asm;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{map, xdp};
@@ -61,7 +64,7 @@ fn feed(context: &XdpContext) -> Option<()> {
     // comparison above covers every word written here and the address below.
     unsafe {
         for word in 0..HEAD_WORDS {
-            ((start + word * 8) as *mut u64).write_unaligned((*feed).head[word]);
+            store64(start + word * 8, (*feed).head[word]);
         }
         let offset = (*feed).offset as usize & 63;
         if offset != 0 {
@@ -72,7 +75,7 @@ fn feed(context: &XdpContext) -> Option<()> {
             if at + 4 > end {
                 return None;
             }
-            (at as *mut u32).write_unaligned(address);
+            store32(at, address);
         }
     }
     Some(())
@@ -85,16 +88,39 @@ pub fn floor(context: XdpContext) -> u32 {
     if start + 12 > end {
         return xdp_action::XDP_ABORTED;
     }
-    let (low, high) = (start as *mut u64, (start + 8) as *mut u32);
     // SAFETY: twelve bytes were compared with the end.
     unsafe {
-        let (first, second) = (low.read_unaligned(), high.read_unaligned());
+        let (first, second) = (load64(start), load32(start + 8));
         let source = first >> 48 | u64::from(second) << 16;
-        low.write_unaligned(source & 0xffff_ffff_ffff | first << 48);
-        high.write_unaligned((first >> 16) as u32);
+        store64(start, source & 0xffff_ffff_ffff | first << 48);
+        store32(start + 8, (first >> 16) as u32);
     }
     xdp_action::XDP_TX
 }
+
+/// One load or store of a width: of a misaligned address the compiler would make one for each byte, and a
+/// slow floor would flatter every ratio.
+macro_rules! access {
+    ($load:ident $store:ident $type:ty, $from:literal, $to:literal) => {
+        #[inline(always)]
+        unsafe fn $load(address: usize) -> $type {
+            let value: u64;
+            // SAFETY: the caller compared the bytes with the end of the packet.
+            unsafe { asm!($from, out(reg) value, in(reg) address, options(nostack)) };
+            value as $type
+        }
+
+        #[inline(always)]
+        unsafe fn $store(address: usize, value: $type) {
+            let value = value as u64;
+            // SAFETY: the caller compared the bytes with the end of the packet.
+            unsafe { asm!($to, in(reg) address, in(reg) value, options(nostack)) };
+        }
+    };
+}
+
+access!(load32 store32 u32, "{0} = *(u32 *)({1} + 0)", "*(u32 *)({0} + 0) = {1}");
+access!(load64 store64 u64, "{0} = *(u64 *)({1} + 0)", "*(u64 *)({0} + 0) = {1}");
 
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo) -> ! {
