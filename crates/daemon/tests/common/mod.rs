@@ -169,6 +169,11 @@ impl World {
         daemon
     }
 
+    /// Leaves the daemon to itself.
+    pub fn leave_running(&mut self) -> Child {
+        self.daemon.take().unwrap()
+    }
+
     /// SIGKILL.
     pub fn kill(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
