@@ -6,7 +6,7 @@ mod common;
 use std::net::SocketAddr;
 
 use api::{Change, DestinationSettings, ForwardingMethod, RefusalCode, ServiceKey};
-use common::{CHILD, World, root, server, six, until, vip};
+use common::{CHILD, FILES, World, root, server, six, until, vip};
 use dirigo_daemon as daemon;
 
 /// Not a test: the process that the tests start.
@@ -19,6 +19,11 @@ fn the_daemon_as_a_child() {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    if let Ok(limit) = std::env::var(FILES) {
+        let limit = limit.parse().unwrap();
+        let files = nix::sys::resource::Resource::RLIMIT_NOFILE;
+        nix::sys::resource::setrlimit(files, limit, limit).unwrap();
+    }
     let options = daemon::Options {
         instance: std::env::var("DIRIGO_TEST_INSTANCE").unwrap(),
         config: config::Config::load(file.as_ref()).unwrap(),
@@ -504,6 +509,24 @@ fn a_start_that_fails_leaves_nothing_behind() {
 
     assert!(error.to_string().contains("nonsense0"), "{error}");
     assert_nothing_is_left(&world);
+}
+
+#[test]
+fn a_start_that_fails_among_its_maps_leaves_nothing_behind() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    for limit in [12, 16, 20] {
+        world.start_with_files(&config, limit);
+        assert!(
+            world.log().contains("opening the data plane"),
+            "{}",
+            world.log()
+        );
+        assert_nothing_is_left(&world);
+    }
 }
 
 #[test]
