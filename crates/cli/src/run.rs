@@ -65,6 +65,14 @@ pub fn down(args: DownArgs) -> ExitCode {
         Ok(Down::Released) => {
             eprintln!("dirigo down: no daemon ran; what it had left of {instance} is removed");
         }
+        Ok(Down::ReleasedWithoutAddresses { reason }) => {
+            eprintln!(
+                "dirigo down: no daemon ran; what it had left of {instance} is removed, except \
+                 the virtual addresses it had added: {reason}. Look with `ip address`, and remove \
+                 them with `ip address delete`"
+            );
+            return ExitCode::from(exit::FAILED);
+        }
         Ok(Down::Nothing) => eprintln!("dirigo down: there is nothing of {instance} to remove"),
         Err(error) => return failed("down", &error),
     }

@@ -186,8 +186,8 @@ impl Files {
         Ok(Some(saved))
     }
 
-    /// Lets go of a lock that was taken to see whether it is free, and leaves no file behind if
-    /// there is nothing else.
+    /// Lets go of the lock, and leaves no file behind if there is nothing else. After this, what
+    /// has the names of the files is not ours.
     pub(crate) fn discard_lock(&self, held: Held) -> anyhow::Result<()> {
         if !self.state().exists() {
             remove(&self.lock_file())?;
@@ -196,15 +196,13 @@ impl Files {
         Ok(())
     }
 
-    /// Removes state and socket of an instance that is released.
+    /// Removes the state of an instance that is released. Lock and socket keep their names as long
+    /// as the process works: the next daemon waits for them.
     pub(crate) fn forget(&self) -> anyhow::Result<()> {
-        for path in [self.state(), self.socket(), self.lock_file()] {
-            remove(&path)?;
-        }
-        Ok(())
+        remove(&self.state())
     }
 
-    /// Removes the socket.
+    /// Removes the socket. Only who holds the lock may.
     pub(crate) fn remove_socket(&self) -> anyhow::Result<()> {
         remove(&self.socket())
     }
@@ -260,8 +258,13 @@ mod tests {
         };
         files.save(&state, &Plan::default()).unwrap();
         assert_eq!(files.load().unwrap().unwrap().state, state);
+        let Ok(Lock::Ours(held)) = files.lock() else {
+            panic!("the lock is free");
+        };
         files.forget().unwrap();
         assert!(files.load().unwrap().is_none());
+        assert!(matches!(files.lock(), Ok(Lock::Theirs(_))));
+        files.discard_lock(held).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 

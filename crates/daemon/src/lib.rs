@@ -120,11 +120,17 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     let files = Files::of(&options.instance)?;
     let held = files.lock_soon()?;
-    let started = start::start(options, &files)?;
-    let done = serve(started, &files);
+    let done = work(options, &files);
+    files.discard_lock(held)?;
+    done
+}
+
+/// What is done while the lock is held.
+fn work(options: &Options, files: &Files) -> Result<(), Error> {
+    let started = start::start(options, files)?;
+    let done = serve(started, files);
     files.remove_socket()?;
-    drop(held);
-    done.map_err(Error::from)
+    Ok(done?)
 }
 
 fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {

@@ -89,8 +89,8 @@ pub const ROUTE_QUIET: Duration = Duration::from_millis(50);
 pub const ROUTE_REFRESH: Duration = Duration::from_secs(30);
 
 /// How long a lock that another process holds is waited for: the kernel needs some tenths of a
-/// second to end a killed daemon and give its maps back.
-pub const LOCK_WAIT: Duration = Duration::from_secs(2);
+/// second to end a killed daemon and give its maps back, and a stopping one waits [`STOP_WAIT`].
+pub const LOCK_WAIT: Duration = Duration::from_secs(3);
 
 /// How long `down` waits for the daemon to go.
 pub const DOWN_WAIT: Duration = Duration::from_secs(10);

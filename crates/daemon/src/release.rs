@@ -11,12 +11,17 @@ use crate::host::{self, Host};
 use crate::{Error, limits, permission};
 
 /// What `down` found and did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Down {
     /// A daemon was there and has stopped.
     Stopped,
     /// No daemon was there; what it left has been taken away.
     Released,
+    /// As `Released`, but nobody knows which virtual addresses it had added: they stay.
+    ReleasedWithoutAddresses {
+        /// Why its state cannot be read.
+        reason: String,
+    },
     /// Nothing was there.
     Nothing,
 }
@@ -69,35 +74,38 @@ fn release_dead(instance: &str, files: &Files) -> Result<Down, Error> {
     if !missing.is_empty() {
         return Err(Error::NotPermitted { missing });
     }
-    let _held = files.lock_soon()?;
+    let held = files.lock_soon()?;
     let removed = take_away(instance, files, &PinRoot::find())?;
-    Ok(if removed {
-        Down::Released
-    } else {
-        Down::Nothing
+    files.remove_socket()?;
+    files.discard_lock(held)?;
+    Ok(removed)
+}
+
+/// Takes away everything of an instance that has no daemon, but the lock that the caller holds.
+pub(crate) fn take_away(instance: &str, files: &Files, root: &PinRoot) -> anyhow::Result<Down> {
+    // A state that cannot be read does not stop us: the rest is taken away all the same.
+    let loaded = files.load();
+    let had_addresses = match &loaded {
+        Ok(Some(saved)) => remove_vips(&saved.state).map(|()| true)?,
+        Ok(None) | Err(_) => false,
+    };
+    let had_pins = dataplane::Dataplane::release(root.path(), instance)?;
+    files.forget()?;
+    Ok(match loaded {
+        Err(error) => Down::ReleasedWithoutAddresses {
+            reason: crate::chain(&error),
+        },
+        Ok(_) if had_addresses || had_pins => Down::Released,
+        Ok(_) => Down::Nothing,
     })
 }
 
-/// Takes away everything of an instance that has no daemon; whether there was anything.
-pub(crate) fn take_away(instance: &str, files: &Files, root: &PinRoot) -> anyhow::Result<bool> {
-    let had_addresses = remove_vips(files)?;
-    let had_pins = dataplane::Dataplane::release(root.path(), instance)?;
-    files.forget()?;
-    Ok(had_addresses || had_pins)
-}
-
-/// Removes the addresses that the dead daemon had added. A state that cannot be read does not
-/// stop us: the rest is taken away all the same.
-fn remove_vips(files: &Files) -> anyhow::Result<bool> {
-    let Some(saved) = files.load().unwrap_or_default() else {
-        return Ok(false);
-    };
+/// Removes the addresses that the dead daemon had added.
+fn remove_vips(state: &control::State) -> anyhow::Result<()> {
     let mut host = host::Kernel::open()?;
-    for (address, vip) in &saved.state.vips {
-        if vip.ours {
-            host.remove_vip(*address, &vip.interface)?;
-            info!(%address, interface = vip.interface, "virtual address removed");
-        }
+    for (address, vip) in state.vips.iter().filter(|(_, vip)| vip.ours) {
+        host.remove_vip(*address, &vip.interface)?;
+        info!(%address, interface = vip.interface, "virtual address removed");
     }
-    Ok(true)
+    Ok(())
 }

@@ -35,7 +35,14 @@ pub(crate) struct Started {
 /// Brings everything up, short of the API. A fresh start that fails leaves nothing behind; what
 /// was taken over stays.
 pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> {
-    let (plane, adopted) = open(options, files)?;
+    let pin_root = PinRoot::find();
+    let had_pins = pin_root.path().join(&options.instance).exists();
+    let opened = open(pin_root, options, files);
+    let (plane, adopted) = opened.inspect_err(|_| {
+        if !had_pins {
+            leave_nothing(options, files);
+        }
+    })?;
     info!(
         instance = options.instance,
         adopted,
@@ -43,13 +50,20 @@ pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> 
         "starting"
     );
     bring_up(plane, adopted, options, files).inspect_err(|_| {
-        if !adopted && let Err(error) = take_away(&options.instance, files, &PinRoot::find()) {
-            warn!(
-                error = crate::chain(&error),
-                "the failed start left something behind"
-            );
+        if !adopted {
+            leave_nothing(options, files);
         }
     })
+}
+
+/// Takes away what a fresh start has made before it failed.
+fn leave_nothing(options: &Options, files: &Files) {
+    if let Err(error) = take_away(&options.instance, files, &PinRoot::find()) {
+        warn!(
+            error = crate::chain(&error),
+            "the failed start left something behind"
+        );
+    }
 }
 
 fn bring_up(
@@ -104,8 +118,11 @@ fn bring_up(
 
 /// Opens the data plane. One that is left without its table is begun anew: nobody knows any more
 /// which destinations its connections mean.
-fn open(options: &Options, files: &Files) -> anyhow::Result<(plane::Kernel, bool)> {
-    let pin_root = PinRoot::find();
+fn open(
+    pin_root: PinRoot,
+    options: &Options,
+    files: &Files,
+) -> anyhow::Result<(plane::Kernel, bool)> {
     let with = dataplane::Options {
         instance: options.instance.clone(),
         connections_max: options.config.connections_max.into(),

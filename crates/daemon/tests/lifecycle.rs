@@ -6,7 +6,7 @@ mod common;
 use std::net::SocketAddr;
 
 use api::{Change, DestinationSettings, ForwardingMethod, RefusalCode, ServiceKey};
-use common::{CHILD, World, root, server, six, until, vip};
+use common::{CHILD, FILES, World, root, server, six, until, vip};
 use dirigo_daemon as daemon;
 
 /// Not a test: the process that the tests start.
@@ -19,6 +19,11 @@ fn the_daemon_as_a_child() {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
+    if let Ok(limit) = std::env::var(FILES) {
+        let limit = limit.parse().unwrap();
+        let files = nix::sys::resource::Resource::RLIMIT_NOFILE;
+        nix::sys::resource::setrlimit(files, limit, limit).unwrap();
+    }
     let options = daemon::Options {
         instance: std::env::var("DIRIGO_TEST_INSTANCE").unwrap(),
         config: config::Config::load(file.as_ref()).unwrap(),
@@ -250,6 +255,50 @@ fn release_works_on_what_a_dead_daemon_left() {
     assert_nothing_is_left(&world);
 }
 
+#[test]
+fn release_says_so_when_a_damaged_state_hides_which_addresses_are_ours() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    world.kill();
+    let state = format!("/run/dirigo/{}.state.json", world.instance);
+    std::fs::write(state, "{").unwrap();
+
+    let down = world.down(true).unwrap();
+
+    assert!(
+        matches!(&down, daemon::Down::ReleasedWithoutAddresses { reason } if reason.contains("damaged")),
+        "{down:?}"
+    );
+    assert!(world.director_has(vip()));
+    assert_nothing_is_left(&world);
+}
+
+#[test]
+fn a_daemon_started_at_once_after_a_release_keeps_its_socket() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    // An open request keeps the first one for a while after it has released everything.
+    let path = api::socket_path(&world.instance);
+    let mut open = std::os::unix::net::UnixStream::connect(path).unwrap();
+    std::io::Write::write_all(&mut open, b"GET /v1/status HTTP/1.1\r\n").unwrap();
+    world.api().stop(api::Stop { release: true }).unwrap();
+
+    let mut first = world.leave_running();
+    world.start(&config);
+
+    assert!(first.wait().unwrap().success());
+    assert!(!world.api().status().unwrap().adopted);
+    assert_eq!(world.ask(2), [2, 1]);
+}
+
 fn assert_nothing_is_left(world: &World) {
     let pins = std::path::Path::new(dataplane::PIN_ROOT).join(&world.instance);
     assert!(!pins.exists(), "{} is left", pins.display());
@@ -460,6 +509,24 @@ fn a_start_that_fails_leaves_nothing_behind() {
 
     assert!(error.to_string().contains("nonsense0"), "{error}");
     assert_nothing_is_left(&world);
+}
+
+#[test]
+fn a_start_that_fails_among_its_maps_leaves_nothing_behind() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    for limit in [12, 16, 20] {
+        world.start_with_files(&config, limit);
+        assert!(
+            world.log().contains("opening the data plane"),
+            "{}",
+            world.log()
+        );
+        assert_nothing_is_left(&world);
+    }
 }
 
 #[test]

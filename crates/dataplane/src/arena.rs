@@ -51,6 +51,12 @@ impl Arena {
         }
     }
 
+    /// How long until more room wakes; `None` when all that is free is awake.
+    pub(crate) fn wakes_in(&self, now: Instant) -> Option<Duration> {
+        let (since, _, _) = self.resting.front()?;
+        Some(REST.saturating_sub(now.duration_since(*since)))
+    }
+
     fn wake(&mut self, now: Instant) {
         while let Some(&(since, start, count)) = self.resting.front() {
             if now.duration_since(since) < REST {
@@ -107,6 +113,18 @@ mod tests {
         arena.give(run, 4, now);
         assert_eq!(arena.take(1, now), None);
         assert_eq!(arena.take(4, now + REST), Some(0));
+    }
+
+    #[test]
+    fn who_finds_no_room_knows_when_there_will_be_some() {
+        let now = Instant::now();
+        let mut arena = Arena::new(4, &[(0, 1)]);
+        let run = arena.take(3, now).unwrap();
+        assert_eq!((arena.take(1, now), arena.wakes_in(now)), (None, None));
+        arena.give(run, 3, now);
+        let half = REST / 2;
+        assert_eq!(arena.wakes_in(now + half), Some(REST - half));
+        assert_eq!(arena.take(3, now + REST), Some(run));
     }
 
     #[test]

@@ -163,7 +163,6 @@ impl Services {
                 limit: SERVICES.into(),
             });
         }
-        let now = Instant::now();
         let count = rotation.len() as u32;
         let slot_count = rotation
             .iter()
@@ -173,8 +172,10 @@ impl Services {
             what: "rotation segments",
             limit: SEGMENTS.into(),
         };
-        let segments_base = self.segment_room.take(count, now).ok_or_else(full)?;
-        let Some(slots_base) = self.slot_room.take(slot_count, now) else {
+        let segments_base = take(&mut self.segment_room, count).ok_or_else(full)?;
+        let slots_base = take(&mut self.slot_room, slot_count);
+        let now = Instant::now();
+        let Some(slots_base) = slots_base else {
             self.segment_room.give(segments_base, count, now);
             return Err(Error::Full {
                 what: "rotation slots",
@@ -278,6 +279,18 @@ impl Services {
         let (slots_base, slots) = slot_run(&self.segments, old);
         self.segment_room.give(old.segments_base, old.segments, now);
         self.slot_room.give(slots_base, slots, now);
+    }
+}
+
+/// Takes room, and waits for what rests when there is none awake: whoever adds a thousand servers one by
+/// one publishes half a million slots, and is slowed down instead of refused.
+fn take(room: &mut Arena, count: u32) -> Option<u32> {
+    loop {
+        let now = Instant::now();
+        if let Some(start) = room.take(count, now) {
+            return Some(start);
+        }
+        std::thread::sleep(room.wakes_in(now)?);
     }
 }
 

@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Names the configuration for the child process that is the daemon.
 pub const CHILD: &str = "DIRIGO_TEST_DAEMON";
 
+/// How many files the child process may open, if limited.
+pub const FILES: &str = "DIRIGO_TEST_FILES";
+
 /// Whether this test may run; says so if not. In CI it must.
 pub fn root() -> bool {
     let root = nix::unistd::geteuid().is_root();
@@ -121,7 +124,20 @@ impl World {
         });
     }
 
+    /// Starts a daemon that may open few files, and waits for its end.
+    pub fn start_with_files(&mut self, config: &str, limit: u32) {
+        let mut command = self.command(config);
+        command.env(FILES, limit.to_string());
+        let ended = self.director.spawn(&mut command).unwrap().wait().unwrap();
+        assert!(!ended.success(), "{}", self.log());
+    }
+
     pub fn spawn(&mut self, config: &str) {
+        let mut command = self.command(config);
+        self.daemon = Some(self.director.spawn(&mut command).unwrap());
+    }
+
+    fn command(&self, config: &str) -> Command {
         let file = self.folder.path().join("config.toml");
         std::fs::write(&file, config).unwrap();
         let log = std::fs::OpenOptions::new()
@@ -136,7 +152,7 @@ impl World {
             .env("DIRIGO_TEST_INSTANCE", &self.instance)
             .stdout(Stdio::null())
             .stderr(log);
-        self.daemon = Some(self.director.spawn(&mut command).unwrap());
+        command
     }
 
     pub fn log(&self) -> String {
@@ -167,6 +183,11 @@ impl World {
         let mut daemon = self.daemon.take().unwrap();
         daemon.kill().unwrap();
         daemon
+    }
+
+    /// Leaves the daemon to itself.
+    pub fn leave_running(&mut self) -> Child {
+        self.daemon.take().unwrap()
     }
 
     /// SIGKILL.

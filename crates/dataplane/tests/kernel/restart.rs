@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 
+use aya::maps::{Map, MapData, ProgramArray};
 use director::connection::CLAIMED;
 use director::tables::{LAYOUT, Settings};
 use dirigo_dataplane::{Dataplane, Error, Opened, Options};
@@ -164,6 +165,27 @@ fn a_slot_that_a_killed_process_left_claimed_is_free_again_and_counted_for_nobod
         (kernel.plane.gauges(A), kernel.plane.gauges(B)),
         ((0, 0), (0, 0))
     );
+}
+
+#[test]
+fn without_its_later_stages_the_program_leaves_what_it_cannot_decide_to_the_host() {
+    if !is_root() {
+        return;
+    }
+    let mut kernel = Kernel::with("stages", ROOMY, &classic());
+    assert_eq!(server_of(&mut kernel, &syn(HTTP, 1)), Some(A));
+    let stages = Map::ProgramArray(kernel.instance.map("STAGES"));
+    let mut stages: ProgramArray<MapData> = stages.try_into().unwrap();
+    stages.clear_index(&0).unwrap();
+
+    // Known connections and foreign frames go on; a new connection is passed, and counted as such.
+    assert_eq!(server_of(&mut kernel, &tcp(CLIENT, 1, HTTP, ACK)), Some(A));
+    let received = kernel.receive(&syn(HTTP, 2).bytes());
+    assert_eq!((received.action, received.frame), (2, syn(HTTP, 2).bytes()));
+    assert_eq!(kernel.counters()["pass_not_ready"], 1);
+
+    let (mut kernel, _) = kernel.restart();
+    assert_eq!(server_of(&mut kernel, &syn(HTTP, 2)), Some(B));
 }
 
 #[test]

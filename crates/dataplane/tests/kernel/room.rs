@@ -1,7 +1,5 @@
 //! Rotations beside rotations: room is used again, and when there is none nothing is lost.
 
-use std::time::Duration;
-
 use director::limits::{DESTINATIONS, ROTATION_SLOTS, SERVICES};
 use dirigo_dataplane::{Error, Segment};
 
@@ -12,32 +10,33 @@ use crate::support::is_root;
 use crate::world::{A, B, C, Change, HTTP, classic, key, publish, round};
 
 #[test]
-fn thousands_of_publications_use_the_same_room_again() {
-    const RUN: usize = 512;
-    /// Three fifths of all slots: twice as many fit only because the first come back.
-    const TIMES: usize = ROTATION_SLOTS as usize * 3 / 5 / RUN;
+fn a_service_that_grows_server_by_server_uses_the_same_room_again_and_is_never_refused() {
+    /// Added one by one, these are twice as many slots as there are.
+    const SERVERS: u32 = 2_050;
 
     if !is_root() {
         return;
     }
-    let mut kernel = Kernel::with("again", ROOMY, &classic());
+    let mut kernel = Kernel::with("grow", ROOMY, &classic());
     let key = key(6, VIP, HTTP);
-    let publish_many = |kernel: &mut Kernel| {
-        for number in 0..TIMES {
-            let server = [A, B, C][number % 3];
-            let segments = round(&[server; RUN]);
-            kernel.plane.publish_service(&key, 1, &segments, 0).unwrap();
-        }
-    };
-    publish_many(&mut kernel);
-    // What was given back rests for a second, for a CPU may be reading it.
-    std::thread::sleep(Duration::from_millis(1_100));
-    publish_many(&mut kernel);
+    let mut rotation = Vec::new();
+    for number in 0..SERVERS {
+        rotation.push([A, B][number as usize % 2]);
+        let segments = round(&rotation);
+        kernel.plane.publish_service(&key, 1, &segments, 0).unwrap();
+    }
+    assert!((1..=SERVERS).sum::<u32>() > 2 * ROTATION_SLOTS);
 
-    let last = [A, B, C][(TIMES - 1) % 3];
-    for port in 1..10 {
+    // The last server of the rotation, then the first.
+    let first = u64::from(SERVERS) - 1;
+    let segments = round(&rotation);
+    kernel
+        .plane
+        .publish_service(&key, 1, &segments, first)
+        .unwrap();
+    for (port, server) in [(1, B), (2, A)] {
         let received = kernel.receive(&tcp(CLIENT, port, HTTP, SYN).bytes());
-        assert_eq!((received.action, received.frame[5]), (3, last as u8));
+        assert_eq!((received.action, received.frame[5]), (3, server as u8));
     }
 }
 
