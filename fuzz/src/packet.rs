@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::Ordering::SeqCst;
 
-use director::Verdict;
+use director::{Next, Verdict};
 use director::connection::{CLAIMED, Entry, FREE};
 use director::headers::Mac;
 use director::memory::{MemoryFrame, MemoryTables, service_key};
@@ -69,10 +69,7 @@ fn assert_laws(one: &MemoryTables, other: &MemoryTables, frame: &[u8]) {
             ingress: INGRESS,
         };
         let verdict = if is_whole {
-            match director::whole(&mut frame, tables) {
-                Verdict::Reply(reason) => director::answer(&mut frame, tables, reason),
-                verdict => verdict,
-            }
+            director::go_on(&mut frame, tables, Next::Whole)
         } else {
             director::forward(&mut frame, tables)
         };
@@ -96,7 +93,7 @@ fn assert_gauges(tables: &MemoryTables) {
         let (tag, entry) = (slot.tag.load(SeqCst), Entry(slot.entry.load(SeqCst)));
         assert_ne!(tag, CLAIMED);
         if tag != FREE {
-            *held.entry(entry.destination()).or_default() += Gauge::of(entry.state().is_active());
+            *held.entry(entry.destination()).or_default() += Gauge::of(entry.state());
         }
     }
     for (id, gauge) in (0..).zip(&tables.gauges) {

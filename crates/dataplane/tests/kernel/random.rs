@@ -66,10 +66,14 @@ impl Seen {
     /// Rare or common, all is met; what is not says that the dice are loaded.
     fn assert_variety(&self, seed: u64) {
         /// Settings are always there, frames are never shorter, and CPUs do not race here.
-        const NEVER: [&str; 3] = [
+        /// No service here has rules.
+        const NEVER: [&str; 6] = [
             "pass_not_ready",
             "drop_malformed_ethernet",
             "drop_race_lost",
+            "drop_service_share",
+            "template_new",
+            "template_hit",
         ];
         let names = verdict::counter_names().map(|(_, name)| name);
         let missed: Vec<_> = names.filter(|name| !self.0.contains_key(name)).collect();
