@@ -4,7 +4,7 @@
 //! API ──────┐                    ┌── observe ──► control::step ──► plan
 //! network ──┼─► Message ─► actor ┤── save state and plan (temp + rename)
 //! signals ──┘    ▲ tick 100 ms   └── carry out; on failure the way back
-//!                └ expiry, announcements, trash
+//!                └ expiry, announcements, trash, a look around, links to the file
 //! ```
 //!
 //! Because the plan is on disk before its first action, a daemon that dies anywhere leaves a
@@ -44,6 +44,20 @@ pub(crate) struct Actor<P, H> {
     pub(crate) is_behind: bool,
     /// Why an interface could not be attached again: said once, tried again and again.
     pub(crate) attach_failure: Option<String>,
+    pub(crate) file: File,
+}
+
+/// How the file stands to the state. What the network tells may be written a tick later, once for
+/// many: the next daemon would be told again, and such plans take nothing away that the next one
+/// would have to finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum File {
+    /// It is the same.
+    Current,
+    /// It is older.
+    Behind,
+    /// It is older and could not be written.
+    Failed,
 }
 
 /// What does not change while the daemon runs.
@@ -118,20 +132,42 @@ impl<P: Plane, H: Host> Actor<P, H> {
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
         let observed = self.observe(&event)?;
         let before = self.state.clone();
+        let can_wait = matches!(event, Event::Links(_));
         let plan = control::step(&mut self.state, event, &observed)?;
         if plan.is_empty() && self.state == before {
             return Ok(());
         }
-        let done = self
-            .files
-            .save(&self.state, &plan)
-            .and_then(|()| self.rooms.carry_out(&plan));
-        if let Err(error) = done {
+        let saved = if can_wait {
+            self.file = File::Behind;
+            Ok(())
+        } else {
+            self.save(&plan)
+        };
+        if let Err(error) = saved.and_then(|()| self.rooms.carry_out(&plan)) {
             self.go_back(&before);
             return Err(internal(&error));
         }
         self.tell_resolver();
         Ok(())
+    }
+
+    fn save(&mut self, pending: &Plan) -> anyhow::Result<()> {
+        self.files.save(&self.state, pending)?;
+        self.file = File::Current;
+        Ok(())
+    }
+
+    /// Writes what could wait; after a failure less often.
+    fn save_if_behind(&mut self) {
+        let is_due = match self.file {
+            File::Current => false,
+            File::Behind => true,
+            File::Failed => self.ticks.is_multiple_of(limits::LOOK_TICKS),
+        };
+        if is_due && let Err(error) = self.save(&Plan::default()) {
+            self.file = File::Failed;
+            error!(error = crate::chain(&error), "state not saved");
+        }
     }
 
     fn go_back(&mut self, before: &State) {
@@ -140,7 +176,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let restored = before.restored(&self.state, &self.answers(questions, Vec::new()));
         let back = Plan::between(&self.state, &restored);
         self.state = restored;
-        if let Err(error) = self.files.save(&self.state, &back) {
+        if let Err(error) = self.save(&back) {
             error!(error = crate::chain(&error), "state not saved");
         }
         self.rooms.carry_out_what_works(&back);
@@ -221,6 +257,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.rooms.plane.sweep(limits::SWEEP_TICKS);
         self.rooms.announce(Instant::now());
         self.answer_waiting();
+        self.save_if_behind();
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
         }
@@ -338,7 +375,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Has the next start follow the file in everything it names, unless we must go on after all.
     fn save_for_good(&mut self) -> anyhow::Result<()> {
         let applied = self.state.applied.take();
-        let saved = self.files.save(&self.state, &Plan::default());
+        let saved = self.save(&Plan::default());
         if saved.is_err() {
             self.state.applied = applied;
         }

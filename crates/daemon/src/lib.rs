@@ -16,10 +16,8 @@
 //!
 //! It never forks, never changes a real server, and never removes an address it did not add.
 
-use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc::SyncSender;
 
-use anyhow::Context;
 use sd_notify::NotifyState;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -39,6 +37,7 @@ mod plane;
 mod release;
 mod resolver;
 mod server;
+mod socket;
 mod start;
 mod view;
 
@@ -145,7 +144,7 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
         .build()?;
     let listener = {
         let _inside = runtime.enter();
-        listen(files)?
+        socket::Listener::bind(files)?
     };
     let (finished, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
@@ -166,7 +165,7 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
 
 /// Serves the API until the actor has ended, and then what is open for a while.
 async fn answer(
-    listener: tokio::net::UnixListener,
+    listener: socket::Listener,
     routes: axum::Router,
     ended: oneshot::Receiver<()>,
 ) -> std::io::Result<()> {
@@ -187,16 +186,6 @@ async fn answer(
         warn!("requests were still open and are cut off");
     }
     Ok(())
-}
-
-/// Replaces the socket of a dead daemon; the lock says that it is dead.
-fn listen(files: &Files) -> anyhow::Result<tokio::net::UnixListener> {
-    files.remove_socket()?;
-    let path = files.socket();
-    let listener = tokio::net::UnixListener::bind(&path)
-        .with_context(|| format!("listening on {}", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
 }
 
 fn watch_signals(actor: SyncSender<Message>) -> anyhow::Result<()> {

@@ -33,6 +33,9 @@ pub const LISTING_CHUNK_BYTES: usize = 64 * 1024;
 /// Pieces of a listing that wait for a slow reader; it then holds up only its own thread.
 pub const LISTING_CHUNKS: usize = 4;
 
+/// Open connections to the API; more wait. Commands ask once and go; a handful of programs watch.
+pub const CONNECTIONS: usize = 64;
+
 /// Listings at once. Each walks the whole table in a thread of its own.
 pub const LISTINGS: usize = 4;
 

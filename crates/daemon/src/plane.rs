@@ -2,6 +2,7 @@
 
 use control::{Action, Reach};
 use dataplane::{Dataplane, DestinationLink, Segment};
+use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
 
@@ -100,7 +101,7 @@ impl Plane for Kernel {
     }
 
     fn sweep(&self, parts: usize) {
-        let buckets = self.dataplane.connections_max() as usize / BUCKET_CONNECTIONS;
+        let buckets = self.dataplane.connections_max() as usize / BUCKET_SLOTS;
         self.dataplane.sweep(buckets.div_ceil(parts));
     }
 
@@ -142,8 +143,10 @@ impl Plane for Kernel {
     }
 }
 
-/// Connections of one bucket of the table (`director::limits::BUCKET_SLOTS`).
-const BUCKET_CONNECTIONS: usize = 4;
+/// The table's room is the data plane's: `control` may give no number that does not fit.
+const _: () = assert!(control::limits::SERVICES == director::limits::SERVICES);
+const _: () = assert!(control::limits::DESTINATION_IDS == director::limits::DESTINATIONS);
+const _: () = assert!(control::limits::EGRESS_SLOTS as u32 == director::limits::INTERFACES);
 
 fn link(reach: Reach) -> DestinationLink {
     match reach {

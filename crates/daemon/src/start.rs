@@ -14,7 +14,7 @@ use anyhow::Context;
 use control::{Desired, Event, Link, Observed, Plan, Saved, State};
 use tracing::{info, warn};
 
-use crate::actor::{About, Actor, wanted};
+use crate::actor::{About, Actor, File, wanted};
 use crate::announce::Announcements;
 use crate::bpffs::PinRoot;
 use crate::execute::Rooms;
@@ -108,6 +108,7 @@ fn bring_up(
         ticks: 0,
         is_behind: false,
         attach_failure: None,
+        file: File::Current,
     };
     Ok(Started {
         actor,

@@ -12,8 +12,9 @@ const OPTIONAL: [(&str, &str); 3] = [
     ("tcpdump", "tcpdump"),
 ];
 
-/// A workspace of its own, which the workspace's checks do not reach.
+/// Workspaces of their own, which the workspace's checks do not reach.
 const BPF_MANIFEST: &str = "crates/director-xdp/Cargo.toml";
+const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
 
 /// Whether the programs are there that tests use when they can.
 pub fn tools(_: &mut Report) -> Result<Outcome> {
@@ -31,14 +32,12 @@ pub fn tools(_: &mut Report) -> Result<Outcome> {
     )))
 }
 
-/// rustfmt, over the workspace and the BPF package.
+/// rustfmt, over the workspace and those of their own.
 pub fn format(_: &mut Report) -> Result<Outcome> {
     tools::run(tools::cargo().args(["fmt", "--all", "--check"]))?;
-    tools::run(
-        tools::cargo()
-            .args(["fmt", "--check", "--manifest-path"])
-            .arg(BPF_MANIFEST),
-    )?;
+    for manifest in [BPF_MANIFEST, FUZZ_MANIFEST] {
+        tools::run(tools::cargo().args(["fmt", "--check", "--manifest-path", manifest]))?;
+    }
     Ok(Outcome::Passed("rustfmt agrees".into()))
 }
 

@@ -124,6 +124,7 @@ impl World {
             ticks: 0,
             is_behind: false,
             attach_failure: None,
+            file: File::Current,
         };
         Self {
             actor,
@@ -347,4 +348,30 @@ fn what_the_network_told_and_could_not_be_followed_is_asked_for_again() {
 
     pass(&mut world.actor);
     assert!(orders.take().is_none(), "once is enough");
+}
+
+#[test]
+fn links_are_written_to_the_file_by_the_next_tick_and_again_when_that_fails() {
+    let mut world = World::new();
+    for event in life().into_iter().take(4) {
+        world.actor.apply(event).unwrap();
+    }
+    let files = world.actor.files.clone();
+    let written = || files.load().unwrap().unwrap().state.links[&server(1)].is_usable();
+
+    world.actor.files = Files::within(&world._folder.path().join("missing"), "model");
+    world.actor.apply(resolve(1)).unwrap();
+    world.actor.tick();
+    assert_eq!(world.actor.file, File::Failed);
+    assert!(!written());
+
+    world.actor.files = files.clone();
+    pass(&mut world.actor);
+    assert!(written());
+
+    world
+        .actor
+        .apply(Event::InterfaceGone { index: 2 })
+        .unwrap();
+    assert!(!written(), "a change of more than links is written at once");
 }

@@ -48,6 +48,12 @@ impl Dice {
         choices[self.below(choices.len())].clone()
     }
 
+    /// Keys of the flow hash; the last four are odd.
+    pub fn hash_keys(&mut self) -> [u64; 8] {
+        let odd = |number| u64::from(number >= 4);
+        std::array::from_fn(|number| self.next() << 32 ^ self.next() | odd(number))
+    }
+
     /// The changes that make a world.
     pub fn world(&mut self) -> Vec<Change> {
         let mut changes = vec![

@@ -1,6 +1,7 @@
 //! The packet path as the kernel runs it, and its tables through their pins.
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
 
 use aya::maps::{Array, MapData, PerCpuArray};
 use director::tables::Settings;
@@ -9,6 +10,9 @@ use dirigo_dataplane::{Dataplane, Opened};
 use crate::native::{numbered, older_allowance, older_entry, slots_of};
 use crate::support::Instance;
 use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched};
+
+/// Bytes of the settings' element, in words.
+pub const SETTINGS_WORDS: usize = size_of::<Settings>() / 8;
 
 /// An instance, loaded.
 pub struct Kernel {
@@ -65,6 +69,15 @@ impl Kernel {
 
     pub fn settings(&self) -> Settings {
         self.plane.settings().unwrap()
+    }
+
+    /// Replaces the random keys; nothing may be remembered yet.
+    pub fn write_hash_keys(&mut self, hash_keys: [u64; 8]) {
+        let mut settings = self.instance.array::<SETTINGS_WORDS>("SETTINGS");
+        let mut words = settings.get(&0, 0).unwrap();
+        let at = offset_of!(Settings, hash_keys) / 8;
+        words[at..at + 8].copy_from_slice(&hash_keys);
+        settings.set(0, words, 0).unwrap();
     }
 
     /// Makes the tables empty again; loading anew would take half a second.

@@ -28,7 +28,17 @@ pub enum Trouble {
 
 impl Pair {
     pub fn new(test: &str, connections_max: u32) -> Self {
-        let kernel = Kernel::new(test, connections_max);
+        Self::of(Kernel::new(test, connections_max), connections_max)
+    }
+
+    /// With keys that are not random, so that a run can be shown again.
+    pub fn with_keys(test: &str, connections_max: u32, hash_keys: [u64; 8]) -> Self {
+        let mut kernel = Kernel::new(test, connections_max);
+        kernel.write_hash_keys(hash_keys);
+        Self::of(kernel, connections_max)
+    }
+
+    fn of(kernel: Kernel, connections_max: u32) -> Self {
         let native = Native::new(connections_max as usize, kernel.settings().hash_keys);
         let buckets = native.tables.buckets.len() as u32;
         assert_eq!(kernel.settings().bucket_mask, buckets - 1);

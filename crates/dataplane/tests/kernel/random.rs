@@ -33,7 +33,8 @@ fn a_hundred_thousand_random_frames_become_the_same_natively_and_in_the_kernel()
         return;
     }
     let seed = from_environment("DIRIGO_SEED").unwrap_or_else(seed_of_this_moment);
-    let mut pairs = ROOMS.map(|room| Pair::new(&format!("random-{room}"), room));
+    let keys = Dice::new(seed, u64::MAX).hash_keys();
+    let mut pairs = ROOMS.map(|room| Pair::with_keys(&format!("random-{room}"), room, keys));
     let worlds = FRAMES.div_ceil(FRAMES_IN_A_WORLD) as u64;
     let chosen = match from_environment("DIRIGO_WORLD") {
         Some(world) => world..world + 1,

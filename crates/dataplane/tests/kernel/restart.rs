@@ -9,13 +9,10 @@ use director::tables::{LAYOUT, Settings};
 use dirigo_dataplane::{Dataplane, Error, Opened, Options};
 
 use crate::case::ROOMY;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, SETTINGS_WORDS};
 use crate::packet::{ACK, CLIENT, Packet, SYN, VIP, tcp};
 use crate::support::{Instance, is_root};
 use crate::world::{A, B, C, Change, HTTP, Tables, Touched, WRR, classic, key, publish};
-
-/// Bytes of the settings' map, in words.
-const SETTINGS_WORDS: usize = size_of::<Settings>() / 8;
 
 #[test]
 fn a_data_plane_that_is_opened_again_is_taken_over_with_all_it_knows() {
