@@ -7,8 +7,8 @@
 //!                └ expiry, announcements, trash, a look around, links to the file
 //! ```
 //!
-//! Because the plan is on disk before its first action, a daemon that dies anywhere leaves a
-//! state from which the next one reaches the whole: `start`.
+//! Because the plan is on disk before its first action (links alone may follow a tick later), a
+//! daemon that dies anywhere leaves a state from which the next one reaches the whole: `start`.
 
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -29,6 +29,7 @@ use crate::resolver::{Handle, Wanted};
 use crate::view;
 
 mod network;
+mod stop;
 
 /// The actor.
 pub(crate) struct Actor<P, H> {
@@ -343,59 +344,6 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 .collect(),
             listing: self.rooms.plane.listing(),
         }
-    }
-
-    /// An orderly end: forwarding stays, unless it is released.
-    fn stop(&mut self, release: bool) -> Result<(), Refusal> {
-        crate::notify(&[sd_notify::NotifyState::Stopping]);
-        for waiting in std::mem::take(&mut self.waiting) {
-            let _gone = waiting.reply.send(Ok(()));
-        }
-        let done = if release {
-            self.release()
-        } else {
-            self.save_for_good()
-        };
-        match done {
-            Ok(()) => {
-                info!(release, "stopped");
-                Ok(())
-            }
-            Err(error) => {
-                error!(
-                    release,
-                    error = crate::chain(&error),
-                    "not stopped in order"
-                );
-                Err(internal(&error))
-            }
-        }
-    }
-
-    /// Has the next start follow the file in everything it names, unless we must go on after all.
-    fn save_for_good(&mut self) -> anyhow::Result<()> {
-        let applied = self.state.applied.take();
-        let saved = self.save(&Plan::default());
-        if saved.is_err() {
-            self.state.applied = applied;
-        }
-        saved
-    }
-
-    /// Virtual addresses first: from then on nothing arrives.
-    fn release(&mut self) -> anyhow::Result<()> {
-        let ours = self.state.vips.iter().filter(|(_, vip)| vip.ours);
-        let plan = Plan {
-            actions: ours
-                .map(|(address, vip)| control::Action::RemoveVip {
-                    address: *address,
-                    interface: vip.interface.clone(),
-                })
-                .collect(),
-        };
-        self.rooms.carry_out_what_works(&plan);
-        self.rooms.plane.release()?;
-        self.files.forget()
     }
 }
 

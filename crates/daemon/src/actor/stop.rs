@@ -1,0 +1,64 @@
+//! The end of a daemon, with or without its forwarding.
+
+use api::Refusal;
+use control::Plan;
+use tracing::{error, info};
+
+use super::{Actor, internal};
+use crate::host::Host;
+use crate::plane::Plane;
+
+impl<P: Plane, H: Host> Actor<P, H> {
+    /// An orderly end: forwarding stays, unless it is released.
+    pub(super) fn stop(&mut self, release: bool) -> Result<(), Refusal> {
+        crate::notify(&[sd_notify::NotifyState::Stopping]);
+        for waiting in std::mem::take(&mut self.waiting) {
+            let _gone = waiting.reply.send(Ok(()));
+        }
+        let done = if release {
+            self.release()
+        } else {
+            self.save_for_good()
+        };
+        match done {
+            Ok(()) => {
+                info!(release, "stopped");
+                Ok(())
+            }
+            Err(error) => {
+                error!(
+                    release,
+                    error = crate::chain(&error),
+                    "not stopped in order"
+                );
+                Err(internal(&error))
+            }
+        }
+    }
+
+    /// Has the next start follow the file in everything it names, unless we must go on after all.
+    fn save_for_good(&mut self) -> anyhow::Result<()> {
+        let applied = self.state.applied.take();
+        let saved = self.save(&Plan::default());
+        if saved.is_err() {
+            self.state.applied = applied;
+        }
+        saved
+    }
+
+    /// Virtual addresses first: from then on nothing arrives.
+    fn release(&mut self) -> anyhow::Result<()> {
+        let ours = self.state.vips.iter().filter(|(_, vip)| vip.ours);
+        let plan = Plan {
+            actions: ours
+                .map(|(address, vip)| control::Action::RemoveVip {
+                    address: *address,
+                    interface: vip.interface.clone(),
+                })
+                .collect(),
+        };
+        self.rooms.carry_out_what_works(&plan);
+        self.rooms.plane.release()?;
+        self.files.forget()
+    }
+}
