@@ -116,6 +116,11 @@ pub enum Change {
     },
     /// `-C`
     Clear,
+    /// `--set`
+    SetTimeouts {
+        /// In seconds; 0 leaves one as it is.
+        timeouts: Timeouts,
+    },
     /// `-a`
     AddDestination {
         /// An existing service.

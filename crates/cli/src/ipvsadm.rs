@@ -162,7 +162,9 @@ impl Ipvsadm<'_> {
                 self.change(&change, Doing::Destination)?;
             }
             Line::Zero(service) => self.zero(service)?,
-            Line::Set => return Err(unsupported("changing timeouts (--set) is")),
+            Line::Set(timeouts) => {
+                self.change(&Change::SetTimeouts { timeouts }, Doing::Other)?;
+            }
             Line::StartDaemon => {
                 return Err(unsupported(
                     "connection synchronisation (--start-daemon) is",

@@ -1,4 +1,4 @@
-//! The seven changes of ipvsadm, with the kernel's meaning of each.
+//! The changes of ipvsadm, with the kernel's meaning of each.
 
 use std::net::SocketAddr;
 
@@ -30,6 +30,7 @@ pub(crate) fn apply(
             clear(state);
             Ok(())
         }
+        Change::SetTimeouts { timeouts } => set_timeouts(state, timeouts),
         Change::AddDestination {
             service,
             destination,
@@ -120,6 +121,18 @@ fn clear(state: &mut State) {
     for id in services.into_values().flat_map(|service| service.list) {
         discard(state, id);
     }
+}
+
+/// What is set here holds until the file says something new of it.
+fn set_timeouts(state: &mut State, timeouts: api::Timeouts) -> Result<(), Refusal> {
+    check::timeouts(timeouts)?;
+    let wish = |seconds: u32| (seconds != 0).then_some(seconds);
+    let set = &mut state.timeouts_set;
+    set.tcp = wish(timeouts.tcp).or(set.tcp);
+    set.tcpfin = wish(timeouts.tcpfin).or(set.tcpfin);
+    set.udp = wish(timeouts.udp).or(set.udp);
+    state.timeouts = set.over(state.timeouts);
+    Ok(())
 }
 
 pub(crate) fn add_destination(

@@ -54,6 +54,27 @@ pub(crate) fn service(key: &ServiceKey) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Idle timeouts, as `--set` takes them.
+pub(crate) fn timeouts(timeouts: api::Timeouts) -> Result<(), Refusal> {
+    for seconds in [timeouts.tcp, timeouts.tcpfin, timeouts.udp] {
+        timeout(seconds)?;
+    }
+    Ok(())
+}
+
+fn timeout(seconds: u32) -> Result<(), Refusal> {
+    if seconds <= limits::TIMEOUT_S_MAX {
+        return Ok(());
+    }
+    Err(refusal(
+        RefusalCode::OutOfRange,
+        format!(
+            "a timeout of {seconds} s is too long: at most {}",
+            limits::TIMEOUT_S_MAX
+        ),
+    ))
+}
+
 /// Weight and thresholds.
 pub(crate) fn ranges(settings: &DestinationSettings) -> Result<(), Refusal> {
     let numbers = [

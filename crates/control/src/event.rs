@@ -220,7 +220,7 @@ impl State {
     fn questions_of_change(&self, change: &api::Change) -> Questions {
         use api::Change::{
             AddDestination, AddService, Clear, DeleteDestination, DeleteService, EditDestination,
-            EditService,
+            EditService, SetTimeouts,
         };
         let key = match change {
             AddDestination { service, .. }
@@ -233,7 +233,7 @@ impl State {
                     ..Questions::default()
                 };
             }
-            DeleteService { .. } | Clear => return Questions::default(),
+            DeleteService { .. } | Clear | SetTimeouts { .. } => return Questions::default(),
         };
         let trashed = self
             .trash

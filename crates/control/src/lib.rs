@@ -34,7 +34,9 @@ pub use event::{
     Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,
 };
 pub use plan::{Action, Plan};
-pub use state::{Destination, Egress, Link, Reach, Saved, Service, State, Trashed, Vip};
+pub use state::{
+    Destination, Egress, Link, Reach, Saved, Service, State, TimeoutsSet, Trashed, Vip,
+};
 pub use trash::{minus, plus};
 
 use api::Refusal;

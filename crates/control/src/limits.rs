@@ -16,3 +16,6 @@ pub const WEIGHT_MAX: u32 = i32::MAX as u32;
 /// How long a deleted destination waits in the trash after its last connection is gone, in
 /// seconds: IPVS keeps it as long, so that adding it back finds its statistics.
 pub const TRASH_IDLE_S: u64 = 120;
+
+/// Longest timeout in seconds: 31 days, as in IPVS.
+pub const TIMEOUT_S_MAX: u32 = 2_678_400;

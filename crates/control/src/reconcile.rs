@@ -21,8 +21,8 @@ pub(crate) fn apply(
 ) -> Result<(), Refusal> {
     state.interfaces.clone_from(&desired.interfaces);
     state.manage_vips = desired.manage_vips;
-    state.timeouts = desired.timeouts;
     let before = state.applied.take().unwrap_or_default();
+    follow_timeouts(state, before.timeouts, desired.timeouts);
     let before: BTreeMap<_, _> = before.services.iter().map(|old| (old.key, old)).collect();
     delete_unnamed_services(state, &desired)?;
     for service in &desired.services {
@@ -31,6 +31,16 @@ pub(crate) fn apply(
     }
     state.applied = Some(desired);
     Ok(())
+}
+
+/// What was set at runtime stays, where the file does not differ from the one before; after an
+/// orderly stop, from the defaults.
+fn follow_timeouts(state: &mut State, before: api::Timeouts, desired: api::Timeouts) {
+    let set = &mut state.timeouts_set;
+    set.tcp = set.tcp.filter(|_| before.tcp == desired.tcp);
+    set.tcpfin = set.tcpfin.filter(|_| before.tcpfin == desired.tcpfin);
+    set.udp = set.udp.filter(|_| before.udp == desired.udp);
+    state.timeouts = set.over(desired);
 }
 
 fn delete_unnamed_services(state: &mut State, desired: &Desired) -> Result<(), Refusal> {

@@ -28,6 +28,9 @@ pub struct State {
     pub vips: BTreeMap<IpAddr, Vip>,
     /// Idle timeouts.
     pub timeouts: api::Timeouts,
+    /// Those of them that were set at runtime.
+    #[serde(default)]
+    pub timeouts_set: TimeoutsSet,
     /// Interfaces of the configuration.
     pub interfaces: Vec<String>,
     /// Whether virtual addresses are ours to add and remove.
@@ -41,6 +44,17 @@ pub struct State {
     pub sequence: u64,
     /// Where the search for a free destination id goes on: an id rests as long as possible.
     pub last_id: u32,
+}
+
+/// Idle timeouts that were set at runtime (`--set`), in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeoutsSet {
+    /// Established TCP.
+    pub tcp: Option<u32>,
+    /// TCP after the client's FIN.
+    pub tcpfin: Option<u32>,
+    /// UDP.
+    pub udp: Option<u32>,
 }
 
 /// A virtual service.
@@ -179,6 +193,18 @@ impl Link {
     pub fn unknown() -> Self {
         Self::Unresolved {
             reason: "no answer yet".to_owned(),
+        }
+    }
+}
+
+impl TimeoutsSet {
+    /// These, and `others` where there is none.
+    #[must_use]
+    pub fn over(&self, others: api::Timeouts) -> api::Timeouts {
+        api::Timeouts {
+            tcp: self.tcp.unwrap_or(others.tcp),
+            tcpfin: self.tcpfin.unwrap_or(others.tcpfin),
+            udp: self.udp.unwrap_or(others.udp),
         }
     }
 }

@@ -786,3 +786,50 @@ fn every_service_number_is_used_and_one_more_is_refused() {
 
     assert_eq!(refusal.code, RefusalCode::Full);
 }
+
+fn set(tcp: u32, tcpfin: u32, udp: u32) -> Change {
+    let timeouts = api::Timeouts { tcp, tcpfin, udp };
+    Change::SetTimeouts { timeouts }
+}
+
+#[test]
+fn a_timeout_that_was_set_stays_until_the_file_says_something_new_of_it() {
+    let mut world = World::new();
+    let mut file = desired(&[]);
+    world.run(Event::Config(file.clone()));
+
+    let plan = world.change(set(0, 60, 30)).unwrap();
+
+    assert_eq!(plan.to_string(), "timeouts 900 60 30 s\n");
+    for applied in [Some(file.clone()), None] {
+        world.state.applied = applied;
+        world.run(Event::Config(file.clone()));
+        let api::Timeouts { tcp, tcpfin, udp } = world.state.timeouts;
+        assert_eq!((tcp, tcpfin, udp), (900, 60, 30));
+    }
+    file.timeouts.udp = 200;
+    world.run(Event::Config(file.clone()));
+    file.timeouts.tcp = 600;
+    world.run(Event::Config(file));
+    let api::Timeouts { tcp, tcpfin, udp } = world.state.timeouts;
+    assert_eq!((tcp, tcpfin, udp), (600, 60, 200));
+    assert_eq!(
+        refused(&mut world, set(2_678_401, 0, 0)),
+        RefusalCode::OutOfRange
+    );
+}
+
+#[test]
+fn a_state_written_before_timeouts_could_be_set_is_read() {
+    let mut text = serde_json::to_value(State::default()).unwrap();
+    assert!(
+        text.as_object_mut()
+            .unwrap()
+            .remove("timeouts_set")
+            .is_some()
+    );
+    assert_eq!(
+        serde_json::from_value::<State>(text).unwrap(),
+        State::default()
+    );
+}

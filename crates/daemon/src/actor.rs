@@ -388,6 +388,10 @@ fn describe(change: &Change) -> String {
         }
         Change::DeleteService { service } => format!("delete service {service}"),
         Change::Clear => "clear".to_owned(),
+        Change::SetTimeouts { timeouts } => format!(
+            "set timeouts {} {} {}",
+            timeouts.tcp, timeouts.tcpfin, timeouts.udp
+        ),
         Change::AddDestination {
             service,
             destination,

@@ -621,3 +621,41 @@ fn a_data_plane_of_another_network_namespace_is_taken_over_with_its_real_servers
     answered.sort_unstable();
     assert_eq!(answered, [1, 2]);
 }
+
+#[test]
+fn a_timeout_that_was_set_counts_at_once_and_survives_the_daemon() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    world.start(&config);
+    let open = world.connect().unwrap();
+    let timeouts = api::Timeouts {
+        tcp: 5000,
+        tcpfin: 0,
+        udp: 60,
+    };
+    world
+        .api()
+        .change(&Change::SetTimeouts { timeouts })
+        .unwrap();
+
+    for end in [World::kill, World::terminate] {
+        let set = world.api().status().unwrap().timeouts;
+        assert_eq!((set.tcp, set.tcpfin, set.udp), (5000, 120, 60));
+        let mut left = Vec::new();
+        world
+            .api()
+            .connections(&mut |connection| {
+                left.push(connection.expires_s);
+                std::ops::ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert!(matches!(left[..], [2000..=5000]), "{left:?}");
+        end(&mut world);
+        world.start(&config);
+    }
+    assert_eq!(world.api().status().unwrap().timeouts.tcp, 5000);
+    drop(open);
+}

@@ -43,8 +43,8 @@ pub enum Line {
     },
     /// `-R`
     Restore,
-    /// `--set`
-    Set,
+    /// `--set`; 0 leaves one as it is
+    Set(api::Timeouts),
     /// `--start-daemon`
     StartDaemon,
     /// `--stop-daemon`

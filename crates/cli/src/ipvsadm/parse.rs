@@ -50,7 +50,7 @@ pub fn parse(program: &str, words: &[String], names: &dyn Names) -> Result<Line,
         })?;
         draft.take(read, word)?;
     }
-    check_left_over(command, words.left_over())?;
+    draft.timeouts = left_over(command, words.left_over())?;
     draft.check_flags()?;
     check_matrix(command, draft.given)?;
     Ok(draft.finish(command)?)
@@ -67,15 +67,16 @@ fn checked_role(command: Command, role: Option<&str>) -> Result<Command, Misuse>
 }
 
 /// Only `--set` has words without a dash: its three values.
-fn check_left_over(command: Command, words: &[&str]) -> Result<(), Misuse> {
+fn left_over(command: Command, words: &[&str]) -> Result<[u32; 3], Misuse> {
+    let mut timeouts = [0; 3];
     let values = if command == Command::Set { 3 } else { 0 };
-    for place in 0..values {
+    for (place, seconds) in timeouts.iter_mut().enumerate().take(values) {
         let text = words.get(place).ok_or(Misuse::SetValues)?;
-        timeout(text, 0)?;
+        *seconds = timeout(text, 0)?;
     }
     match words.get(values) {
         Some(word) => Err(Misuse::LeftOver((*word).to_owned())),
-        None => Ok(()),
+        None => Ok(timeouts),
     }
 }
 
@@ -108,6 +109,7 @@ struct Draft<'a> {
     server: (IpAddr, u16),
     scheduler: String,
     sched_flags: Option<String>,
+    timeouts: [u32; 3],
     forwarding: ForwardingMethod,
     weight: u32,
     upper_threshold: u32,
@@ -124,6 +126,7 @@ impl<'a> Draft<'a> {
             server: (Ipv4Addr::UNSPECIFIED.into(), 0),
             scheduler: String::new(),
             sched_flags: None,
+            timeouts: [0; 3],
             forwarding: ForwardingMethod::DirectRouting,
             weight: 1,
             upper_threshold: 0,
@@ -186,7 +189,7 @@ impl<'a> Draft<'a> {
             Name::RealServer => self.server = self.real_server(text)?,
             Name::Scheduler => self.scheduler = cut(text, SCHEDULER_BYTES).to_owned(),
             Name::SchedFlags => self.sched_flags = Some(text.to_owned()),
-            Name::Persistent => value.map_or(Ok(()), |text| timeout(text, 1))?,
+            Name::Persistent => value.map_or(Ok(()), |text| timeout(text, 1).map(drop))?,
             Name::Netmask => self.check_netmask(text)?,
             Name::Weight => self.weight = int("weight", text)?,
             Name::UpperThreshold => self.upper_threshold = int("u_threshold", text)?,
@@ -265,7 +268,10 @@ impl<'a> Draft<'a> {
                 numeric: self.given.has(Name::Numeric),
             },
             Command::Restore => Line::Restore,
-            Command::Set => Line::Set,
+            Command::Set => {
+                let [tcp, tcpfin, udp] = self.timeouts;
+                Line::Set(api::Timeouts { tcp, tcpfin, udp })
+            }
             Command::StartDaemon => Line::StartDaemon,
             Command::StopDaemon => Line::StopDaemon,
         })

@@ -76,10 +76,10 @@ pub fn tunnel(text: &str) -> Result<Tunnel, Misuse> {
         .ok_or(Misuse::TunnelType)
 }
 
-/// Checks a timeout of at least `least` seconds.
-pub fn timeout(text: &str, least: i64) -> Result<(), Misuse> {
+/// A timeout of at least `least` seconds.
+pub fn timeout(text: &str, least: i64) -> Result<u32, Misuse> {
     number(text, least..=TIMEOUT_MAX_S)
-        .map(drop)
+        .and_then(|number| u32::try_from(number).ok())
         .ok_or_else(|| Misuse::Timeout(text.to_owned()))
 }
 

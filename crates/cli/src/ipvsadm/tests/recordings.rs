@@ -7,8 +7,6 @@ use api::{Connection, Protocol, Stats};
 /// this list.
 const UNSUPPORTED: &[&str] = &[
     "empty.Z",
-    "empty.set",
-    "empty.set-zero-keeps",
     "basic.Ln-rate",
     "basic.Ln-rate-exact",
     "edits.E-persist",

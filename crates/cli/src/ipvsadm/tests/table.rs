@@ -15,6 +15,7 @@ use crate::ipvsadm::kernel::Kernel;
 pub struct Table {
     pub services: Vec<Service>,
     pub connections: Vec<Connection>,
+    pub timeouts: Timeouts,
     /// Schedulers that exist; another of [`IPVS_SCHEDULERS`] is refused as our daemon does.
     pub schedulers: &'static [&'static str],
 }
@@ -28,6 +29,7 @@ impl Default for Table {
         Self {
             services: Vec::new(),
             connections: Vec::new(),
+            timeouts: Timeouts::default(),
             schedulers: IPVS_SCHEDULERS,
         }
     }
@@ -40,6 +42,16 @@ impl Table {
         match change {
             Change::Clear => {
                 self.services.clear();
+                Ok(())
+            }
+            Change::SetTimeouts { timeouts } => {
+                let keep = |new: u32, old: u32| if new == 0 { old } else { new };
+                let old = self.timeouts;
+                self.timeouts = Timeouts {
+                    tcp: keep(timeouts.tcp, old.tcp),
+                    tcpfin: keep(timeouts.tcpfin, old.tcpfin),
+                    udp: keep(timeouts.udp, old.udp),
+                };
                 Ok(())
             }
             Change::AddService { service, settings } => self.add(*service, settings),
@@ -187,7 +199,7 @@ impl Kernel for Table {
     }
 
     fn timeouts(&mut self) -> Result<Timeouts, ClientError> {
-        Ok(Timeouts::default())
+        Ok(self.timeouts)
     }
 
     fn connections(

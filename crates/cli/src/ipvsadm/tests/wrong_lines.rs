@@ -45,7 +45,6 @@ const WRONG: &[&str] = &[
     "-A --sctp-service 192.0.2.100:81 -s wrr",
     "-A -t 192.0.2.100:81 -s sh -b sh-port",
     "-a -t 192.0.2.100:80 -r 192.0.2.12 -i --tun-type gre",
-    "--set 900 120 300",
     "--start-daemon master",
     "-Z",
     "-Ln --rate",
