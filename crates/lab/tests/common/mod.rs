@@ -1,5 +1,9 @@
 //! What the lab's tests share: root or not, the binary, a lab of one's own.
 #![allow(dead_code)]
+// A test that cannot go on should say where.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod service;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
