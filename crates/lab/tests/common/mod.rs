@@ -22,6 +22,16 @@ pub fn have_root() -> bool {
     false
 }
 
+/// Whether there is a load generator.
+pub fn have_wrk() -> bool {
+    if Command::new("wrk").arg("-v").output().is_ok() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI must have wrk");
+    println!("skipped: needs wrk");
+    false
+}
+
 /// Options of a lab that no other test has.
 pub fn options(family: Family) -> Options {
     static LABS: AtomicU32 = AtomicU32::new(0);
