@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::Ordering::SeqCst;
 
-use director::{Next, Verdict};
 use director::connection::{CLAIMED, Entry, FREE};
 use director::headers::Mac;
 use director::memory::{MemoryFrame, MemoryTables, service_key};
 use director::tables::{Gauge, Link};
+use director::{Next, Verdict};
 
 /// Frames of one input; a longer one only takes longer.
 const FRAMES: usize = 64;

@@ -206,6 +206,10 @@ fn the_daemon_answers_as_ipvs_did_or_says_not_supported_yet() {
         if line.contains("example.test") || answer.out.contains("example.test") {
             continue;
         }
+        // Refused, and the README says so: to the data plane it is the IPv4 address.
+        if line.contains("::ffff:") {
+            continue;
+        }
         assert_eq!(director.run(&["-R"], TABLE).err, "", "{line}");
         let words: Vec<&str> = answer.words.iter().map(String::as_str).collect();
         let ours = director.run(&words, &answer.input);

@@ -12,27 +12,7 @@ use dirigo_daemon as daemon;
 /// Not a test: the process that the tests start.
 #[test]
 fn the_daemon_as_a_child() {
-    let Some(file) = std::env::var_os(CHILD) else {
-        return;
-    };
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    if let Ok(limit) = std::env::var(FILES) {
-        let limit = limit.parse().unwrap();
-        let files = nix::sys::resource::Resource::RLIMIT_NOFILE;
-        nix::sys::resource::setrlimit(files, limit, limit).unwrap();
-    }
-    let options = daemon::Options {
-        instance: std::env::var("DIRIGO_TEST_INSTANCE").unwrap(),
-        config: config::Config::load(file.as_ref()).unwrap(),
-    };
-    if let Err(error) = daemon::run(&options) {
-        eprintln!("{error}");
-        std::process::exit(1);
-    }
-    std::process::exit(0);
+    common::run_as_a_child(CHILD, FILES, |options| daemon::run(&options));
 }
 
 fn web() -> ServiceKey {

@@ -84,7 +84,7 @@ impl Rules {
     fn flags(&self, key: &ServiceKey) -> u32 {
         let is_for_all = key.port == 0 || (key.port == FTP_PORT && key.protocol == protocol::TCP);
         let one_packet = u32::from(self.one_packet) * service_flag::ONE_PACKET;
-        one_packet | u32::from(is_for_all) * service_flag::ALL_PORTS
+        one_packet | (u32::from(is_for_all) * service_flag::ALL_PORTS)
     }
 
     fn persistence_ticks(&self) -> u32 {

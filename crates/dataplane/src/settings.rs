@@ -96,9 +96,13 @@ impl Default for Behaviour {
 pub(crate) fn write_behaviour(words: &Words, behaviour: &Behaviour) {
     const _: () = assert!(offset_of!(Settings, flags) % 8 == 0);
     const _: () = assert!(offset_of!(Settings, conn_reuse_mode) == offset_of!(Settings, flags) + 4);
-    let flags = u32::from(behaviour.expire_nodest_conn) * setting::EXPIRE_NODEST_CONN
-        | u32::from(behaviour.expire_quiescent_template) * setting::EXPIRE_QUIESCENT_TEMPLATE
-        | u32::from(behaviour.sloppy_tcp) * setting::SLOPPY_TCP;
+    let flag = |is_on: bool, flag: u32| if is_on { flag } else { 0 };
+    let flags = flag(behaviour.expire_nodest_conn, setting::EXPIRE_NODEST_CONN)
+        | flag(
+            behaviour.expire_quiescent_template,
+            setting::EXPIRE_QUIESCENT_TEMPLATE,
+        )
+        | flag(behaviour.sloppy_tcp, setting::SLOPPY_TCP);
     let word = u64::from(behaviour.conn_reuse_mode) << 32 | u64::from(flags);
     let part = offset_of!(Settings, flags) / 8;
     words.word_at(0, part).store(word, Ordering::Release);

@@ -205,7 +205,7 @@ impl State {
             Event::Bare => return Self::CLOSE,
             Event::Datagram => return Self::UDP,
         };
-        Self((row >> (u32::from(self.0) * 4 & 63)) as u8 & 0xf)
+        Self((row >> ((u32::from(self.0) * 4) & 63)) as u8 & 0xf)
     }
 }
 
@@ -651,7 +651,7 @@ fn appraise<W: Word>(
     let worth = if entry.is_expired(settings, tick) {
         WORTH_EXPIRED
     } else {
-        (WORTH_OF_STATES >> (u32::from(entry.state().0) * 4 & 63)) as Worth & 0xf
+        (WORTH_OF_STATES >> ((u32::from(entry.state().0) * 4) & 63)) as Worth & 0xf
     };
     Victim::new(worth, entry.age(tick), place)
 }

@@ -59,7 +59,7 @@ pub fn go_on(frame: &mut impl Frame, tables: &impl Tables, mut next: Next) -> Ve
 }
 
 /// Packets of known connections that are not plain, later fragments, ICMP errors: all that
-/// [`crate::fast`] leaves and that makes no connection.
+/// [`fast`](fn@crate::fast) leaves and that makes no connection.
 #[inline(always)]
 pub fn whole(frame: &mut impl Frame, tables: &impl Tables) -> Next {
     step(frame, tables, &Known)

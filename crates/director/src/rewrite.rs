@@ -35,7 +35,7 @@ pub(crate) fn write_hop_limit(frame: &mut impl Frame, at: usize, hop_limit: u8) 
 #[inline(always)]
 fn one_hop_less(lifetime: u32) -> u32 {
     let sum = (lifetime & 0xffff) + 0x0100;
-    let checksum = sum + u32::from(sum >= 0xffff) & 0xffff;
+    let checksum = (sum + u32::from(sum >= 0xffff)) & 0xffff;
     (lifetime & 0xffff_0000).wrapping_sub(0x0100_0000) | checksum
 }
 

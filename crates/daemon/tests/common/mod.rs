@@ -19,6 +19,35 @@ pub const CHILD: &str = "DIRIGO_TEST_DAEMON";
 /// How many files the child process may open, if limited.
 pub const FILES: &str = "DIRIGO_TEST_FILES";
 
+/// Is the daemon, if the environment says that this process is to be one. Does not return then.
+pub fn run_as_a_child(
+    child: &str,
+    files: &str,
+    run: impl Fn(daemon::Options) -> Result<(), daemon::Error>,
+) {
+    let Some(file) = std::env::var_os(child) else {
+        return;
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    if let Ok(limit) = std::env::var(files) {
+        let limit = limit.parse().unwrap();
+        let files = nix::sys::resource::Resource::RLIMIT_NOFILE;
+        nix::sys::resource::setrlimit(files, limit, limit).unwrap();
+    }
+    let options = daemon::Options {
+        instance: std::env::var("DIRIGO_TEST_INSTANCE").unwrap(),
+        config: config::Config::load(file.as_ref()).unwrap(),
+    };
+    if let Err(error) = run(options) {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+    std::process::exit(0);
+}
+
 /// Whether this test may run; says so if not. In CI it must.
 pub fn root() -> bool {
     let root = nix::unistd::geteuid().is_root();
