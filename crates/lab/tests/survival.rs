@@ -35,7 +35,7 @@ fn active(director: &Director) -> u32 {
 
 #[test]
 fn a_daemon_killed_and_restarted_under_load_loses_no_connection_and_no_request() {
-    if !common::have_root() || !have_wrk() {
+    if !common::have_root() || !common::have_wrk() {
         return;
     }
     let seconds = wrk_seconds();
@@ -80,15 +80,6 @@ fn a_daemon_killed_and_restarted_under_load_loses_no_connection_and_no_request()
         (CONNECTIONS, CONNECTIONS),
         "ActiveConn before and after"
     );
-}
-
-fn have_wrk() -> bool {
-    if Command::new("wrk").arg("-v").output().is_ok() {
-        return true;
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI must have wrk");
-    println!("skipped: needs wrk");
-    false
 }
 
 #[test]

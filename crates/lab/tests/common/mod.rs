@@ -1,5 +1,9 @@
 //! What the lab's tests share: root or not, the binary, a lab of one's own.
 #![allow(dead_code)]
+// A test that cannot go on should say where.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+pub mod service;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,6 +19,16 @@ pub fn have_root() -> bool {
     }
     assert!(std::env::var_os("CI").is_none(), "CI must run this as root");
     println!("skipped: needs root");
+    false
+}
+
+/// Whether there is a load generator.
+pub fn have_wrk() -> bool {
+    if Command::new("wrk").arg("-v").output().is_ok() {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "CI must have wrk");
+    println!("skipped: needs wrk");
     false
 }
 
