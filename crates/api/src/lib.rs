@@ -22,9 +22,11 @@ use serde::{Deserialize, Serialize};
 
 mod client;
 mod lines;
+mod persistence;
 mod text;
 
 pub use client::{Client, ClientError};
+pub use persistence::{Netmask, Persistence};
 pub use text::ParseError;
 
 /// The instance that is meant when none is named.
@@ -76,6 +78,12 @@ pub enum ForwardingMethod {
 pub struct ServiceSettings {
     /// Scheduler, named as in IPVS: `rr`, `wrr`.
     pub scheduler: String,
+    /// Whether clients stay with a destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub persistence: Option<Persistence>,
+    /// `-o`: every datagram is scheduled anew and not remembered.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub one_packet: bool,
 }
 
 /// Settings of one destination.

@@ -214,7 +214,7 @@ fn services_text(services: &[Service]) -> String {
         let stats = service.stats;
         table.add_row([
             service.service.to_string(),
-            service.settings.scheduler.clone(),
+            service.settings.to_string(),
             String::new(),
             String::new(),
             String::new(),
@@ -419,9 +419,7 @@ mod tests {
         };
         vec![Service {
             service: "tcp:192.0.2.100:80".parse().unwrap(),
-            settings: ServiceSettings {
-                scheduler: "wrr".to_owned(),
-            },
+            settings: ServiceSettings::of("wrr"),
             stats: Stats {
                 connections: 17,
                 packets: 72,

@@ -148,9 +148,7 @@ impl Service {
     /// The service without its destinations, as the API says it.
     #[must_use]
     pub fn settings(&self) -> api::ServiceSettings {
-        api::ServiceSettings {
-            scheduler: self.scheduler.name().to_owned(),
-        }
+        api::ServiceSettings::of(self.scheduler.name())
     }
 }
 

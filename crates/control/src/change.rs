@@ -62,7 +62,7 @@ pub(crate) fn add_service(
         ));
     }
     check::scheduler(&settings.scheduler)?;
-    check::service(&key)?;
+    check::service(&key, &settings)?;
     let id = state.free_service_ids().next().ok_or_else(|| {
         refusal(
             RefusalCode::Full,
@@ -100,9 +100,15 @@ pub(crate) fn edit_service(
     if service.settings == settings {
         return Ok(());
     }
-    let place = start(&settings, &state.candidates(service))?;
+    check::service(&key, &settings)?;
+    let place = match service.settings.scheduler == settings.scheduler {
+        true => None,
+        false => Some(start(&settings, &state.candidates(service))?),
+    };
     state.rework(&key, observed, |_, service| {
-        service.place = place;
+        if let Some(place) = place {
+            service.place = place;
+        }
         service.settings = settings;
     });
     Ok(())

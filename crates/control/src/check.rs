@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use api::{DestinationSettings, ForwardingMethod, Refusal, RefusalCode, ServiceKey};
+use api::{
+    DestinationSettings, ForwardingMethod, Netmask, Protocol, Refusal, RefusalCode, ServiceKey,
+    ServiceSettings,
+};
 
 use crate::event::Observed;
 use crate::limits;
@@ -33,9 +36,9 @@ pub(crate) fn scheduler(name: &str) -> Result<(), Refusal> {
     ))
 }
 
-/// A service's own address: a port is asked for, as in IPVS without persistence, and one form of
-/// each address.
-pub(crate) fn service(key: &ServiceKey) -> Result<(), Refusal> {
+/// A service's own address: one form of each, and every port only with persistence. And what it
+/// does beside scheduling.
+pub(crate) fn service(key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Refusal> {
     // The data plane writes IPv4 addresses in this form: the two services would be one there.
     if let IpAddr::V6(v6) = key.address.ip()
         && let Some(meant) = v6.to_ipv4_mapped()
@@ -45,13 +48,43 @@ pub(crate) fn service(key: &ServiceKey) -> Result<(), Refusal> {
             format!("service {key} has an IPv4 address in IPv6 form: write {meant}"),
         ));
     }
-    if key.address.port() == 0 {
+    if key.address.port() == 0 && settings.persistence.is_none() {
         return Err(refusal(
             RefusalCode::BadRequest,
-            format!("service {key} has port 0, which needs persistence: give a port"),
+            format!("service {key} has port 0, which needs persistence (-p): give a port"),
         ));
     }
-    Ok(())
+    if settings.one_packet && key.protocol != Protocol::Udp {
+        return Err(refusal(
+            RefusalCode::BadRequest,
+            format!("service {key} cannot have one-packet scheduling: that is for UDP"),
+        ));
+    }
+    settings.persistence.as_ref().map_or(Ok(()), |persistence| {
+        if persistence.timeout_s == 0 {
+            return Err(refusal(
+                RefusalCode::OutOfRange,
+                "persistence of 0 s is none: give 1 s or more".to_owned(),
+            ));
+        }
+        timeout(persistence.timeout_s)?;
+        persistence
+            .netmask
+            .map_or(Ok(()), |mask| netmask(key, mask))
+    })
+}
+
+/// A mask of the service's own family.
+fn netmask(key: &ServiceKey, mask: Netmask) -> Result<(), Refusal> {
+    let wanted = match (key.address.is_ipv6(), mask) {
+        (false, Netmask::V4(_)) | (true, Netmask::V6(1..=128)) => return Ok(()),
+        (false, _) => "a mask, for example 255.255.255.0",
+        (true, _) => "the length of a prefix, 1 to 128",
+    };
+    Err(refusal(
+        RefusalCode::BadAddress,
+        format!("netmask {mask} does not fit service {key}: give {wanted}"),
+    ))
 }
 
 /// Idle timeouts, as `--set` takes them.

@@ -89,7 +89,7 @@ pub enum LinkReport {
 /// What a deleted destination's gauges and counters say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashReading {
-    /// Whether it has connections, active or inactive.
+    /// Whether it has connections, active or inactive, or templates.
     pub busy: bool,
     /// Its counters.
     pub stats: api::Stats,

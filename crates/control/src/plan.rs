@@ -12,7 +12,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use api::ServiceKey;
+use api::{Persistence, ServiceKey};
 use serde::{Deserialize, Serialize};
 
 use crate::rotation::Rotation;
@@ -44,6 +44,9 @@ pub enum Action {
         id: u32,
         /// How.
         reach: Reach,
+        /// Whether its weight is 0.
+        #[serde(default)]
+        drained: bool,
     },
     /// Take a service out of the data plane.
     WithdrawService {
@@ -58,6 +61,12 @@ pub enum Action {
         service: u32,
         /// What to pick.
         rotation: Rotation,
+        /// Whether clients stay with what was picked.
+        #[serde(default)]
+        persistence: Option<Persistence>,
+        /// Whether every datagram is scheduled anew.
+        #[serde(default)]
+        one_packet: bool,
     },
     /// The addresses whose traffic the data plane looks at.
     WriteVips {
@@ -191,19 +200,25 @@ fn interfaces(before: &State, after: &State, actions: &mut Vec<Action>) {
 }
 
 fn destinations(before: &State, after: &State, actions: &mut Vec<Action>) {
-    let (before, after) = (before.reaches(), after.reaches());
-    for (id, reach) in &after {
-        if before.get(id) != Some(reach) {
+    let (reaches_before, reaches_after) = (before.reaches(), after.reaches());
+    for (id, reach) in &reaches_after {
+        let drained = after.is_drained(*id);
+        if reaches_before.get(id) != Some(reach) || before.is_drained(*id) != drained {
             actions.push(Action::WriteDestination {
                 id: *id,
                 reach: *reach,
+                drained,
             });
         }
     }
-    for id in before.keys().filter(|id| !after.contains_key(id)) {
+    let is_forgotten = |id: &&u32| !reaches_after.contains_key(id);
+    for id in reaches_before.keys().filter(is_forgotten) {
         let id = *id;
-        let reach = Reach::Gone;
-        actions.push(Action::WriteDestination { id, reach });
+        actions.push(Action::WriteDestination {
+            id,
+            reach: Reach::Gone,
+            drained: false,
+        });
         actions.push(Action::ResetDestination { id });
     }
 }
@@ -216,6 +231,8 @@ fn services(before: &State, after: &State, actions: &mut Vec<Action>) {
                 key: *key,
                 service: service.id,
                 rotation: after.rotation(service),
+                persistence: service.settings.persistence,
+                one_packet: service.settings.one_packet,
             });
         }
     }
@@ -265,6 +282,7 @@ fn takes_away(action: &Action, after: &State) -> bool {
         | Action::WriteDestination {
             id,
             reach: Reach::Gone,
+            ..
         } => !after.destinations.contains_key(id) && !after.trash.contains_key(id),
         _ => false,
     }
@@ -307,13 +325,24 @@ impl fmt::Display for Action {
                 write!(f, "interface slot {slot}: index {index}, MAC {}", Mac(mac))
             }
             Self::ClearInterface { slot } => write!(f, "interface slot {slot}: none"),
-            Self::WriteDestination { id, reach } => write!(f, "destination {id}: {reach}"),
+            Self::WriteDestination { id, reach, drained } => {
+                let drained = if *drained { ", drained" } else { "" };
+                write!(f, "destination {id}: {reach}{drained}")
+            }
             Self::WithdrawService { key } => write!(f, "withdraw {key}"),
             Self::PublishService {
                 key,
                 service,
                 rotation,
-            } => write!(f, "publish {key} as {service}: {rotation}"),
+                persistence,
+                one_packet,
+            } => {
+                write!(f, "publish {key} as {service}: {rotation}")?;
+                if let Some(persistence) = persistence {
+                    write!(f, ", persistent {} s", persistence.timeout_s)?;
+                }
+                f.write_str(if *one_packet { ", one packet" } else { "" })
+            }
             Self::WriteVips { addresses } => write!(f, "look at {addresses:?}"),
             Self::AddVip { address, interface } => write!(f, "add {address} to {interface}"),
             Self::AnnounceVip { address, interface } => {

@@ -244,6 +244,13 @@ impl State {
             .collect()
     }
 
+    /// Whether this is a destination of weight 0.
+    #[must_use]
+    pub fn is_drained(&self, id: u32) -> bool {
+        let destination = self.destinations.get(&id);
+        destination.is_some_and(|destination| destination.settings.weight == 0)
+    }
+
     fn reach(&self, destination: &Destination) -> Reach {
         match self.links.get(&destination.address.ip()) {
             Some(Link::Via { mac, slot }) => Reach::Via {

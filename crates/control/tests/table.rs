@@ -833,3 +833,118 @@ fn a_state_written_before_timeouts_could_be_set_is_read() {
         State::default()
     );
 }
+
+fn persistent(timeout_s: u32, netmask: Option<api::Netmask>) -> api::ServiceSettings {
+    api::ServiceSettings {
+        persistence: Some(api::Persistence { timeout_s, netmask }),
+        ..scheduler("rr")
+    }
+}
+
+#[test]
+fn persistence_is_published_and_a_change_of_it_disturbs_no_turn() {
+    let mut world = World::new();
+    world.add_service(web(), "rr");
+    for n in [1, 2] {
+        world.add_resolved(web(), server(n), 1);
+    }
+    assert_eq!(world.picks(web(), 1), [server(2)]);
+
+    let settings = persistent(300, None);
+    let plan = world
+        .change(Change::EditService {
+            service: web(),
+            settings,
+        })
+        .unwrap()
+        .to_string();
+
+    assert!(plan.contains("publish tcp:192.0.2.100:80"), "{plan}");
+    assert!(plan.contains(", persistent 300 s"), "{plan}");
+    assert_eq!(world.picks(web(), 2), [server(1), server(2)]);
+}
+
+#[test]
+fn the_data_plane_is_told_which_destinations_are_drained() {
+    let mut world = World::new();
+    world.add_service(web(), "rr");
+    world.add_resolved(web(), server(1), 1);
+    for (weight, is_drained) in [(0, true), (3, false)] {
+        let plan = world
+            .change(Change::EditDestination {
+                service: web(),
+                destination: SocketAddr::new(server(1), 80),
+                settings: settings(weight),
+            })
+            .unwrap();
+        let id = world.id(web(), server(1));
+        let told = plan.actions.iter().any(|action| {
+            matches!(action, dirigo_control::Action::WriteDestination { id: of, drained, .. }
+                if *of == id && *drained == is_drained)
+        });
+        assert!(told, "{plan}");
+    }
+}
+
+#[test]
+fn every_port_needs_persistence_and_persistence_a_time_and_a_mask_of_its_family() {
+    let mut world = World::new();
+    let add = |key_text: &str, settings| Change::AddService {
+        service: key(key_text),
+        settings,
+    };
+    let v4 = Some(api::Netmask::V4([255, 255, 255, 0].into()));
+    let v6 = |prefix| Some(api::Netmask::V6(prefix));
+    let one_packet = api::ServiceSettings {
+        one_packet: true,
+        ..scheduler("rr")
+    };
+    let web6 = "tcp:[2001:db8::100]:80";
+    for (service, settings, code) in [
+        (
+            "tcp:192.0.2.100:0",
+            scheduler("rr"),
+            RefusalCode::BadRequest,
+        ),
+        (
+            "tcp:192.0.2.100:80",
+            one_packet.clone(),
+            RefusalCode::BadRequest,
+        ),
+        (
+            "tcp:192.0.2.100:80",
+            persistent(0, None),
+            RefusalCode::OutOfRange,
+        ),
+        (
+            "tcp:192.0.2.100:80",
+            persistent(2_678_401, None),
+            RefusalCode::OutOfRange,
+        ),
+        (
+            "tcp:192.0.2.100:80",
+            persistent(60, v6(24)),
+            RefusalCode::BadAddress,
+        ),
+        (web6, persistent(60, v4), RefusalCode::BadAddress),
+        (web6, persistent(60, v6(0)), RefusalCode::BadAddress),
+        (web6, persistent(60, v6(129)), RefusalCode::BadAddress),
+    ] {
+        assert_eq!(
+            refused(&mut world, add(service, settings)),
+            code,
+            "{service}"
+        );
+    }
+    for (service, settings) in [
+        ("tcp:192.0.2.100:0", persistent(2_678_400, v4)),
+        ("udp:192.0.2.100:53", one_packet),
+        (web6, persistent(1, v6(64))),
+    ] {
+        world.change(add(service, settings)).unwrap();
+    }
+    let settings = scheduler("rr");
+    let service = key("tcp:192.0.2.100:0");
+    let edit = Change::EditService { service, settings };
+    assert_eq!(refused(&mut world, edit), RefusalCode::BadRequest);
+}

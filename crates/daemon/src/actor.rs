@@ -10,6 +10,7 @@
 //! Because the plan is on disk before its first action (links alone may follow a tick later), a
 //! daemon that dies anywhere leaves a state from which the next one reaches the whole: `start`.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -269,9 +270,15 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     fn read_trash(&mut self) {
         let plane = &self.rooms.plane;
+        let has_connections = |id: &u32| plane.gauges(*id) != (0, 0);
+        // To count templates is to walk the table: not for those that are busy anyway.
+        let templates = match self.state.trash.keys().all(has_connections) {
+            true => HashMap::new(),
+            false => plane.templates(),
+        };
         let readings = self.state.trash.keys().map(|id| {
             let reading = TrashReading {
-                busy: plane.gauges(*id) != (0, 0),
+                busy: has_connections(id) || templates.contains_key(id),
                 stats: plane.stats(*id),
             };
             (*id, reading)
@@ -381,10 +388,10 @@ pub(crate) fn internal(error: &anyhow::Error) -> Refusal {
 fn describe(change: &Change) -> String {
     match change {
         Change::AddService { service, settings } => {
-            format!("add service {service} {}", settings.scheduler)
+            format!("add service {service} {settings}")
         }
         Change::EditService { service, settings } => {
-            format!("edit service {service} {}", settings.scheduler)
+            format!("edit service {service} {settings}")
         }
         Change::DeleteService { service } => format!("delete service {service}"),
         Change::Clear => "clear".to_owned(),

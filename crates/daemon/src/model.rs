@@ -62,13 +62,14 @@ impl Plane for ModelPlane {
                 key,
                 service,
                 rotation,
+                ..
             } => {
                 self.published.insert(*key, (*service, rotation.clone()));
             }
             Action::WithdrawService { key } => {
                 self.published.remove(key);
             }
-            Action::WriteDestination { id, reach } => {
+            Action::WriteDestination { id, reach, .. } => {
                 self.reach.insert(*id, *reach);
             }
             Action::WriteVips { addresses } => self.looked_at.clone_from(addresses),
@@ -91,6 +92,10 @@ impl Plane for ModelPlane {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
+    }
+
+    fn templates(&self) -> std::collections::HashMap<u32, u32> {
+        std::collections::HashMap::new()
     }
 
     fn sweep(&self, _parts: usize) {}

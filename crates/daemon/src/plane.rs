@@ -1,7 +1,9 @@
 //! The seam to the data plane: the actor writes through it, tests put a model behind it.
 
+use std::collections::HashMap;
+
 use control::{Action, Reach};
-use dataplane::{Dataplane, DestinationLink, Segment};
+use dataplane::{Dataplane, DestinationLink, Rules, Segment};
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
@@ -14,6 +16,8 @@ pub(crate) trait Plane {
     fn picks(&self, service: u32) -> u64;
     /// Active and inactive connections of a destination.
     fn gauges(&self, id: u32) -> (u32, u32);
+    /// Persistence templates of each destination that has some.
+    fn templates(&self) -> HashMap<u32, u32>;
     /// Counters of a destination.
     fn stats(&self, id: u32) -> api::Stats;
     /// Verdict counters by name.
@@ -58,19 +62,26 @@ impl Plane for Kernel {
             }
             // No interface has the number 0.
             Action::ClearInterface { slot } => plane.write_interface(*slot, 0, [0; 6]),
-            Action::WriteDestination { id, reach } => plane.write_destination(*id, link(*reach)),
+            Action::WriteDestination { id, reach, drained } => match drained {
+                true => plane.write_drained_destination(*id, link(*reach)),
+                false => plane.write_destination(*id, link(*reach)),
+            },
             Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
             Action::PublishService {
                 key,
                 service: number,
                 rotation,
+                persistence,
+                one_packet,
             } => {
                 let segments = rotation.segments.iter().map(|segment| Segment {
                     end: segment.end,
                     destinations: segment.destinations.clone(),
                 });
                 let segments: Vec<_> = segments.collect();
-                plane.publish_service(&service(key), *number, &segments, rotation.first)?;
+                let rules = rules(key, persistence.as_ref(), *one_packet);
+                let key = service(key);
+                plane.publish_service_with(&key, *number, &rules, &segments, rotation.first)?;
             }
             Action::WriteVips { addresses } => plane.write_vips(addresses),
             Action::ResetDestination { id } => plane.reset_destination(*id)?,
@@ -85,6 +96,10 @@ impl Plane for Kernel {
 
     fn gauges(&self, id: u32) -> (u32, u32) {
         self.dataplane.gauges(id)
+    }
+
+    fn templates(&self) -> HashMap<u32, u32> {
+        self.dataplane.templates()
     }
 
     fn stats(&self, id: u32) -> api::Stats {
@@ -154,6 +169,23 @@ fn link(reach: Reach) -> DestinationLink {
         Reach::Gone => DestinationLink::Gone,
         Reach::Local => DestinationLink::Local,
         Reach::Via { mac, slot } => DestinationLink::Via { mac, slot },
+    }
+}
+
+fn rules(key: &api::ServiceKey, persistence: Option<&api::Persistence>, one_packet: bool) -> Rules {
+    let all_bits = match key.address.is_ipv6() {
+        true => 128,
+        false => u32::MAX,
+    };
+    let mask = persistence.and_then(|persistence| persistence.netmask);
+    Rules {
+        persistence_s: persistence.map_or(0, |persistence| persistence.timeout_s),
+        client_mask: mask.map_or(all_bits, |mask| match mask {
+            api::Netmask::V4(mask) => mask.to_bits(),
+            api::Netmask::V6(prefix) => prefix.into(),
+        }),
+        one_packet,
+        ..Rules::default()
     }
 }
 

@@ -195,11 +195,16 @@ fn list(connections: &Connections, sender: &mpsc::Sender<Bytes>, _permit: OwnedS
 /// A connection to a destination made since the listing began has no address here; the next
 /// listing shows it.
 fn line(connections: &Connections, found: &dataplane::Connection) -> Option<Vec<u8>> {
+    let mut destination = *connections.addresses.get(&found.destination)?;
+    // One of a service of every port has the port of the packet.
+    if destination.port() == 0 {
+        destination.set_port(found.virtual_address.port());
+    }
     let connection = api::Connection {
         protocol: protocol(found.protocol)?,
         client: found.client,
         virtual_address: found.virtual_address,
-        destination: *connections.addresses.get(&found.destination)?,
+        destination,
         state: found.state.to_owned(),
         expires_s: found.expires_s,
     };

@@ -183,9 +183,7 @@ fn a_destination_answers_the_very_next_connection_after_it_was_added() {
     }
     let mut world = World::new();
     world.start("[director]\ninterface = \"eth0\"\n");
-    let settings = api::ServiceSettings {
-        scheduler: "wrr".to_owned(),
-    };
+    let settings = api::ServiceSettings::of("wrr");
     let service = web();
     let api = world.api();
     api.change(&Change::AddService { service, settings })
@@ -361,9 +359,7 @@ fn what_the_table_refuses_reaches_the_client_with_its_code() {
         Err(api::ClientError::Refused(refusal)) => refusal.code,
         other => panic!("{other:?}"),
     };
-    let settings = |name: &str| api::ServiceSettings {
-        scheduler: name.to_owned(),
-    };
+    let settings = api::ServiceSettings::of;
     let service = web();
     assert_eq!(
         refused(Change::AddService {
@@ -638,4 +634,62 @@ fn a_timeout_that_was_set_counts_at_once_and_survives_the_daemon() {
     }
     assert_eq!(world.api().status().unwrap().timeouts.tcp, 5000);
     drop(open);
+}
+
+#[test]
+fn a_persistent_service_of_every_port_keeps_a_client_where_it_is_also_when_that_server_drains() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    world.start("[director]\ninterface = \"eth0\"\n");
+    let service: api::ServiceKey = format!("tcp:{}:0", vip()).parse().unwrap();
+    let settings = api::ServiceSettings {
+        persistence: Some(api::Persistence {
+            timeout_s: 300,
+            netmask: Some(api::Netmask::V4([255, 255, 255, 0].into())),
+        }),
+        ..api::ServiceSettings::of("rr")
+    };
+    let api = world.api();
+    api.change(&Change::AddService { service, settings })
+        .unwrap();
+    let of_all_ports = |n, weight| Change::AddDestination {
+        service,
+        destination: SocketAddr::new(server(n), 0),
+        settings: weight,
+    };
+    for n in [1, 2] {
+        api.change(&of_all_ports(n, weight(1))).unwrap();
+    }
+
+    let first = world.ask(1)[0];
+    assert_eq!(world.ask(3), [first; 3]);
+    let drained = Change::EditDestination {
+        service,
+        destination: SocketAddr::new(server(first), 0),
+        settings: weight(0),
+    };
+    api.change(&drained).unwrap();
+    assert_eq!(world.ask(2), [first; 2], "the template goes on");
+
+    let mut listed = Vec::new();
+    api.connections(&mut |connection| {
+        listed.push(connection);
+        std::ops::ControlFlow::Continue(())
+    })
+    .unwrap();
+    let (templates, connections): (Vec<_>, Vec<_>) =
+        listed.iter().partition(|one| one.client.port() == 0);
+    assert_eq!(connections.len(), 6);
+    for connection in connections {
+        assert_eq!(connection.destination, SocketAddr::new(server(first), 80));
+    }
+    let [template] = templates[..] else {
+        panic!("{templates:?}")
+    };
+    assert_eq!(template.client.to_string(), "10.9.0.0:0");
+    assert_eq!(template.virtual_address, SocketAddr::new(vip(), 0));
+    assert_eq!(template.destination, SocketAddr::new(server(first), 0));
+    assert_eq!(template.state, "ASSURED");
 }

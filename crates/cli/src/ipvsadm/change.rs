@@ -21,6 +21,8 @@ impl Ipvsadm<'_> {
         }
         let settings = ServiceSettings {
             scheduler: line.scheduler.clone(),
+            persistence: line.persistence,
+            one_packet: line.one_packet,
         };
         let change = if add {
             Change::AddService { service, settings }
@@ -106,8 +108,6 @@ fn no_such_kind(service: Service) -> Failure {
 
 fn missing_feature(line: &ServiceLine) -> Option<&'static str> {
     [
-        (line.persistent, "persistence (-p) is"),
-        (line.one_packet, "one-packet scheduling (-o) is"),
         (line.engine, "persistence engines (--pe) are"),
         (line.flags, "scheduler flags (-b) are"),
     ]

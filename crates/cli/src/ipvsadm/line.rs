@@ -106,8 +106,8 @@ pub struct ServiceLine {
     pub scheduler: String,
     /// Whether one was.
     pub scheduler_given: bool,
-    /// `-p`
-    pub persistent: bool,
+    /// `-p`, and `-M` with it
+    pub persistence: Option<api::Persistence>,
     /// `-o`
     pub one_packet: bool,
     /// `--pe`

@@ -125,7 +125,7 @@ pub fn service(service: &Service, listing: Listing, writer: Writer<'_>) -> Strin
     let name = writer.service(service);
     let mut text = match listing.layout {
         Layout::Stats => format!("{name:<33}{}\n", counters(service.stats, listing.exact)),
-        _ => format!("{name} {}\n", service.settings.scheduler),
+        _ => format!("{name} {}\n", service.settings),
     };
     for destination in &service.destinations {
         let name = writer.destination(service, destination);

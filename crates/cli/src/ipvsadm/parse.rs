@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use api::ForwardingMethod;
+use api::{ForwardingMethod, Netmask, Persistence};
 
 use super::address::{endpoint, inet_aton, leading_number, number};
 use super::failure::{Failure, Misuse};
@@ -24,6 +24,8 @@ use super::words::{Read, Words};
 const SCHEDULER_BYTES: usize = 15;
 /// What `-s` is when it is not given.
 const DEFAULT_SCHEDULER: &str = "wlc";
+/// What `-p` is without a value; the original's manual says 300, its program does this.
+const DEFAULT_PERSISTENCE_S: u32 = 360;
 
 /// Understands one invocation.
 ///
@@ -109,6 +111,8 @@ struct Draft<'a> {
     server: (IpAddr, u16),
     scheduler: String,
     sched_flags: Option<String>,
+    persistence_s: Option<u32>,
+    netmask: Option<Netmask>,
     timeouts: [u32; 3],
     forwarding: ForwardingMethod,
     weight: u32,
@@ -126,6 +130,8 @@ impl<'a> Draft<'a> {
             server: (Ipv4Addr::UNSPECIFIED.into(), 0),
             scheduler: String::new(),
             sched_flags: None,
+            persistence_s: None,
+            netmask: None,
             timeouts: [0; 3],
             forwarding: ForwardingMethod::DirectRouting,
             weight: 1,
@@ -146,6 +152,9 @@ impl<'a> Draft<'a> {
                 let (address, port) =
                     endpoint(text, Some(transport), self.names).ok_or(Misuse::ServiceAddress)?;
                 let address = SocketAddr::new(address, port.unwrap_or(0));
+                if address.is_ipv6() {
+                    self.netmask = None;
+                }
                 self.service = Some(Service::Address { transport, address });
                 Ok(())
             }
@@ -189,8 +198,11 @@ impl<'a> Draft<'a> {
             Name::RealServer => self.server = self.real_server(text)?,
             Name::Scheduler => self.scheduler = cut(text, SCHEDULER_BYTES).to_owned(),
             Name::SchedFlags => self.sched_flags = Some(text.to_owned()),
-            Name::Persistent => value.map_or(Ok(()), |text| timeout(text, 1).map(drop))?,
-            Name::Netmask => self.check_netmask(text)?,
+            Name::Persistent => {
+                let given = value.map(|text| timeout(text, 1)).transpose()?;
+                self.persistence_s = Some(given.unwrap_or(DEFAULT_PERSISTENCE_S));
+            }
+            Name::Netmask => self.netmask = Some(self.read_netmask(text)?),
             Name::Weight => self.weight = int("weight", text)?,
             Name::UpperThreshold => self.upper_threshold = int("u_threshold", text)?,
             Name::LowerThreshold => self.lower_threshold = int("l_threshold", text)?,
@@ -214,13 +226,22 @@ impl<'a> Draft<'a> {
         Ok((address, port.unwrap_or_else(copied)))
     }
 
-    /// Which grammar applies depends on the service seen so far, too.
-    fn check_netmask(&self, text: &str) -> Result<(), Misuse> {
+    /// Which grammar applies depends on the service seen so far, too; an IPv6 service that comes
+    /// later takes the mask back.
+    fn read_netmask(&self, text: &str) -> Result<Netmask, Misuse> {
         if self.service.is_some_and(Service::is_ipv6) {
-            let fits = (1..=128).contains(&leading_number(text));
-            return fits.then_some(()).ok_or(Misuse::Netmask6);
+            let prefix = u8::try_from(leading_number(text)).ok();
+            let fits = prefix.filter(|prefix| (1..=128).contains(prefix));
+            return fits.map(Netmask::V6).ok_or(Misuse::Netmask6);
         }
-        inet_aton(text).map(drop).ok_or(Misuse::Netmask)
+        inet_aton(text).map(Netmask::V4).ok_or(Misuse::Netmask)
+    }
+
+    /// Without `-p` a mask is taken and means nothing.
+    fn persistence(&self) -> Option<Persistence> {
+        let netmask = self.netmask;
+        self.persistence_s
+            .map(|timeout_s| Persistence { timeout_s, netmask })
     }
 
     fn scheduler(&self) -> &str {
@@ -286,10 +307,10 @@ impl<'a> Draft<'a> {
 
     fn service_line(&self) -> Result<ServiceLine, Misuse> {
         let service = self.service(Command::AddService)?;
-        let persistent = self.given.has(Name::Persistent);
+        let persistence = self.persistence();
         let one_packet = self.given.has(Name::Ops);
         if let Service::Address { transport, address } = service {
-            if address.port() == 0 && !persistent {
+            if address.port() == 0 && persistence.is_none() {
                 return Err(Misuse::ZeroPort);
             }
             if one_packet && transport != super::grammar::Transport::Udp {
@@ -300,7 +321,7 @@ impl<'a> Draft<'a> {
             service,
             scheduler: self.scheduler().to_owned(),
             scheduler_given: !self.scheduler.is_empty(),
-            persistent,
+            persistence,
             one_packet,
             engine: self.given.has(Name::Engine),
             flags: self.sched_flags.is_some(),

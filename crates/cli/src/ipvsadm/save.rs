@@ -15,7 +15,15 @@ pub fn service(service: &Service, writer: Writer<'_>) -> String {
         Protocol::Udp => "-u",
     };
     let name = format!("{switch} {}", writer.endpoint(key.address, key.protocol));
-    let mut text = format!("-A {name} -s {}\n", service.settings.scheduler);
+    let settings = &service.settings;
+    let mut text = format!("-A {name} -s {}", settings.scheduler);
+    if let Some(persistence) = &settings.persistence {
+        let _ = write!(text, " -p {}", persistence.timeout_s);
+        if let Some(mask) = persistence.joining_mask() {
+            let _ = write!(text, " -M {mask}");
+        }
+    }
+    text += if settings.one_packet { " -o\n" } else { "\n" };
     for destination in &service.destinations {
         let server = writer.endpoint(destination.destination, key.protocol);
         let weight = destination.settings.weight;

@@ -33,9 +33,7 @@ pub fn settings(weight: u32) -> DestinationSettings {
 }
 
 pub fn scheduler(name: &str) -> ServiceSettings {
-    ServiceSettings {
-        scheduler: name.to_owned(),
-    }
+    ServiceSettings::of(name)
 }
 
 /// A service in the maps.
@@ -65,6 +63,7 @@ impl Maps {
                     key,
                     service,
                     rotation,
+                    ..
                 } => {
                     let published = Published {
                         service: *service,
@@ -76,7 +75,7 @@ impl Maps {
                 Action::WithdrawService { key } => {
                     self.published.remove(key);
                 }
-                Action::WriteDestination { id, reach } => {
+                Action::WriteDestination { id, reach, .. } => {
                     self.reach.insert(*id, *reach);
                 }
                 Action::WriteVips { addresses } => self.looked_at.clone_from(addresses),

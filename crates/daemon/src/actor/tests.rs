@@ -30,9 +30,7 @@ fn server(n: u8) -> IpAddr {
 fn add_service(port: u16) -> Event {
     Event::Change(Change::AddService {
         service: key(port),
-        settings: api::ServiceSettings {
-            scheduler: "wrr".to_owned(),
-        },
+        settings: api::ServiceSettings::of("wrr"),
     })
 }
 

@@ -39,8 +39,6 @@ const WRONG: &[&str] = &[
     "-C -t 192.0.2.100:80",
     "-6",
     // The original does these; we cannot yet.
-    "-A -t 192.0.2.100:81 -s wrr -p 300",
-    "-A -u 192.0.2.100:81 -s wrr -o",
     "-A -f 7 -s wrr",
     "-A --sctp-service 192.0.2.100:81 -s wrr",
     "-A -t 192.0.2.100:81 -s sh -b sh-port",
