@@ -252,6 +252,9 @@ pub struct Destination {
     pub active: u32,
     /// `InActConn`.
     pub inactive: u32,
+    /// `PersistConn`: persistence templates.
+    #[serde(default)]
+    pub templates: u32,
     /// Counters.
     pub stats: Stats,
     /// How frames reach it now, or why they cannot.

@@ -400,6 +400,7 @@ mod tests {
             origin: Origin::Config,
             active: 1,
             inactive: 11,
+            templates: 0,
             stats: Stats {
                 connections: 12,
                 packets: 51,

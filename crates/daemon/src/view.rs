@@ -1,5 +1,7 @@
 //! The table as the API shows it.
 
+use std::collections::HashMap;
+
 use api::{Destination, LinkState, Service, Stats};
 use control::{Link, State, minus, plus};
 
@@ -7,6 +9,17 @@ use crate::plane::Plane;
 
 /// All services, in listing order.
 pub(crate) fn services(state: &State, plane: &impl Plane) -> Vec<Service> {
+    let mut all = state.services.values();
+    // To count templates is to walk the table.
+    let templates = match all.any(|service| service.settings.persistence.is_some()) {
+        true => plane.templates(),
+        false => HashMap::new(),
+    };
+    let listed = |id: &u32| {
+        let mut shown = destination(state, *id, state.destinations.get(id)?, plane);
+        shown.templates = templates.get(id).copied().unwrap_or(0);
+        Some(shown)
+    };
     let services = state.services.iter();
     services
         .map(|(key, service)| Service {
@@ -14,11 +27,7 @@ pub(crate) fn services(state: &State, plane: &impl Plane) -> Vec<Service> {
             settings: service.settings.clone(),
             stats: service_stats(state, key, service, plane),
             origin: service.origin,
-            destinations: service
-                .list
-                .iter()
-                .filter_map(|id| Some(destination(state, *id, state.destinations.get(id)?, plane)))
-                .collect(),
+            destinations: service.list.iter().filter_map(listed).collect(),
         })
         .collect()
 }
@@ -45,6 +54,7 @@ fn destination(
         origin: destination.origin,
         active,
         inactive,
+        templates: 0,
         stats: minus(plane.stats(id), destination.base),
         link: link(state, destination),
     }

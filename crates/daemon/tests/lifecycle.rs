@@ -673,6 +673,10 @@ fn a_persistent_service_of_every_port_keeps_a_client_where_it_is_also_when_that_
     api.change(&drained).unwrap();
     assert_eq!(world.ask(2), [first; 2], "the template goes on");
 
+    for destination in &api.services().unwrap()[0].destinations {
+        let is_first = destination.destination.ip() == server(first);
+        assert_eq!(destination.templates, u32::from(is_first));
+    }
     let mut listed = Vec::new();
     api.connections(&mut |connection| {
         listed.push(connection);

@@ -159,9 +159,9 @@ fn cells(destination: &Destination, listing: Listing) -> String {
             " {:<10} {:<10} {active:<10} {inactive:<10}",
             settings.upper_threshold, settings.lower_threshold
         ),
-        // Without persistence there are no templates to count.
         Layout::PersistentConn => {
-            format!(" {weight:<9} {:<11} {active:<10} {inactive:<10}", 0)
+            let templates = destination.templates;
+            format!(" {weight:<9} {templates:<11} {active:<10} {inactive:<10}")
         }
     }
 }

@@ -23,10 +23,6 @@ const UNSUPPORTED: &[&str] = &[
 /// Recordings that are not compared, and why; with a star, all that start so.
 const NOT_COMPARED: &[(&str, &str)] = &[
     ("all.*", "the table has marks, SCTP, flags and tunnel types"),
-    (
-        "persistent.Ln-persistent-conn",
-        "the API does not count templates",
-    ),
     ("fwmark.*", "the service is a firewall mark"),
     (
         "empty.ipvsadm-save*",
@@ -145,6 +141,10 @@ fn set_up(state: &str, recorded: &str) -> Table {
         &mut table,
         &golden(&format!("{prefix}.Ln.out")).unwrap_or_default(),
     );
+    read_templates(
+        &mut table,
+        &golden(&format!("{prefix}.Ln-persistent-conn.out")).unwrap_or_default(),
+    );
     read_stats(
         &mut table,
         &golden(&format!("{prefix}.Ln-stats.out")).unwrap_or_default(),
@@ -190,6 +190,19 @@ fn read_gauges(table: &mut Table, text: &str) {
         let destination = known.unwrap();
         destination.active = numbers[1] as u32;
         destination.inactive = numbers[2] as u32;
+    }
+}
+
+fn read_templates(table: &mut Table, text: &str) {
+    for (service, destination, numbers) in rows(text) {
+        let key = service.parse().unwrap();
+        let mut services = table.services.iter_mut();
+        let service = services.find(|s| s.service == key).unwrap();
+        let Some(address) = destination else { continue };
+        let address = address.parse().unwrap();
+        let mut destinations = service.destinations.iter_mut();
+        let known = destinations.find(|d| d.destination == address);
+        known.unwrap().templates = numbers[1] as u32;
     }
 }
 

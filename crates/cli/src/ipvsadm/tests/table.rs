@@ -154,6 +154,7 @@ impl Members for Service {
             origin: Origin::Runtime,
             active: 0,
             inactive: 0,
+            templates: 0,
             stats: Stats::default(),
             link: LinkState::Local,
         };
