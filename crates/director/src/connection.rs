@@ -468,6 +468,12 @@ fn claim<T: Tables>(
     if tag == CLAIMED || is_changed || !slot.tag.swap_if(tag, CLAIMED) {
         return RACE;
     }
+    // Since it was chosen its client may have gone on: what it is worth now counts.
+    let present = Entry(slot.entry.load());
+    if tag != FREE && worth_of(settings, present, entry.tick()) > victim.worth() {
+        slot.tag.store(tag);
+        return RACE;
+    }
     clear(tables, &found);
     slot.entry.store(entry.0);
     add_to(tables.gauge(entry.destination()), Gauge::of(entry.state()));
@@ -648,12 +654,17 @@ fn appraise<W: Word>(
         return Victim::NONE;
     }
     let tick = newcomer.tick();
-    let worth = if entry.is_expired(settings, tick) {
+    let worth = worth_of(settings, entry, tick);
+    Victim::new(worth, entry.age(tick), place)
+}
+
+#[inline(always)]
+fn worth_of(settings: &Settings, entry: Entry, tick: u32) -> Worth {
+    if entry.is_expired(settings, tick) {
         WORTH_EXPIRED
     } else {
         (WORTH_OF_STATES >> ((u32::from(entry.state().0) * 4) & 63)) as Worth & 0xf
-    };
-    Victim::new(worth, entry.age(tick), place)
+    }
 }
 
 #[inline(always)]

@@ -77,6 +77,9 @@ fn known<N: Network>(
         return None;
     }
     let egress = tables.egress(link.egress())?;
+    if egress.interface == 0 {
+        return None;
+    }
     touch(slot, entry, tick);
     tables.account(entry.destination(), 0, header.length as u64);
     direct_routing(frame, &header, link.mac(), Mac::from_word(egress.mac))?;

@@ -523,7 +523,10 @@ fn send<N: Network>(
             Next::Answer(ReplyReason::TimeExceeded)
         };
     }
-    let Some(egress) = tables.egress(link.egress()) else {
+    let Some(egress) = tables
+        .egress(link.egress())
+        .filter(|egress| egress.interface != 0)
+    else {
         return drop_it(DropReason::Internal);
     };
     let source = Mac::from_word(egress.mac);

@@ -70,7 +70,7 @@ pub trait Tables {
     fn gauge(&self, destination: u32) -> Option<&Self::Word>;
     /// Adds to a destination's statistics.
     fn account(&self, destination: u32, connections: u64, bytes: u64);
-    /// An egress interface.
+    /// An egress interface; a free slot has the interface 0.
     fn egress(&self, slot: u32) -> Option<Egress>;
     /// A slot of the fragment table: tag and entry as in the connection table.
     fn fragment(&self, index: u32) -> Option<&Slot<Self::Word>>;

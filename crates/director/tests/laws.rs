@@ -291,3 +291,22 @@ fn what_ends_a_connection_ends_it() {
     }
     link_all(&mut tables);
 }
+
+#[test]
+fn a_frame_whose_way_out_was_never_written_goes_nowhere_and_is_counted() {
+    let mut tables = tables(8);
+    for id in 1..=3 {
+        let mac = director::headers::Mac::from_bytes([2, 0, 0, 1, 0, id as u8]);
+        tables
+            .links
+            .insert(id, director::tables::Link::via(mac, 5).0);
+    }
+    let packet = world::some_flow().packet(SYN);
+
+    let (bytes, verdict) = world::forward(&tables, packet.bytes());
+
+    assert_eq!(verdict, Verdict::Drop(director::DropReason::Internal));
+    assert_eq!(bytes, packet.bytes());
+    let (_, again) = world::forward(&tables, world::some_flow().packet(world::ACK).bytes());
+    assert_eq!(again, verdict);
+}
