@@ -168,6 +168,10 @@ fn status_text(status: &Status) -> String {
         "timeouts",
         &format!("tcp {tcp} s, tcpfin {tcpfin} s, udp {udp} s"),
     ]);
+    let settings = settings(&status.settings);
+    if !settings.is_empty() {
+        table.add_row(["settings", &settings.join(", ")]);
+    }
     let mut text = lines(&mut table);
     let moved: Vec<_> = status.counters.iter().filter(|(_, n)| **n > 0).collect();
     if !moved.is_empty() {
@@ -180,6 +184,24 @@ fn status_text(status: &Status) -> String {
         text += &lines(&mut counters);
     }
     text
+}
+
+/// The settings that are not IPVS's defaults.
+fn settings(settings: &api::Settings) -> Vec<String> {
+    let flags = [
+        ("expire_nodest_conn", settings.expire_nodest_conn),
+        (
+            "expire_quiescent_template",
+            settings.expire_quiescent_template,
+        ),
+        ("sloppy_tcp", settings.sloppy_tcp),
+    ];
+    let set = flags.into_iter().filter(|(_, is_set)| *is_set);
+    let mode = settings.conn_reuse_mode;
+    let is_other = mode != api::Settings::default().conn_reuse_mode;
+    set.map(|(name, _)| name.to_owned())
+        .chain(is_other.then(|| format!("conn_reuse_mode {mode}")))
+        .collect()
 }
 
 fn sort(services: &mut [Service]) {
@@ -382,6 +404,7 @@ mod tests {
             connections_max: 1_048_576,
             map_bytes: 67_108_864,
             timeouts: api::Timeouts::default(),
+            settings: api::Settings::default(),
             counters: [("forwarded", 72), ("not_a_service", 5), ("truncated", 0)]
                 .map(|(name, count)| (name.to_owned(), count))
                 .into(),
@@ -437,6 +460,16 @@ mod tests {
     #[test]
     fn status_says_what_runs_and_which_verdicts_occurred() {
         insta::assert_snapshot!(status_text(&status()));
+    }
+
+    #[test]
+    fn status_shows_the_settings_that_are_not_the_defaults() {
+        assert!(!status_text(&status()).contains("settings"));
+        let mut status = status();
+        status.settings.sloppy_tcp = true;
+        status.settings.conn_reuse_mode = 2;
+        let text = status_text(&status);
+        assert!(text.contains("sloppy_tcp, conn_reuse_mode 2\n"), "{text}");
     }
 
     #[test]

@@ -31,8 +31,8 @@ mod values;
 pub use address::AddressFault;
 pub use mistake::{Advice, Mistake, Mistakes, Quoted, Reason};
 pub use values::{
-    BadInterfaceName, ConnectionsMax, InterfaceName, OnStop, OutOfRange, Scheduler, Seconds,
-    Timeouts, Weight,
+    BadInterfaceName, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, OutOfRange, Scheduler,
+    Seconds, Timeouts, Weight,
 };
 
 /// Where the configuration is when no other file is named.
@@ -51,6 +51,8 @@ pub struct Config {
     pub connections_max: ConnectionsMax,
     /// Idle timeouts.
     pub timeouts: Timeouts,
+    /// Connection behaviour.
+    pub settings: api::Settings,
     /// Whether the daemon adds, announces and removes the virtual addresses.
     pub manage_vips: bool,
     /// Virtual services in the order of the file.
@@ -64,6 +66,10 @@ pub struct Service {
     pub key: api::ServiceKey,
     /// Picks a destination for a new connection.
     pub scheduler: Scheduler,
+    /// Whether clients stay with a destination.
+    pub persistence: Option<api::Persistence>,
+    /// Every datagram is scheduled anew; only UDP.
+    pub one_packet: bool,
     /// Destinations in the order of the file.
     pub destinations: Vec<Destination>,
 }
@@ -148,7 +154,11 @@ impl Service {
     /// The service without its destinations, as the API says it.
     #[must_use]
     pub fn settings(&self) -> api::ServiceSettings {
-        api::ServiceSettings::of(self.scheduler.name())
+        api::ServiceSettings {
+            scheduler: self.scheduler.name().to_owned(),
+            persistence: self.persistence,
+            one_packet: self.one_packet,
+        }
     }
 }
 

@@ -31,6 +31,9 @@ pub const CONNECTIONS: RangeInclusive<i64> = 1024..=16_777_216;
 /// has no meaning in a file that states everything.
 pub const TIMEOUT_S: RangeInclusive<i64> = 1..=2_678_400;
 
+/// IPVS's `conn_reuse_mode`.
+pub const CONN_REUSE_MODE: RangeInclusive<i64> = 0..=2;
+
 /// Weight of a destination, as in `ipvsadm -w`.
 pub const WEIGHT: RangeInclusive<i64> = 0..=2_147_483_647;
 

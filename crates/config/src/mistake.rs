@@ -162,6 +162,19 @@ pub enum Reason {
     TooManyServices { number: usize },
 
     #[error(
+        "`netmask` says which clients are kept together, but nothing keeps them: add persistence = 360"
+    )]
+    NetmaskWithoutPersistence,
+    #[error("netmask \"{netmask}\" does not fit {virtual_address}: write {advice}")]
+    BadNetmask {
+        netmask: Quoted,
+        virtual_address: IpAddr,
+        advice: &'static str,
+    },
+    #[error("one-packet scheduling is for UDP, and this service is TCP: leave `one_packet` out")]
+    OnePacketNotUdp,
+
+    #[error(
         "destination {destination} listens on port {port}, but direct routing keeps the service's port {service_port}: {advice}"
     )]
     PortDiffers {

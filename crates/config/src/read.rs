@@ -9,7 +9,8 @@ use crate::mistake::{Advice, Mistake, Mistakes, Reason};
 use crate::schema::{self, Table};
 use crate::section::{At, Notes, Section};
 use crate::{
-    Config, ConnectionsMax, InterfaceName, OnStop, Seconds, Timeouts, limits, service, suggest,
+    Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Timeouts, limits,
+    service, suggest,
 };
 
 /// Reads all of a file that is text.
@@ -106,6 +107,7 @@ fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
     let director = root.one(&schema::DIRECTOR, Table::Director, notes);
     let connections = root.one(&schema::CONNECTIONS, Table::Connections, notes);
     let timeouts = root.one(&schema::TIMEOUTS, Table::Timeouts, notes);
+    let settings = root.one(&schema::SETTINGS, Table::Settings, notes);
     let vips = root.one(&schema::VIPS, Table::Vips, notes);
     let director = director.as_ref();
     if root.position(&schema::DIRECTOR).is_none() {
@@ -123,6 +125,8 @@ fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
             .and_then(|section| section.number(&schema::MAX, ConnectionsMax::rounded_up, notes))
             .map_or_else(ConnectionsMax::default, |max| max.value),
         timeouts: timeouts.map_or_else(Timeouts::default, |section| idle(&section, notes)),
+        settings: settings
+            .map_or_else(api::Settings::default, |section| behaviour(&section, notes)),
         manage_vips: vips
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
@@ -216,6 +220,19 @@ pub(crate) fn unknown_value(key: &schema::Key, value: &str, words: &[&'static st
         key: key.name,
         value: value.into(),
         advice,
+    }
+}
+
+fn behaviour(section: &Section<'_>, notes: &mut Notes<'_>) -> api::Settings {
+    let default = api::Settings::default();
+    let mut flag = |key| section.flag(key, notes).unwrap_or(false);
+    api::Settings {
+        expire_nodest_conn: flag(&schema::EXPIRE_NODEST_CONN),
+        expire_quiescent_template: flag(&schema::EXPIRE_QUIESCENT_TEMPLATE),
+        sloppy_tcp: flag(&schema::SLOPPY_TCP),
+        conn_reuse_mode: section
+            .number(&schema::CONN_REUSE_MODE, ConnReuseMode::try_from, notes)
+            .map_or(default.conn_reuse_mode, |mode| mode.value.into()),
     }
 }
 

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use api::{Protocol, ServiceKey};
+use api::{Netmask, Persistence, Protocol, ServiceKey};
 
 use crate::address::{self, not_unicast};
 use crate::mistake::{Advice, Reason};
 use crate::schema::{self, Table};
 use crate::section::{At, Notes, Section};
-use crate::{Destination, OutOfRange, Scheduler, Service, Weight, limits, read};
+use crate::{Destination, OutOfRange, Scheduler, Seconds, Service, Weight, limits, read};
 
 /// All services of the file.
 pub(crate) fn all(root: &Section<'_>, notes: &mut Notes<'_>) -> Vec<Service> {
@@ -62,6 +62,8 @@ fn one(section: &Section<'_>, seen: &mut Seen, notes: &mut Notes<'_>) -> Option<
             .entry(address.value.ip())
             .or_insert(address.at);
     }
+    let persistence = persistence(section, address.as_ref().map(|one| one.value.ip()), notes);
+    let one_packet = one_packet(section, protocol, notes);
     let destinations = destinations(
         section,
         address.as_ref().map(|address| address.value),
@@ -89,6 +91,8 @@ fn one(section: &Section<'_>, seen: &mut Seen, notes: &mut Notes<'_>) -> Option<
     Some(Service {
         key,
         scheduler,
+        persistence,
+        one_packet,
         destinations,
     })
 }
@@ -140,6 +144,65 @@ fn scheduler(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Scheduler> 
     };
     notes.add(word.at, reason);
     None
+}
+
+fn persistence(
+    section: &Section<'_>,
+    virtual_address: Option<IpAddr>,
+    notes: &mut Notes<'_>,
+) -> Option<Persistence> {
+    let timeout = section.number(&schema::PERSISTENCE, Seconds::try_from, notes);
+    let text = section.string(&schema::NETMASK, notes);
+    if let Some(at) = section.position(&schema::NETMASK)
+        && section.position(&schema::PERSISTENCE).is_none()
+    {
+        notes.add(at, Reason::NetmaskWithoutPersistence);
+    }
+    let netmask = text.zip(virtual_address);
+    let netmask =
+        netmask.and_then(|(text, virtual_address)| netmask_of(&text, virtual_address, notes));
+    Some(Persistence {
+        timeout_s: timeout?.value.into(),
+        netmask,
+    })
+}
+
+/// An IPv4 mask or the length of an IPv6 prefix, as `-M` takes them.
+fn netmask_of(text: &At<&str>, virtual_address: IpAddr, notes: &mut Notes<'_>) -> Option<Netmask> {
+    let (netmask, advice) = match virtual_address {
+        IpAddr::V4(_) => (
+            text.value.parse().ok().map(Netmask::V4),
+            "an IPv4 mask, for example \"255.255.255.0\"",
+        ),
+        IpAddr::V6(_) => {
+            let prefix: Option<u8> = text.value.parse().ok();
+            let good = prefix.filter(|prefix| (1..=128).contains(prefix));
+            (
+                good.map(Netmask::V6),
+                "the length of an IPv6 prefix, for example \"64\"",
+            )
+        }
+    };
+    if netmask.is_none() {
+        let reason = Reason::BadNetmask {
+            netmask: text.value.into(),
+            virtual_address,
+            advice,
+        };
+        notes.add(text.at, reason);
+    }
+    netmask
+}
+
+fn one_packet(section: &Section<'_>, protocol: Option<Protocol>, notes: &mut Notes<'_>) -> bool {
+    let one_packet = section.flag(&schema::ONE_PACKET, notes).unwrap_or(false);
+    if one_packet
+        && protocol == Some(Protocol::Tcp)
+        && let Some(at) = section.position(&schema::ONE_PACKET)
+    {
+        notes.add(at, Reason::OnePacketNotUdp);
+    }
+    one_packet
 }
 
 fn destinations(

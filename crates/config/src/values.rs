@@ -70,6 +70,12 @@ pub struct Seconds(u32);
 
 bounded!(Seconds, limits::TIMEOUT_S);
 
+/// What happens when a client begins anew on the ports of a connection, 0 to 2.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnReuseMode(u32);
+
+bounded!(ConnReuseMode, limits::CONN_REUSE_MODE);
+
 /// How many connections are remembered: a power of two from 1,024 to 16,777,216.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionsMax(u32);

@@ -254,3 +254,44 @@ fn a_thousand_mistakes_are_shown_and_that_there_are_more() {
     assert_eq!(found.len(), limits::MISTAKES + 1);
     assert_eq!(found.last(), Some(&Reason::More));
 }
+
+#[test]
+fn persistence_and_settings_are_taken_over() {
+    let config = parse(
+        r#"[director]
+interface = "eth0"
+[settings]
+expire_nodest_conn = true
+expire_quiescent_template = true
+sloppy_tcp = true
+conn_reuse_mode = 2
+[[service]]
+address = "192.168.188.120:80"
+protocol = "tcp"
+persistence = 300
+netmask = "255.255.255.0"
+[[service]]
+address = "[2001:db8::100]:53"
+protocol = "udp"
+persistence = 60
+netmask = "64"
+one_packet = true
+"#,
+    );
+    let every = api::Settings {
+        expire_nodest_conn: true,
+        expire_quiescent_template: true,
+        sloppy_tcp: true,
+        conn_reuse_mode: 2,
+    };
+    assert_eq!(config.settings, every);
+    let shown = config.services.iter().map(|one| one.settings().to_string());
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            "wrr persistent 300 mask 255.255.255.0",
+            "wrr persistent 60 mask 64 ops"
+        ]
+    );
+    assert_eq!(parse(SMALLEST).settings, api::Settings::default());
+}

@@ -51,6 +51,7 @@ wrong! {
     numbers_out_of_range
     port_zero
     required_keys_missing
+    rules_of_a_service_that_do_not_fit
     scalars_where_tables_are_due
     single_brackets_where_two_are_due
     two_brackets_where_single_ones_are_due

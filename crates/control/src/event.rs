@@ -51,6 +51,9 @@ pub struct Desired {
     pub manage_vips: bool,
     /// Idle timeouts.
     pub timeouts: api::Timeouts,
+    /// Connection behaviour.
+    #[serde(default)]
+    pub settings: api::Settings,
     /// Virtual services in file order.
     pub services: Vec<DesiredService>,
 }
@@ -183,6 +186,7 @@ impl From<&config::Config> for Desired {
             interfaces: config.interfaces.iter().map(ToString::to_string).collect(),
             manage_vips: config.manage_vips,
             timeouts: config.timeouts.into(),
+            settings: config.settings,
             services: services.collect(),
         }
     }

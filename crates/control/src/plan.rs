@@ -24,6 +24,8 @@ use crate::state::{Reach, State, Vip};
 pub enum Action {
     /// Set the idle timeouts.
     WriteTimeouts(api::Timeouts),
+    /// Set the connection behaviour.
+    WriteSettings(api::Settings),
     /// Tell the data plane of an interface that frames leave through.
     WriteInterface {
         /// Egress slot.
@@ -117,6 +119,9 @@ impl Plan {
         if before.timeouts != after.timeouts {
             actions.push(Action::WriteTimeouts(after.timeouts));
         }
+        if before.settings != after.settings {
+            actions.push(Action::WriteSettings(after.settings));
+        }
         interfaces(before, after, &mut actions);
         destinations(before, after, &mut actions);
         services(before, after, &mut actions);
@@ -135,8 +140,12 @@ impl Plan {
         let mut plan = Self::between(&State::default(), state);
         let addresses = state.served_addresses();
         plan.actions.retain(|action| {
-            !matches!(action, Action::WriteTimeouts(_) | Action::WriteVips { .. })
+            !matches!(
+                action,
+                Action::WriteTimeouts(_) | Action::WriteSettings(_) | Action::WriteVips { .. }
+            )
         });
+        plan.actions.push(Action::WriteSettings(state.settings));
         plan.actions.push(Action::WriteTimeouts(state.timeouts));
         plan.actions.push(Action::WriteVips { addresses });
         plan.actions.sort_by_key(rank);
@@ -291,7 +300,7 @@ fn takes_away(action: &Action, after: &State) -> bool {
 /// The stage of an action; see the drawing above.
 fn rank(action: &Action) -> u8 {
     match action {
-        Action::WriteTimeouts(_) | Action::WriteInterface { .. } => 0,
+        Action::WriteTimeouts(_) | Action::WriteSettings(_) | Action::WriteInterface { .. } => 0,
         Action::WriteDestination { reach, .. } => match reach {
             Reach::Local | Reach::Via { .. } => 1,
             Reach::Unresolved | Reach::Gone => 4,
@@ -321,6 +330,7 @@ impl fmt::Display for Action {
                 "timeouts {} {} {} s",
                 timeouts.tcp, timeouts.tcpfin, timeouts.udp
             ),
+            Self::WriteSettings(settings) => write!(f, "{settings:?}"),
             Self::WriteInterface { slot, index, mac } => {
                 write!(f, "interface slot {slot}: index {index}, MAC {}", Mac(mac))
             }

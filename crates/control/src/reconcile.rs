@@ -21,6 +21,7 @@ pub(crate) fn apply(
 ) -> Result<(), Refusal> {
     state.interfaces.clone_from(&desired.interfaces);
     state.manage_vips = desired.manage_vips;
+    state.settings = desired.settings;
     let before = state.applied.take().unwrap_or_default();
     follow_timeouts(state, before.timeouts, desired.timeouts);
     let before: BTreeMap<_, _> = before.services.iter().map(|old| (old.key, old)).collect();

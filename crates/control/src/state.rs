@@ -31,6 +31,9 @@ pub struct State {
     /// Those of them that were set at runtime.
     #[serde(default)]
     pub timeouts_set: TimeoutsSet,
+    /// Connection behaviour.
+    #[serde(default)]
+    pub settings: api::Settings,
     /// Interfaces of the configuration.
     pub interfaces: Vec<String>,
     /// Whether virtual addresses are ours to add and remove.

@@ -332,6 +332,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             connections_max,
             map_bytes,
             timeouts: self.state.timeouts,
+            settings: self.state.settings,
             counters: plane
                 .counters()
                 .into_iter()

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use control::{Action, Reach};
-use dataplane::{Dataplane, DestinationLink, Rules, Segment};
+use dataplane::{Behaviour, Dataplane, DestinationLink, Rules, Segment};
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
@@ -57,6 +57,12 @@ impl Plane for Kernel {
             Action::WriteTimeouts(timeouts) => {
                 plane.write_timeouts(timeouts.tcp, timeouts.tcpfin, timeouts.udp);
             }
+            Action::WriteSettings(settings) => plane.write_behaviour(&Behaviour {
+                expire_nodest_conn: settings.expire_nodest_conn,
+                expire_quiescent_template: settings.expire_quiescent_template,
+                sloppy_tcp: settings.sloppy_tcp,
+                conn_reuse_mode: settings.conn_reuse_mode,
+            }),
             Action::WriteInterface { slot, index, mac } => {
                 plane.write_interface(*slot, *index, *mac);
             }

@@ -697,3 +697,25 @@ fn a_persistent_service_of_every_port_keeps_a_client_where_it_is_also_when_that_
     assert_eq!(template.destination, SocketAddr::new(server(first), 0));
     assert_eq!(template.state, "ASSURED");
 }
+
+#[test]
+fn the_settings_of_the_file_count_and_are_shown() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr").replace(
+        "scheduler = \"rr\"",
+        "scheduler = \"rr\"\npersistence = 300",
+    ) + "[settings]\nexpire_quiescent_template = true\n";
+    world.start(&config);
+    let first = world.ask(1)[0];
+    assert_eq!(world.ask(2), [first; 2]);
+
+    world.api().change(&edit(first, weight(0))).unwrap();
+
+    assert_eq!(world.ask(2), [3 - first; 2], "its template counts no more");
+    let settings = world.api().status().unwrap().settings;
+    assert!(settings.expire_quiescent_template);
+    assert!(!settings.expire_nodest_conn);
+}
