@@ -322,3 +322,63 @@ fn every_exception_is_about_a_recording_that_exists() {
         );
     }
 }
+
+/// `-t 192.0.2.100:80` of a command.
+fn service_of(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    words[1..3].join(" ")
+}
+
+#[test]
+fn of_the_table_with_everything_each_service_that_can_be_made_is_listed_and_saved_as_recorded() {
+    let script = golden("setup/all.sh").unwrap();
+    let commands: Vec<&str> = script
+        .lines()
+        .filter_map(|line| line.strip_prefix("ipvsadm "))
+        .collect();
+    let run = |table: &mut Table, line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        super::run(table, &words, "")
+    };
+    let mut first = Table::default();
+    let unsupported: Vec<String> = commands
+        .iter()
+        .filter(|line| run(&mut first, line).code != 0)
+        .map(|line| service_of(line))
+        .collect();
+    let can_be_made = |line: &&str| !unsupported.contains(&service_of(line));
+
+    let mut table = Table::default();
+    for line in commands.iter().copied().filter(can_be_made) {
+        assert_eq!(run(&mut table, line).code, 0, "{line}");
+    }
+
+    let recorded = golden("all.Sn.out").unwrap();
+    let expected: Vec<&str> = recorded.lines().filter(can_be_made).collect();
+    assert!(expected.len() > 30, "{expected:?}");
+    let saved = run(&mut table, "-Sn").out;
+    assert_eq!(saved.lines().collect::<Vec<_>>(), expected);
+
+    let listed = run(&mut table, "-Ln").out;
+    let recorded = golden("all.Ln.out").unwrap();
+    let mut is_made = true;
+    let expected: Vec<&str> = recorded
+        .lines()
+        .enumerate()
+        .filter(|(place, line)| {
+            if *place > 2 && !line.starts_with("  ->") {
+                let name: Vec<&str> = line.split_whitespace().take(2).collect();
+                let switch = match name[0] {
+                    "TCP" => "-t",
+                    "UDP" => "-u",
+                    _ => "",
+                };
+                let service = format!("{switch} {}", name[1]);
+                is_made = expected.iter().any(|line| service_of(line) == service);
+            }
+            is_made
+        })
+        .map(|(_, line)| line)
+        .collect();
+    assert_eq!(listed.lines().collect::<Vec<_>>(), expected);
+}
