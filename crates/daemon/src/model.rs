@@ -50,6 +50,9 @@ pub(crate) struct ModelPlane {
     pub(crate) reach: BTreeMap<u32, Reach>,
     pub(crate) looked_at: Vec<IpAddr>,
     pub(crate) released: bool,
+    /// Whether no destination has connections.
+    pub(crate) is_idle: bool,
+    pub(crate) templates: std::collections::HashMap<u32, u32>,
     pub(crate) attached: BTreeSet<u32>,
     pub(crate) interface: Rc<Cell<Option<u32>>>,
 }
@@ -83,7 +86,7 @@ impl Plane for ModelPlane {
     }
 
     fn gauges(&self, _id: u32) -> (u32, u32) {
-        (1, 2)
+        if self.is_idle { (0, 0) } else { (1, 2) }
     }
 
     fn stats(&self, _id: u32) -> api::Stats {
@@ -95,7 +98,7 @@ impl Plane for ModelPlane {
     }
 
     fn templates(&self) -> std::collections::HashMap<u32, u32> {
-        std::collections::HashMap::new()
+        self.templates.clone()
     }
 
     fn sweep(&self, _parts: usize) {}

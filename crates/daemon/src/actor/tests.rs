@@ -373,3 +373,26 @@ fn links_are_written_to_the_file_by_the_next_tick_and_again_when_that_fails() {
         .unwrap();
     assert!(!written(), "a change of more than links is written at once");
 }
+
+#[test]
+fn a_deleted_destination_keeps_its_id_while_a_template_names_it() {
+    let mut world = World::new();
+    let actor = &mut world.actor;
+    let deleted = Event::Change(Change::DeleteDestination {
+        service: key(80),
+        destination: SocketAddr::new(server(1), 80),
+    });
+    for event in [add_service(80), add(80, 1), deleted] {
+        actor.apply(event).unwrap();
+    }
+    let id = *actor.state.trash.keys().next().unwrap();
+    actor.rooms.plane.is_idle = true;
+
+    actor.rooms.plane.templates.insert(id, 1);
+    actor.read_trash();
+    assert_eq!(actor.state.trash[&id].idle_since_s, None);
+
+    actor.rooms.plane.templates.clear();
+    actor.read_trash();
+    assert!(actor.state.trash[&id].idle_since_s.is_some());
+}

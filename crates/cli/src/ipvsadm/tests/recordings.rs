@@ -22,7 +22,10 @@ const UNSUPPORTED: &[&str] = &[
 
 /// Recordings that are not compared, and why; with a star, all that start so.
 const NOT_COMPARED: &[(&str, &str)] = &[
-    ("all.*", "the table has marks, SCTP, flags and tunnel types"),
+    (
+        "all.*",
+        "the table has marks, SCTP, flags and tunnel types: the last test takes the rest",
+    ),
     ("fwmark.*", "the service is a firewall mark"),
     (
         "empty.ipvsadm-save*",
