@@ -32,7 +32,7 @@ pub fn fast(frame: &mut impl Frame, tables: &impl Tables) -> Next {
     known.unwrap_or(Next::Whole)
 }
 
-/// One bucket, one link, and out: a known connection never looks its service up. `None` for what is not
+/// One bucket, seldom two, one link, and out: a known connection never looks its service up. `None` for what is not
 /// plain.
 #[inline(always)]
 fn known<N: Network>(
@@ -54,13 +54,12 @@ fn known<N: Network>(
     }
     let settings = tables.settings()?;
     let hash = packet.hash(settings);
-    let Some(slot) = find_primary(tables, settings, hash) else {
-        let is_elsewhere = find_alternate(tables, settings, hash).is_some();
-        return if is_elsewhere {
-            None
-        } else {
-            Some(Next::Begin)
-        };
+    let slot = match find_primary(tables, settings, hash) {
+        Some(slot) => slot,
+        None => match find_alternate(tables, settings, hash) {
+            Some(slot) => slot,
+            None => return Some(Next::Begin),
+        },
     };
     let entry = Entry(slot.entry.load());
     let link = tables.link(entry.destination());
