@@ -23,13 +23,13 @@ pub struct Args {
 pub fn main(args: Args) -> ExitCode {
     let loaded = Config::load(&args.config);
     match &loaded {
-        _ if args.json => println!("{}", json(&args.config, &loaded)),
-        Ok(config) => println!("{}: {}", args.config.display(), summary(config)),
+        _ if args.json => data!("{}", json(&args.config, &loaded)),
+        Ok(config) => data!("{}: {}", args.config.display(), summary(config)),
         Err(LoadError::Mistakes(mistakes)) => {
-            eprintln!("{mistakes}");
-            eprintln!("{}", counted(mistakes.list.len(), "mistake"));
+            talk!("{mistakes}");
+            talk!("{}", counted(mistakes.list.len(), "mistake"));
         }
-        Err(error) => eprintln!("dirigo check: {error}"),
+        Err(error) => talk!("dirigo check: {error}"),
     }
     match loaded {
         Ok(_) => ExitCode::SUCCESS,

@@ -10,6 +10,9 @@ use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
+#[macro_use]
+mod talk;
+
 mod check;
 mod exit;
 mod ipvsadm;

@@ -25,7 +25,7 @@ pub fn man(args: &ManArgs) -> ExitCode {
     match clap_mangen::generate_to(crate::Cli::command(), &args.directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!(
+            talk!(
                 "cannot write the manual pages into {}: {error}",
                 args.directory.display()
             );

@@ -129,17 +129,17 @@ fn act(
         print_json(&outcome);
     } else {
         for step in &outcome.steps {
-            println!("{step}");
+            data!("{step}");
         }
         if outcome.steps.is_empty() {
-            println!("nothing to do: already {verb}");
+            data!("nothing to do: already {verb}");
         }
     }
     for note in &outcome.notes {
-        eprintln!("note: {note}");
+        talk!("note: {note}");
     }
     if options.dry_run {
-        eprintln!("dry run: nothing was done");
+        talk!("dry run: nothing was done");
     }
     Ok(())
 }
@@ -151,10 +151,10 @@ fn verify(options: &Options) -> Result<ExitCode, Error> {
     }
     let report = realserver::check(options)?;
     for finding in &report.findings {
-        eprintln!("{}: {}", word(finding.severity), finding.seen);
+        talk!("{}: {}", word(finding.severity), finding.seen);
     }
     if !report.findings.is_empty() {
-        eprintln!("dirigo realserver check explains, with the same --vip");
+        talk!("dirigo realserver check explains, with the same --vip");
     }
     Ok(verdict(&report))
 }
@@ -186,7 +186,7 @@ fn word(severity: Severity) -> &'static str {
 fn print_report(report: &Report) {
     for interface in &report.interfaces {
         let (ignore, announce) = (interface.arp_ignore, interface.arp_announce);
-        println!(
+        data!(
             "{}: arp_ignore {} (all {}, own {}), arp_announce {} (all {}, own {})",
             interface.name,
             ignore.effective,
@@ -198,15 +198,15 @@ fn print_report(report: &Report) {
         );
     }
     for finding in &report.findings {
-        println!("{}: {}", word(finding.severity), finding.seen);
-        println!("    why: {}", finding.why);
+        data!("{}: {}", word(finding.severity), finding.seen);
+        data!("    why: {}", finding.why);
         for command in &finding.fix {
-            println!("    fix: {command}");
+            data!("    fix: {command}");
         }
     }
     if report.ok {
         let vips: Vec<String> = report.vips.iter().map(ToString::to_string).collect();
-        println!(
+        data!(
             "ok: this host serves {} and is silent about it",
             vips.join(", ")
         );
@@ -215,15 +215,15 @@ fn print_report(report: &Report) {
 
 fn print_json(data: &impl serde::Serialize) {
     match serde_json::to_string_pretty(data) {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("dirigo: cannot write JSON: {error}"),
+        Ok(text) => data!("{text}"),
+        Err(error) => talk!("dirigo: cannot write JSON: {error}"),
     }
 }
 
 fn fail(error: &Error) -> ExitCode {
-    eprintln!("dirigo: {error}");
+    talk!("dirigo: {error}");
     if error.is_not_permitted() {
-        eprintln!("dirigo: this needs root: run it again with sudo");
+        talk!("dirigo: this needs root: run it again with sudo");
         return ExitCode::from(exit::NOT_PERMITTED);
     }
     if matches!(error, Error::NoVip) {

@@ -57,23 +57,23 @@ pub fn down(args: DownArgs) -> ExitCode {
     let instance = crate::instance(args.instance.as_deref());
     match daemon::down(&instance, args.release) {
         Ok(Down::Stopped) if args.release => {
-            eprintln!("dirigo down: {instance} has stopped, and so has its forwarding");
+            talk!("dirigo down: {instance} has stopped, and so has its forwarding");
         }
-        Ok(Down::Stopped) => eprintln!(
+        Ok(Down::Stopped) => talk!(
             "dirigo down: {instance} has stopped; it goes on forwarding (--release ends that)"
         ),
         Ok(Down::Released) => {
-            eprintln!("dirigo down: no daemon ran; what it had left of {instance} is removed");
+            talk!("dirigo down: no daemon ran; what it had left of {instance} is removed");
         }
         Ok(Down::ReleasedWithoutAddresses { reason }) => {
-            eprintln!(
+            talk!(
                 "dirigo down: no daemon ran; what it had left of {instance} is removed, except \
                  the virtual addresses it had added: {reason}. Look with `ip address`, and remove \
                  them with `ip address delete`"
             );
             return ExitCode::from(exit::FAILED);
         }
-        Ok(Down::Nothing) => eprintln!("dirigo down: there is nothing of {instance} to remove"),
+        Ok(Down::Nothing) => talk!("dirigo down: there is nothing of {instance} to remove"),
         Err(error) => return failed("down", &error),
     }
     ExitCode::SUCCESS
@@ -82,14 +82,14 @@ pub fn down(args: DownArgs) -> ExitCode {
 /// All mistakes, as `dirigo check` prints them.
 fn bad_config(error: &LoadError) -> ExitCode {
     match error {
-        LoadError::Mistakes(mistakes) => eprintln!("{mistakes}"),
-        error => eprintln!("dirigo run: {error}"),
+        LoadError::Mistakes(mistakes) => talk!("{mistakes}"),
+        error => talk!("dirigo run: {error}"),
     }
     ExitCode::from(exit::BAD_CONFIG)
 }
 
 fn failed(command: &str, error: &daemon::Error) -> ExitCode {
-    eprintln!("dirigo {command}: {error}");
+    talk!("dirigo {command}: {error}");
     ExitCode::from(match error {
         daemon::Error::NotPermitted { .. } => exit::NOT_PERMITTED,
         daemon::Error::Unreachable(_) => exit::UNREACHABLE,

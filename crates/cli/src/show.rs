@@ -107,7 +107,7 @@ fn finish(done: Result<(), ShowError>) -> ExitCode {
     // A reader that has seen enough (`| head`) is no failure to talk about.
     if !matches!(&error, ShowError::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe)
     {
-        eprintln!("dirigo: {error}");
+        talk!("dirigo: {error}");
     }
     ExitCode::from(code(&error))
 }

@@ -90,3 +90,23 @@ fn json_tells_every_mistake_with_its_place() {
         .collect();
     assert_eq!(places, [(5, 12), (6, 1)]);
 }
+
+#[test]
+fn the_exit_code_is_the_same_when_nobody_reads_what_is_said() {
+    for (text, code) in [(GOOD, 0), ("[director]\ninterfce = \"eth0\"\n", 78)] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("dirigo.toml");
+        std::fs::write(&file, text).expect("a file in it");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+
+        let status = std::process::Command::new(env!("CARGO_BIN_EXE_dirigo"))
+            .args(["check", "-c"])
+            .arg(&file)
+            .stdout(writer.try_clone().expect("its end"))
+            .stderr(writer)
+            .status();
+
+        assert_eq!(status.expect("it runs").code(), Some(code), "{text}");
+    }
+}

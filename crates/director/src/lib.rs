@@ -4,10 +4,14 @@
 //! virtual service, which real server gets it, and readdressing it by direct routing.
 //!
 //! ```text
-//! packet      read headers             else Drop(Malformed…) or Pass(Fragment, Icmp, …)
+//! fast        known connections, foreign frames: decided; all others go on, untouched
+//! packet      read headers             else Drop(Malformed…) or Pass(Icmp, UnsupportedProtocol, …)
 //! vip         one of our addresses?    else Pass(NotAVirtualAddress): ssh, ARP, routing live on
+//! fragment    a later fragment?        goes where its first one went
+//! icmp        about a connection?      goes where the connection goes
 //! connection  known flow?              its destination, next state, new deadline
 //! service     a virtual service?       else Pass(NotAService | NoConnection)
+//! persistence known client network?    the template's destination
 //! scheduler   new                      a destination, or Reply(PortUnreachable)
 //! rewrite     direct routing           MACs and TTL change; addresses, ports, payload do not
 //! verdict     one verdict, one counter
