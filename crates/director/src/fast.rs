@@ -58,7 +58,7 @@ fn known<N: Network>(
         Some(slot) => slot,
         None => match find_alternate(tables, settings, hash) {
             Some(slot) => slot,
-            None => return Some(Next::Begin),
+            None => return Some(N::BEGIN),
         },
     };
     let entry = Entry(slot.entry.load());

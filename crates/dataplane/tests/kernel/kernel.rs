@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use aya::maps::{Array, MapData, PerCpuArray};
 use director::tables::Settings;
-use dirigo_dataplane::{Dataplane, Opened};
+use dirigo_dataplane::{Dataplane, Destination, Opened};
 
 use crate::native::{numbered, older_allowance, older_entry, slots_of};
 use crate::support::Instance;
@@ -86,6 +86,7 @@ impl Kernel {
             self.plane.withdraw_service(&key).unwrap();
         }
         self.plane.write_vips(&[]);
+        self.plane.write_marks(&[]).unwrap();
         self.plane.write_timeouts(900, 120, 300);
         for slot in 0..16 {
             self.plane.write_interface(slot, 0, [0; 6]);
@@ -126,6 +127,20 @@ impl Kernel {
                 .publish_service(key, *id, segments, *first)
                 .unwrap(),
             Change::Withdraw(key) => self.plane.withdraw_service(key).unwrap(),
+            Change::Schedule {
+                key,
+                id,
+                rules,
+                schedule,
+            } => self.plane.publish(key, *id, rules, schedule).unwrap(),
+            Change::Standing(id, link, standing) => {
+                let destination = Destination {
+                    link: *link,
+                    standing: *standing,
+                };
+                self.plane.write_destination(*id, destination);
+            }
+            Change::Marks(rules) => self.plane.write_marks(rules).unwrap(),
             Change::Link(id, link) => self.plane.write_destination(*id, *link),
             Change::Timeouts(tcp, fin, udp) => self.plane.write_timeouts(*tcp, *fin, *udp),
             Change::Age(seconds) => self.age(*seconds),

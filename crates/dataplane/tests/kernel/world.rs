@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use director::Verdict;
-use dirigo_dataplane::{DestinationLink, Segment, ServiceKey, Stats};
+use dirigo_dataplane::{
+    DestinationLink, MarkRule, Rules, Schedule, Segment, ServiceKey, Standing, Stats,
+};
 
 use crate::packet::{DIRECTOR, DIRECTOR_2, Mac, VIP, VIP_6};
 
@@ -23,6 +25,17 @@ pub enum Change {
         segments: Vec<Segment>,
         first: u64,
     },
+    /// Makes a service with any scheduler and rules.
+    Schedule {
+        key: ServiceKey,
+        id: u32,
+        rules: Rules,
+        schedule: Schedule,
+    },
+    /// How a destination is reached and what it may be given.
+    Standing(u32, DestinationLink, Standing),
+    /// Rules of firewall marks.
+    Marks(Vec<MarkRule>),
     /// Removes a service.
     Withdraw(ServiceKey),
     /// How a destination is reached.
@@ -76,11 +89,7 @@ pub fn via(id: u32, slot: u8) -> DestinationLink {
 }
 
 pub fn key(protocol: u8, address: IpAddr, port: u16) -> ServiceKey {
-    ServiceKey {
-        address,
-        port,
-        protocol,
-    }
+    ServiceKey::new(address, port, protocol)
 }
 
 /// A rotation of one segment.
