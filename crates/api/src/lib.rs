@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `GET /v1/status` | → [`Status`] |
 //! | `GET /v1/services` | → [`Vec<Service>`] |
-//! | `GET /v1/connections` | → one [`Connection`] a line (newline-delimited JSON, streamed) |
+//! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
 //!
@@ -23,11 +23,17 @@ use serde::{Deserialize, Serialize};
 mod client;
 mod lines;
 mod persistence;
+mod prefix;
+mod query;
 mod text;
+mod tunnel;
 
 pub use client::{Client, ClientError};
 pub use persistence::{Netmask, Persistence};
+pub use prefix::{Prefix, PrefixError};
+pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use text::ParseError;
+pub use tunnel::{Tunnel, TunnelChecksum};
 
 /// The instance that is meant when none is named.
 pub const DEFAULT_INSTANCE: &str = "default";

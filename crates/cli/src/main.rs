@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod talk;
 
 mod check;
+mod connections;
 mod exit;
 mod ipvsadm;
 mod lab;
@@ -43,7 +44,7 @@ enum Command {
     /// Virtual services and their destinations
     Services(show::ServicesArgs),
     /// Remembered connections
-    Connections(show::ConnectionsArgs),
+    Connections(connections::Args),
     /// ipvsadm's own grammar and output
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Ipvsadm(ipvsadm::Args),
@@ -70,7 +71,7 @@ fn main() -> std::process::ExitCode {
         Command::Check(args) => check::main(args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
-        Command::Connections(args) => show::connections(&args),
+        Command::Connections(args) => connections::main(&args),
         Command::Ipvsadm(args) => ipvsadm::main("dirigo ipvsadm", args),
         Command::Realserver(args) => realserver::main(args),
         Command::Lab(args) => lab::main(args),

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use api::ForwardingMethod;
+use api::{ForwardingMethod, Tunnel};
 
+use super::flags::Flags;
 use super::grammar::Transport;
 
-/// What to do. Values that nothing can use yet are checked by the parser and not kept.
+/// What to do. Values of connection synchronisation, which does not exist yet, are checked by the
+/// parser and not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// `-h`
@@ -63,6 +65,8 @@ pub enum Service {
     },
     /// `-f`
     Mark {
+        /// The mark, 1 or more.
+        mark: u32,
         /// With `-6`.
         ipv6: bool,
     },
@@ -92,7 +96,7 @@ impl Service {
     pub fn is_ipv6(self) -> bool {
         match self {
             Self::Address { address, .. } => address.is_ipv6(),
-            Self::Mark { ipv6 } => ipv6,
+            Self::Mark { ipv6, .. } => ipv6,
         }
     }
 }
@@ -111,9 +115,9 @@ pub struct ServiceLine {
     /// `-o`
     pub one_packet: bool,
     /// `--pe`
-    pub engine: bool,
+    pub engine: Option<String>,
     /// `-b`
-    pub flags: bool,
+    pub flags: Flags,
 }
 
 /// A destination and all its settings.
@@ -131,32 +135,8 @@ pub struct ServerLine {
     pub upper_threshold: u32,
     /// `-y`
     pub lower_threshold: u32,
-    /// `--tun-type`
+    /// `--tun-type` and what belongs to it
     pub tunnel: Tunnel,
-}
-
-/// What is wrapped around a tunnelled packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tunnel {
-    /// IP in IP.
-    #[default]
-    Ipip,
-    /// Generic UDP encapsulation.
-    Gue,
-    /// Generic routing encapsulation.
-    Gre,
-}
-
-impl Tunnel {
-    /// As written after `--tun-type`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ipip => "ipip",
-            Self::Gue => "gue",
-            Self::Gre => "gre",
-        }
-    }
 }
 
 /// What to list, and how.

@@ -4,18 +4,19 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
+use api::{Tunnel, TunnelChecksum};
+
 use super::address::number;
 use super::failure::Misuse;
 use super::grammar::{Given, Name, Rule};
-use super::line::Tunnel;
 
 /// Longest timeout: 31 days, as in the kernel.
 const TIMEOUT_MAX_S: i64 = 2_678_400;
 /// Weights and thresholds are C's `int`.
 const INT: RangeInclusive<i64> = 0..=i32::MAX as i64;
 
-/// The matrix of tunnel types and tunnel options.
-pub fn check_tunnel(given: Given, tunnels: bool, tunnel: Tunnel) -> Result<(), Misuse> {
+/// The tunnel of the options given, by the matrix of tunnel types and tunnel options.
+pub fn tunnel(given: Given, tunnels: bool, kind: Kind, port: u16) -> Result<Tunnel, Misuse> {
     let options = [
         Name::TunType,
         Name::TunPort,
@@ -25,55 +26,79 @@ pub fn check_tunnel(given: Given, tunnels: bool, tunnel: Tunnel) -> Result<(), M
     ];
     if !tunnels {
         let none = !given.has_any(&options);
-        return none.then_some(()).ok_or(Misuse::TunnelOptions);
+        return none
+            .then_some(Tunnel::default())
+            .ok_or(Misuse::TunnelOptions);
     }
-    let name = tunnel.name();
+    let tunnel = kind.name();
     let mut exclusive = None;
     for option in options {
-        match (tunnel_rule(tunnel, option), given.has(option)) {
-            (Rule::Needed, false) => {
-                return Err(Misuse::TunnelNeeded {
-                    option,
-                    tunnel: name,
-                });
-            }
-            (Rule::Illegal, true) => {
-                return Err(Misuse::TunnelIllegal {
-                    option,
-                    tunnel: name,
-                });
-            }
+        match (tunnel_rule(kind, option), given.has(option)) {
+            (Rule::Needed, false) => return Err(Misuse::TunnelNeeded { option, tunnel }),
+            (Rule::Illegal, true) => return Err(Misuse::TunnelIllegal { option, tunnel }),
             (Rule::Exclusive, true) => {
                 if let Some(earlier) = exclusive.replace(option) {
                     return Err(Misuse::TunnelConflict {
                         later: option,
                         earlier,
-                        tunnel: name,
+                        tunnel,
                     });
                 }
             }
             _ => {}
         }
     }
-    Ok(())
+    let checksum = match exclusive {
+        Some(Name::TunCsum) => TunnelChecksum::Full,
+        Some(Name::TunRemcsum) => TunnelChecksum::Remote,
+        _ => TunnelChecksum::None,
+    };
+    Ok(match kind {
+        Kind::Ipip => Tunnel::Ipip,
+        Kind::Gue => Tunnel::Gue { port, checksum },
+        Kind::Gre => Tunnel::Gre { checksum },
+    })
 }
 
-fn tunnel_rule(tunnel: Tunnel, option: Name) -> Rule {
-    match (tunnel, option) {
-        (_, Name::TunType) => Rule::Allowed,
-        (Tunnel::Gue, Name::TunPort) => Rule::Needed,
-        (Tunnel::Gue, _) => Rule::Exclusive,
-        (Tunnel::Gre, Name::TunNocsum | Name::TunCsum) => Rule::Exclusive,
-        _ => Rule::Illegal,
+/// What `--tun-type` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// What it is when it is not given.
+    #[default]
+    Ipip,
+    /// Generic UDP encapsulation.
+    Gue,
+    /// Generic routing encapsulation.
+    Gre,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Ipip, Self::Gue, Self::Gre];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ipip => "ipip",
+            Self::Gue => "gue",
+            Self::Gre => "gre",
+        }
+    }
+
+    /// A tunnel type by its name.
+    pub fn named(text: &str) -> Result<Self, Misuse> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|kind| kind.name() == text)
+            .ok_or(Misuse::TunnelType)
     }
 }
 
-/// A tunnel type by its name.
-pub fn tunnel(text: &str) -> Result<Tunnel, Misuse> {
-    [Tunnel::Ipip, Tunnel::Gue, Tunnel::Gre]
-        .into_iter()
-        .find(|tunnel| tunnel.name() == text)
-        .ok_or(Misuse::TunnelType)
+fn tunnel_rule(kind: Kind, option: Name) -> Rule {
+    match (kind, option) {
+        (_, Name::TunType) => Rule::Allowed,
+        (Kind::Gue, Name::TunPort) => Rule::Needed,
+        (Kind::Gue, _) => Rule::Exclusive,
+        (Kind::Gre, Name::TunNocsum | Name::TunCsum) => Rule::Exclusive,
+        _ => Rule::Illegal,
+    }
 }
 
 /// A timeout of at least `least` seconds.
@@ -90,11 +115,9 @@ pub fn int(what: &'static str, text: &str) -> Result<u32, Misuse> {
         .ok_or(Misuse::IllegalValue(what))
 }
 
-/// Checks a number that nothing uses yet.
-pub fn in_range(what: &'static str, text: &str, range: RangeInclusive<i64>) -> Result<(), Misuse> {
-    number(text, range)
-        .map(drop)
-        .ok_or(Misuse::IllegalValue(what))
+/// A number of `range`; `what` is it called when it is none.
+pub fn in_range(what: &'static str, text: &str, range: RangeInclusive<i64>) -> Result<i64, Misuse> {
+    number(text, range).ok_or(Misuse::IllegalValue(what))
 }
 
 /// Checks a multicast address.
