@@ -88,13 +88,24 @@ mod tests {
         ];
         for (network, address, is_inside) in cases {
             let network: Prefix = network.parse().unwrap();
-            assert_eq!(network.contains(address.parse().unwrap()), is_inside, "{network} {address}");
+            assert_eq!(
+                network.contains(address.parse().unwrap()),
+                is_inside,
+                "{network} {address}"
+            );
         }
     }
 
     #[test]
     fn what_is_no_network_is_refused_with_the_forms_that_are() {
-        for text in ["", "203.0.113.0/33", "::/129", "203.0.113.0/", "x/8", "203.0.113.0/-1"] {
+        for text in [
+            "",
+            "203.0.113.0/33",
+            "::/129",
+            "203.0.113.0/",
+            "x/8",
+            "203.0.113.0/-1",
+        ] {
             let error = text.parse::<Prefix>().unwrap_err();
             assert!(error.to_string().contains("ADDRESS/LENGTH"), "{error}");
         }

@@ -63,7 +63,9 @@ impl ConnectionQuery {
 
 /// A text that is no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is no address: write ADDRESS or ADDRESS:PORT, IPv6 addresses with a port in brackets")]
+#[error(
+    "{found:?} is no address: write ADDRESS or ADDRESS:PORT, IPv6 addresses with a port in brackets"
+)]
 pub struct EndpointError {
     /// The text.
     pub found: String,
@@ -146,7 +148,12 @@ mod tests {
 
     #[test]
     fn a_query_survives_its_text() {
-        for destination in ["192.0.2.11", "192.0.2.11:80", "2001:db8::11", "[2001:db8::11]:80"] {
+        for destination in [
+            "192.0.2.11",
+            "192.0.2.11:80",
+            "2001:db8::11",
+            "[2001:db8::11]:80",
+        ] {
             let query = ConnectionQuery {
                 protocol: Some(Protocol::Tcp),
                 client: Some("2001:db8::/32".parse().unwrap()),
@@ -156,14 +163,23 @@ mod tests {
                 limit: Some(7),
             };
             let text = query.to_text();
-            assert!(text.starts_with('?') && text.is_ascii() && !text.contains('['), "{text}");
+            assert!(
+                text.starts_with('?') && text.is_ascii() && !text.contains('['),
+                "{text}"
+            );
             assert_eq!(ConnectionQuery::from_text(&text[1..]).unwrap(), query);
         }
     }
 
     #[test]
     fn a_query_that_cannot_be_read_is_refused_and_not_ignored() {
-        for text in ["client=nobody", "limit=-1", "protocol=icmp", "colour=red", "destination=[::1]"] {
+        for text in [
+            "client=nobody",
+            "limit=-1",
+            "protocol=icmp",
+            "colour=red",
+            "destination=[::1]",
+        ] {
             assert!(ConnectionQuery::from_text(text).is_err(), "{text}");
         }
     }

@@ -78,9 +78,9 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {
-    let name = serde_json::Value::from(text.to_lowercase());
-    serde_json::from_value(name)
-        .map_err(|_| format!("{text:?} is no protocol: write tcp, udp or sctp"))
+    let mut all = Protocol::ALL.into_iter();
+    all.find(|one| one.name().eq_ignore_ascii_case(text))
+        .ok_or_else(|| format!("{text:?} is no protocol: write tcp, udp or sctp"))
 }
 
 fn list(client: &Client, args: &Args, output: &mut dyn Write) -> Result<(), ShowError> {
@@ -109,7 +109,9 @@ fn pass_on(
 ) -> Result<(), ShowError> {
     let mut written = Ok(());
     client.connection_lines(query, &mut |line| {
-        written = output.write_all(line).and_then(|()| output.write_all(b"\n"));
+        written = output
+            .write_all(line)
+            .and_then(|()| output.write_all(b"\n"));
         go_on(&written)
     })?;
     written?;
@@ -141,9 +143,9 @@ fn list_sorted(
     output: &mut dyn Write,
 ) -> Result<(), ShowError> {
     let mut states = States::default();
-    let room = order
-        .limit
-        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let room = order.limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    });
     let mut kept = Kept::new(key, order.reverse, room);
     let mut is_full = false;
     client.connections(query, &mut |connection| {
@@ -255,7 +257,7 @@ fn write_text(connection: &Connection, output: &mut dyn Write) -> std::io::Resul
         state,
         expires_s,
     } = connection;
-    let protocol = protocol.to_string();
+    let protocol = protocol.map_or("ip", Protocol::name);
     writeln!(
         output,
         "{protocol:<5}  {state:<11}  {expires_s:>5} s  {client:<28}  {virtual_address:<28}  \
@@ -270,7 +272,7 @@ mod tests {
 
     fn connection(client: &str, expires_s: u64) -> Connection {
         Connection {
-            protocol: Protocol::Tcp,
+            protocol: Some(Protocol::Tcp),
             client: client.parse().unwrap(),
             virtual_address: "192.0.2.100:80".parse().unwrap(),
             destination: "192.0.2.11:80".parse().unwrap(),

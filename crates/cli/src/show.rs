@@ -321,7 +321,7 @@ fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::{Destination, DestinationSettings, ForwardingMethod, Origin, ServiceSettings, Stats};
+    use api::{Destination, DestinationSettings, Origin, ServiceSettings, Stats};
 
     fn status() -> Status {
         Status {
@@ -339,6 +339,11 @@ mod tests {
             connections: 17,
             connections_max: 1_048_576,
             map_bytes: 67_108_864,
+            services: 1,
+            destinations: 2,
+            deleted: 0,
+            stats: Stats::default(),
+            rates: api::Rates::default(),
             timeouts: api::Timeouts::default(),
             settings: api::Settings::default(),
             counters: [("forwarded", 72), ("not_a_service", 5), ("truncated", 0)]
@@ -350,12 +355,7 @@ mod tests {
     fn destination(address: &str, weight: u32, link: LinkState) -> Destination {
         Destination {
             destination: address.parse().unwrap(),
-            settings: DestinationSettings {
-                forwarding: ForwardingMethod::DirectRouting,
-                weight,
-                upper_threshold: 0,
-                lower_threshold: 0,
-            },
+            settings: DestinationSettings::of(weight),
             origin: Origin::Config,
             active: 1,
             inactive: 11,
@@ -364,7 +364,10 @@ mod tests {
                 connections: 12,
                 packets: 51,
                 bytes: 2_856,
+                ..Stats::default()
             },
+            overloaded: false,
+            rates: api::Rates::default(),
             link,
         }
     }
@@ -384,7 +387,9 @@ mod tests {
                 connections: 17,
                 packets: 72,
                 bytes: 4_050,
+                ..Stats::default()
             },
+            rates: api::Rates::default(),
             origin: Origin::Config,
             destinations: vec![
                 destination("192.0.2.12:80", 1, unresolved),

@@ -24,7 +24,6 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::limits;
 use crate::message::Connections;
-use crate::plane::protocol;
 
 /// Begins a listing.
 ///
@@ -48,7 +47,7 @@ pub(crate) fn start(
 /// [`api::Connection`] before it is text.
 #[derive(Serialize)]
 struct Line {
-    protocol: Protocol,
+    protocol: Option<Protocol>,
     client: SocketAddr,
     virtual_address: SocketAddr,
     destination: SocketAddr,
@@ -97,7 +96,7 @@ fn line(connections: &Connections, found: &dataplane::Connection) -> Option<Line
         destination.set_port(found.virtual_address.port());
     }
     Some(Line {
-        protocol: protocol(found.protocol)?,
+        protocol: Protocol::of_number(found.protocol),
         client: found.client,
         virtual_address: found.virtual_address,
         destination,
@@ -133,7 +132,7 @@ impl Wanted {
     fn has(&self, found: &dataplane::Connection, line: &Line) -> bool {
         let query = &self.query;
         self.service.is_none_or(|service| service == found.service)
-            && query.protocol.is_none_or(|one| one == line.protocol)
+            && query.protocol.is_none_or(|one| Some(one) == line.protocol)
             && (query.client).is_none_or(|network| network.contains(line.client.ip()))
             && (query.destination).is_none_or(|one| one.matches(line.destination))
             && (query.state.as_deref()).is_none_or(|state| state.eq_ignore_ascii_case(line.state))

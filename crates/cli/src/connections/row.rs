@@ -52,7 +52,7 @@ pub struct Row {
     addresses: [u128; 3],
     ports: [u16; 3],
     expires_s: u32,
-    protocol: Protocol,
+    protocol: Option<Protocol>,
     state: u8,
     /// The first bytes of the state's name, which order as it does.
     state_rank: u16,
@@ -150,7 +150,7 @@ mod tests {
             // Scopes and flow labels are no part of a connection.
             let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
             let connection = Connection {
-                protocol: Protocol::Udp,
+                protocol: Some(Protocol::Udp),
                 client: plain(client),
                 virtual_address: plain(service),
                 destination: plain(server),
@@ -169,7 +169,7 @@ mod tests {
         let mut row = |client: &str| {
             let address = client.parse().unwrap();
             let connection = Connection {
-                protocol: Protocol::Tcp,
+                protocol: Some(Protocol::Tcp),
                 client: address,
                 virtual_address: address,
                 destination: address,

@@ -1,18 +1,19 @@
 //! The options of one invocation, as they are read.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 
-use api::{ForwardingMethod, Netmask, Persistence};
+use api::{
+    DestinationSettings, Family, ForwardingMethod, Netmask, Persistence, Protocol, SchedulerFlags,
+    ServiceKey, ServiceSettings, TunnelKind,
+};
 
 use super::address::{endpoint, inet_aton, leading_number, number};
 use super::failure::Misuse;
-use super::flags::Flags;
-use super::grammar::{Command, Given, Name, Switch, Transport};
-use super::line::{
-    Layout, Line, Listing, ServerLine, Service, ServiceLine, Subject, destination,
-};
+use super::grammar::{Command, Given, Name, Switch};
+use super::line::{Layout, Line, Listing, ServerLine, ServiceLine, Subject, destination};
 use super::names::Names;
-use super::values::{Kind, check_group, cut, in_range, int, timeout, tunnel};
+use super::values::{check_group, cut, flags, in_range, int, timeout, tunnel, tunnel_kind};
 use super::words::Read;
 
 /// Bytes of a scheduler's name that the kernel's structure holds.
@@ -29,11 +30,11 @@ pub struct Draft<'a> {
     names: &'a dyn Names,
     /// The options that were there.
     pub given: Given,
-    service: Option<Service>,
+    service: Option<ServiceKey>,
     server: (IpAddr, u16),
     scheduler: String,
     sched_flags: Option<String>,
-    flags: Flags,
+    flags: SchedulerFlags,
     engine: Option<String>,
     persistence_s: Option<u32>,
     netmask: Option<Netmask>,
@@ -43,7 +44,7 @@ pub struct Draft<'a> {
     weight: u32,
     upper_threshold: u32,
     lower_threshold: u32,
-    tunnel: Kind,
+    tunnel: TunnelKind,
     tunnel_port: u16,
 }
 
@@ -58,7 +59,7 @@ impl<'a> Draft<'a> {
             server: (Ipv4Addr::UNSPECIFIED.into(), 0),
             scheduler: String::new(),
             sched_flags: None,
-            flags: Flags::default(),
+            flags: SchedulerFlags::NONE,
             engine: None,
             persistence_s: None,
             netmask: None,
@@ -67,7 +68,7 @@ impl<'a> Draft<'a> {
             weight: 1,
             upper_threshold: 0,
             lower_threshold: 0,
-            tunnel: Kind::default(),
+            tunnel: TunnelKind::default(),
             tunnel_port: 0,
         }
     }
@@ -83,28 +84,30 @@ impl<'a> Draft<'a> {
             Switch::Command(_) | Switch::Help | Switch::Version => {
                 Err(Misuse::SecondCommand(word.to_owned()))
             }
-            Switch::Service(transport) => {
+            Switch::Service(protocol) => {
                 self.once(Name::Service)?;
                 let (address, port) =
-                    endpoint(text, Some(transport), self.names).ok_or(Misuse::ServiceAddress)?;
+                    endpoint(text, Some(protocol), self.names).ok_or(Misuse::ServiceAddress)?;
                 let address = SocketAddr::new(address, port.unwrap_or(0));
                 if address.is_ipv6() {
                     self.netmask = None;
                 }
-                self.service = Some(Service::Address { transport, address });
+                self.service = Some(ServiceKey::Address { protocol, address });
                 Ok(())
             }
             Switch::Mark => {
                 self.once(Name::Service)?;
                 let mark = number(text, 1..=i64::from(u32::MAX))
                     .and_then(|mark| u32::try_from(mark).ok())
+                    .and_then(NonZeroU32::new)
                     .ok_or_else(|| Misuse::Mark(text.to_owned()))?;
-                self.service = Some(Service::Mark { mark, ipv6: false });
+                let family = Family::V4;
+                self.service = Some(ServiceKey::Mark { mark, family });
                 Ok(())
             }
             Switch::Ipv6 => match &mut self.service {
-                Some(Service::Mark { ipv6, .. }) => {
-                    *ipv6 = true;
+                Some(ServiceKey::Mark { family, .. }) => {
+                    *family = Family::V6;
                     self.netmask = None;
                     Ok(())
                 }
@@ -145,7 +148,7 @@ impl<'a> Draft<'a> {
             Name::UpperThreshold => self.upper_threshold = int("u_threshold", text)?,
             Name::LowerThreshold => self.lower_threshold = int("l_threshold", text)?,
             Name::Engine => self.engine = Some(cut(text, ENGINE_BYTES).to_owned()),
-            Name::TunType => self.tunnel = Kind::named(text)?,
+            Name::TunType => self.tunnel = tunnel_kind(text)?,
             Name::TunPort => {
                 let port = in_range("tunnel port", text, 1..=65_535)?;
                 self.tunnel_port = u16::try_from(port).unwrap_or_default();
@@ -162,16 +165,18 @@ impl<'a> Draft<'a> {
 
     /// The port comes from the service *seen so far*; the order of words matters here.
     fn real_server(&self, text: &str) -> Result<(IpAddr, u16), Misuse> {
-        let transport = self.service.map(Service::transport);
-        let (address, port) = endpoint(text, transport, self.names).ok_or(Misuse::ServerAddress)?;
-        let copied = || self.service.map_or(0, Service::port);
+        // A port by name is TCP's where the service has no protocol.
+        let protocol = |service: ServiceKey| service.protocol().unwrap_or(Protocol::Tcp);
+        let protocol = self.service.map(protocol);
+        let (address, port) = endpoint(text, protocol, self.names).ok_or(Misuse::ServerAddress)?;
+        let copied = || self.service.map_or(0, |service| service.port());
         Ok((address, port.unwrap_or_else(copied)))
     }
 
     /// Which grammar applies depends on the service seen so far, too; an IPv6 service that comes
     /// later takes the mask back.
     fn read_netmask(&self, text: &str) -> Result<Netmask, Misuse> {
-        if self.service.is_some_and(Service::is_ipv6) {
+        if self.service.is_some_and(|service| service.is_ipv6()) {
             let prefix = u8::try_from(leading_number(text)).ok();
             let fits = prefix.filter(|prefix| (1..=128).contains(prefix));
             return fits.map(Netmask::V6).ok_or(Misuse::Netmask6);
@@ -179,9 +184,9 @@ impl<'a> Draft<'a> {
         inet_aton(text).map(Netmask::V4).ok_or(Misuse::Netmask)
     }
 
-    /// Without `-p` a mask is taken and means nothing.
+    /// Without `-p` a mask is taken and means nothing; one that joins no clients is none.
     fn persistence(&self) -> Option<Persistence> {
-        let netmask = self.netmask;
+        let netmask = self.netmask.filter(|mask| !mask.is_whole());
         self.persistence_s
             .map(|timeout_s| Persistence { timeout_s, netmask })
     }
@@ -201,7 +206,7 @@ impl<'a> Draft<'a> {
     /// When a flag does not exist, or is another scheduler's.
     pub fn read_flags(&mut self) -> Result<(), Misuse> {
         if let Some(text) = &self.sched_flags {
-            self.flags = Flags::parse(text, self.scheduler())?;
+            self.flags = flags(text, self.scheduler())?;
         }
         Ok(())
     }
@@ -238,7 +243,7 @@ impl<'a> Draft<'a> {
         })
     }
 
-    fn service(&self, command: Command) -> Result<Service, Misuse> {
+    fn service(&self, command: Command) -> Result<ServiceKey, Misuse> {
         self.service.ok_or(Misuse::Needed {
             option: Name::Service,
             command,
@@ -249,22 +254,23 @@ impl<'a> Draft<'a> {
         let service = self.service(Command::AddService)?;
         let persistence = self.persistence();
         let one_packet = self.given.has(Name::Ops);
-        if let Service::Address { transport, address } = service {
+        if let ServiceKey::Address { protocol, address } = service {
             if address.port() == 0 && persistence.is_none() {
                 return Err(Misuse::ZeroPort);
             }
-            if one_packet && transport != Transport::Udp {
+            if one_packet && protocol != Protocol::Udp {
                 return Err(Misuse::OpsNotUdp);
             }
         }
         Ok(ServiceLine {
             service,
-            scheduler: self.scheduler().to_owned(),
-            scheduler_given: !self.scheduler.is_empty(),
-            persistence,
-            one_packet,
-            engine: self.engine.clone(),
-            flags: self.flags,
+            settings: ServiceSettings {
+                scheduler: self.scheduler().to_owned(),
+                flags: self.flags,
+                persistence,
+                engine: self.engine.clone(),
+                one_packet,
+            },
         })
     }
 
@@ -279,11 +285,13 @@ impl<'a> Draft<'a> {
         Ok(ServerLine {
             service,
             destination: destination(service, address, port, self.forwarding),
-            forwarding: self.forwarding,
-            weight: self.weight,
-            upper_threshold: self.upper_threshold,
-            lower_threshold: self.lower_threshold,
-            tunnel,
+            settings: DestinationSettings {
+                forwarding: self.forwarding,
+                tunnel,
+                weight: self.weight,
+                upper_threshold: self.upper_threshold,
+                lower_threshold: self.lower_threshold,
+            },
         })
     }
 

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use api::{Tunnel, TunnelChecksum};
+use api::{SchedulerFlags, Tunnel, TunnelChecksum, TunnelKind};
 
 use super::address::number;
 use super::failure::Misuse;
@@ -16,7 +16,12 @@ const TIMEOUT_MAX_S: i64 = 2_678_400;
 const INT: RangeInclusive<i64> = 0..=i32::MAX as i64;
 
 /// The tunnel of the options given, by the matrix of tunnel types and tunnel options.
-pub fn tunnel(given: Given, tunnels: bool, kind: Kind, port: u16) -> Result<Tunnel, Misuse> {
+pub fn tunnel(
+    given: Given,
+    tunnels: bool,
+    kind: TunnelKind,
+    port: u16,
+) -> Result<Option<Tunnel>, Misuse> {
     let options = [
         Name::TunType,
         Name::TunPort,
@@ -26,11 +31,9 @@ pub fn tunnel(given: Given, tunnels: bool, kind: Kind, port: u16) -> Result<Tunn
     ];
     if !tunnels {
         let none = !given.has_any(&options);
-        return none
-            .then_some(Tunnel::default())
-            .ok_or(Misuse::TunnelOptions);
+        return none.then_some(None).ok_or(Misuse::TunnelOptions);
     }
-    let tunnel = kind.name();
+    let tunnel = kind_name(kind);
     let mut exclusive = None;
     for option in options {
         match (tunnel_rule(kind, option), given.has(option)) {
@@ -53,50 +56,53 @@ pub fn tunnel(given: Given, tunnels: bool, kind: Kind, port: u16) -> Result<Tunn
         Some(Name::TunRemcsum) => TunnelChecksum::Remote,
         _ => TunnelChecksum::None,
     };
-    Ok(match kind {
-        Kind::Ipip => Tunnel::Ipip,
-        Kind::Gue => Tunnel::Gue { port, checksum },
-        Kind::Gre => Tunnel::Gre { checksum },
-    })
+    let is_plain = kind == TunnelKind::Ipip;
+    Ok((!is_plain).then_some(Tunnel {
+        kind,
+        port,
+        checksum,
+    }))
 }
 
-/// What `--tun-type` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
-    /// What it is when it is not given.
-    #[default]
-    Ipip,
-    /// Generic UDP encapsulation.
-    Gue,
-    /// Generic routing encapsulation.
-    Gre,
+/// A tunnel type by its name.
+pub fn tunnel_kind(text: &str) -> Result<TunnelKind, Misuse> {
+    let mut all = [TunnelKind::Ipip, TunnelKind::Gue, TunnelKind::Gre].into_iter();
+    all.find(|kind| kind_name(*kind) == text)
+        .ok_or(Misuse::TunnelType)
 }
 
-impl Kind {
-    const ALL: [Self; 3] = [Self::Ipip, Self::Gue, Self::Gre];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Ipip => "ipip",
-            Self::Gue => "gue",
-            Self::Gre => "gre",
-        }
-    }
-
-    /// A tunnel type by its name.
-    pub fn named(text: &str) -> Result<Self, Misuse> {
-        let mut all = Self::ALL.into_iter();
-        all.find(|kind| kind.name() == text)
-            .ok_or(Misuse::TunnelType)
+/// As written after `--tun-type`.
+#[must_use]
+pub fn kind_name(kind: TunnelKind) -> &'static str {
+    match kind {
+        TunnelKind::Ipip => "ipip",
+        TunnelKind::Gue => "gue",
+        TunnelKind::Gre => "gre",
     }
 }
 
-fn tunnel_rule(kind: Kind, option: Name) -> Rule {
+/// The flags of a comma list, each by its own name or by one of the scheduler.
+pub fn flags(text: &str, scheduler: &str) -> Result<SchedulerFlags, Misuse> {
+    let mut flags = SchedulerFlags::NONE;
+    for name in text.split(',').filter(|name| !name.is_empty()) {
+        let is_anybodys = |owner: &&str| SchedulerFlags::named(name, owner).is_some();
+        let flag = SchedulerFlags::named(name, scheduler).ok_or_else(|| {
+            match ["sh", "mh"].iter().any(is_anybodys) {
+                true => Misuse::ForeignFlag(name.to_owned()),
+                false => Misuse::UnknownFlag(name.to_owned()),
+            }
+        })?;
+        flags = flags.with(flag);
+    }
+    Ok(flags)
+}
+
+fn tunnel_rule(kind: TunnelKind, option: Name) -> Rule {
     match (kind, option) {
         (_, Name::TunType) => Rule::Allowed,
-        (Kind::Gue, Name::TunPort) => Rule::Needed,
-        (Kind::Gue, _) => Rule::Exclusive,
-        (Kind::Gre, Name::TunNocsum | Name::TunCsum) => Rule::Exclusive,
+        (TunnelKind::Gue, Name::TunPort) => Rule::Needed,
+        (TunnelKind::Gue, _) => Rule::Exclusive,
+        (TunnelKind::Gre, Name::TunNocsum | Name::TunCsum) => Rule::Exclusive,
         _ => Rule::Illegal,
     }
 }
