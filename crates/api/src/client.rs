@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
-use crate::{Change, Connection, Refusal, Service, Status, Stop};
+use crate::{BATCH_MAX, Change, Connection, Refusal, Service, Status, Stop};
 
 /// How long the daemon may be silent before the call is given up.
 ///
@@ -142,7 +142,28 @@ impl Client {
     ///
     /// Every [`ClientError`]; a refusal leaves the table as it was.
     pub fn change(&self, change: &Change) -> Result<(), ClientError> {
-        self.post("/v1/changes", change)
+        self.post("/v1/changes", change).map(drop)
+    }
+
+    /// Asks for many changes, in order; each is done or refused by itself. When this returns, those
+    /// without a refusal are done.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`] but a refusal of one of them; changes before the error may have been done.
+    pub fn change_all(&self, changes: &[Change]) -> Result<Vec<Option<Refusal>>, ClientError> {
+        let mut refusals = Vec::with_capacity(changes.len());
+        for batch in changes.chunks(BATCH_MAX) {
+            let answer: Vec<Option<Refusal>> = read(&self.post("/v1/batches", &batch)?)?;
+            if answer.len() != batch.len() {
+                let (asked, answered) = (batch.len(), answer.len());
+                return Err(ClientError::Protocol(format!(
+                    "{answered} answers to {asked} changes"
+                )));
+            }
+            refusals.extend(answer);
+        }
+        Ok(refusals)
     }
 
     /// Asks the daemon to stop.
@@ -151,7 +172,7 @@ impl Client {
     ///
     /// Every [`ClientError`].
     pub fn stop(&self, stop: Stop) -> Result<(), ClientError> {
-        self.post("/v1/stop", &stop)
+        self.post("/v1/stop", &stop).map(drop)
     }
 
     fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, ClientError> {
@@ -162,12 +183,12 @@ impl Client {
         read(&body)
     }
 
-    fn post(&self, route: &str, body: &impl Serialize) -> Result<(), ClientError> {
+    fn post(&self, route: &str, body: &impl Serialize) -> Result<Bytes, ClientError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| ClientError::Local(std::io::Error::other(error)))?;
         run(async {
             let answer = self.ask(Method::POST, route, body.into()).await?;
-            self.collect(answer).await.map(drop)
+            self.collect(answer).await
         })
     }
 

@@ -80,7 +80,7 @@ fn read_request(stream: &mut impl Read) -> String {
 
 fn connection_line(port: u16) -> String {
     let connection = Connection {
-        protocol: Protocol::Tcp,
+        protocol: Some(Protocol::Tcp),
         client: ([192, 0, 2, 1], port).into(),
         virtual_address: ([192, 0, 2, 100], 80).into(),
         destination: ([192, 0, 2, 11], 80).into(),
@@ -123,6 +123,30 @@ fn a_change_is_posted_as_json_and_an_empty_answer_is_success() {
         "{asked}"
     );
     assert!(asked.ends_with("\r\n\r\n{\"change\":\"clear\"}"), "{asked}");
+}
+
+#[test]
+fn many_changes_are_posted_as_one_list_and_each_has_its_answer() {
+    let body = r#"[null,{"code":"no-such-service","message":"there is none"}]"#;
+    let daemon = Prepared::answering("200 OK", body);
+    let zero = Change::Zero { service: None };
+    let refusals = daemon.client.change_all(&[Change::Clear, zero]).unwrap();
+    let codes: Vec<_> = refusals
+        .iter()
+        .map(|refusal| refusal.as_ref().map(|refusal| refusal.code))
+        .collect();
+    assert_eq!(codes, [None, Some(RefusalCode::NoSuchService)]);
+    let asked = daemon.asked();
+    assert!(asked.starts_with("post /v1/batches "), "{asked}");
+    let sent = "\r\n\r\n[{\"change\":\"clear\"},{\"change\":\"zero\"}]";
+    assert!(asked.ends_with(sent), "{asked}");
+}
+
+#[test]
+fn an_answer_that_leaves_changes_out_is_an_error() {
+    let daemon = Prepared::answering("200 OK", "[]");
+    let error = daemon.client.change_all(&[Change::Clear]).unwrap_err();
+    assert!(error.to_string().contains("0 answers to 1"), "{error}");
 }
 
 #[test]

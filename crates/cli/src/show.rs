@@ -300,7 +300,7 @@ fn json_row(connection: &Connection) -> String {
 
 fn plain_row(connection: &Connection) -> String {
     connection_row([
-        &connection.protocol.to_string(),
+        connection.protocol.map_or("ip", api::Protocol::name),
         &connection.state,
         &format!("{} s", connection.expires_s),
         &connection.client.to_string(),
@@ -385,7 +385,7 @@ fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::{Destination, DestinationSettings, ForwardingMethod, Origin, ServiceSettings, Stats};
+    use api::{Destination, DestinationSettings, Origin, ServiceSettings, Stats};
 
     fn status() -> Status {
         Status {
@@ -403,6 +403,11 @@ mod tests {
             connections: 17,
             connections_max: 1_048_576,
             map_bytes: 67_108_864,
+            services: 1,
+            destinations: 2,
+            deleted: 0,
+            stats: Stats::default(),
+            rates: api::Rates::default(),
             timeouts: api::Timeouts::default(),
             settings: api::Settings::default(),
             counters: [("forwarded", 72), ("not_a_service", 5), ("truncated", 0)]
@@ -414,12 +419,7 @@ mod tests {
     fn destination(address: &str, weight: u32, link: LinkState) -> Destination {
         Destination {
             destination: address.parse().unwrap(),
-            settings: DestinationSettings {
-                forwarding: ForwardingMethod::DirectRouting,
-                weight,
-                upper_threshold: 0,
-                lower_threshold: 0,
-            },
+            settings: DestinationSettings::of(weight),
             origin: Origin::Config,
             active: 1,
             inactive: 11,
@@ -428,7 +428,10 @@ mod tests {
                 connections: 12,
                 packets: 51,
                 bytes: 2_856,
+                ..Stats::default()
             },
+            overloaded: false,
+            rates: api::Rates::default(),
             link,
         }
     }
@@ -448,7 +451,9 @@ mod tests {
                 connections: 17,
                 packets: 72,
                 bytes: 4_050,
+                ..Stats::default()
             },
+            rates: api::Rates::default(),
             origin: Origin::Config,
             destinations: vec![
                 destination("192.0.2.12:80", 1, unresolved),

@@ -19,6 +19,8 @@ pub(crate) enum Message {
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`
     Change(api::Change, oneshot::Sender<Result<(), Refusal>>),
+    /// `POST /v1/batches`
+    Batch(Vec<api::Change>, oneshot::Sender<Vec<Option<Refusal>>>),
     /// `POST /v1/stop`
     Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),
     /// A signal asks us to end.

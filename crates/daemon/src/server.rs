@@ -19,7 +19,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::limits;
 use crate::message::{Connections, Message};
-use crate::plane::protocol;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -48,6 +47,10 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
         .route("/v1/services", get(services))
         .route("/v1/connections", get(connections))
         .route("/v1/changes", post(change))
+        .route(
+            "/v1/batches",
+            post(batch).layer(DefaultBodyLimit::max(limits::BATCH_BYTES)),
+        )
         .route("/v1/stop", post(stop))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -72,6 +75,25 @@ async fn change(
         .await?
         .map_err(Refused)?;
     Ok(axum::Json(()).into_response())
+}
+
+async fn batch(
+    State(desk): State<Desk>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let changes: Vec<Change> = parse(body)?;
+    if changes.len() > api::BATCH_MAX {
+        return Err(refused(
+            RefusalCode::Full,
+            format!(
+                "{} changes are too many for one batch: send at most {}",
+                changes.len(),
+                api::BATCH_MAX
+            ),
+        ));
+    }
+    let refusals = desk.ask(|reply| Message::Batch(changes, reply)).await?;
+    Ok(axum::Json(refusals).into_response())
 }
 
 async fn stop(
@@ -105,7 +127,7 @@ async fn unknown() -> Refused {
     refused(
         RefusalCode::BadRequest,
         "there is no such route: GET /v1/status, /v1/services, /v1/connections; POST \
-         /v1/changes, /v1/stop"
+         /v1/changes, /v1/batches, /v1/stop"
             .to_owned(),
     )
 }
@@ -134,7 +156,11 @@ fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, 
     let body = body.map_err(|error| {
         refused(
             RefusalCode::BadRequest,
-            format!("{error}; at most {} bytes", limits::REQUEST_BYTES),
+            format!(
+                "{error}; at most {} bytes, or {} of a batch",
+                limits::REQUEST_BYTES,
+                limits::BATCH_BYTES
+            ),
         )
     })?;
     serde_json::from_slice(&body).map_err(|error| {
@@ -201,7 +227,7 @@ fn line(connections: &Connections, found: &dataplane::Connection) -> Option<Vec<
         destination.set_port(found.virtual_address.port());
     }
     let connection = api::Connection {
-        protocol: protocol(found.protocol)?,
+        protocol: api::Protocol::of_number(found.protocol),
         client: found.client,
         virtual_address: found.virtual_address,
         destination,

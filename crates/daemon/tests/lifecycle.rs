@@ -5,7 +5,7 @@ mod common;
 
 use std::net::SocketAddr;
 
-use api::{Change, DestinationSettings, ForwardingMethod, RefusalCode, ServiceKey};
+use api::{Change, DestinationSettings, RefusalCode, ServiceKey};
 use common::{CHILD, FILES, World, root, server, six, until, vip};
 use dirigo_daemon as daemon;
 
@@ -20,12 +20,7 @@ fn web() -> ServiceKey {
 }
 
 fn weight(weight: u32) -> DestinationSettings {
-    DestinationSettings {
-        forwarding: ForwardingMethod::DirectRouting,
-        weight,
-        upper_threshold: 0,
-        lower_threshold: 0,
-    }
+    DestinationSettings::of(weight)
 }
 
 fn edit(n: u8, settings: DestinationSettings) -> Change {

@@ -23,6 +23,7 @@ impl Ipvsadm<'_> {
             scheduler: line.scheduler.clone(),
             persistence: line.persistence,
             one_packet: line.one_packet,
+            ..ServiceSettings::of("")
         };
         let change = if add {
             Change::AddService { service, settings }
@@ -54,6 +55,7 @@ impl Ipvsadm<'_> {
             weight: line.weight,
             upper_threshold: line.upper_threshold,
             lower_threshold: line.lower_threshold,
+            tunnel: None,
         };
         let change = if add {
             Change::AddDestination {

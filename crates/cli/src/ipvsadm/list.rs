@@ -13,7 +13,9 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use api::{Connection, Destination, ForwardingMethod, Protocol, Service, Stats};
+use api::{
+    Connection, Destination, Family, ForwardingMethod, Protocol, Service, ServiceKey, Stats,
+};
 
 use super::grammar::Transport;
 use super::line::{Layout, Listing, Service as Named};
@@ -36,10 +38,10 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// `host:port`, IPv6 hosts in brackets.
+    /// `host:port`, IPv6 hosts in brackets; without a protocol the names of TCP's ports count.
     #[must_use]
-    pub fn endpoint(&self, address: SocketAddr, protocol: Protocol) -> String {
-        let transport = transport(protocol);
+    pub fn endpoint(&self, address: SocketAddr, protocol: Option<Protocol>) -> String {
+        let transport = protocol.map_or(Transport::Tcp, transport);
         let host = self
             .names
             .and_then(|names| names.host(address.ip()))
@@ -55,25 +57,33 @@ impl Writer<'_> {
     }
 
     fn service(&self, service: &Service) -> String {
-        let key = service.service;
-        let name = format!(
-            "{:<4} {}",
-            title(key.protocol),
-            self.endpoint(key.address, key.protocol)
-        );
-        cut(name, key.address, SERVICE_CHARS)
+        match service.service {
+            ServiceKey::Address { protocol, address } => {
+                let title = title(Some(protocol));
+                let name = format!("{title:<4} {}", self.endpoint(address, Some(protocol)));
+                cut(name, address, SERVICE_CHARS)
+            }
+            ServiceKey::Mark { mark, family } => {
+                let family = match family {
+                    Family::V4 => "",
+                    Family::V6 => " IPv6",
+                };
+                // A mark is an `int` to the original.
+                format!("FWM  {}{family}", mark.get().cast_signed())
+            }
+        }
     }
 
     fn destination(&self, service: &Service, destination: &Destination) -> String {
         let address = destination.destination;
-        let name = self.endpoint(address, service.service.protocol);
+        let name = self.endpoint(address, service.service.protocol());
         cut(name, address, DESTINATION_CHARS)
     }
 }
 
 /// The name of a service in the API; `None` for kinds that Dirigo has not.
 #[must_use]
-pub fn key(service: Named) -> Option<api::ServiceKey> {
+pub fn key(service: Named) -> Option<ServiceKey> {
     let Named::Address { transport, address } = service else {
         return None;
     };
@@ -82,7 +92,7 @@ pub fn key(service: Named) -> Option<api::ServiceKey> {
         Transport::Udp => Protocol::Udp,
         Transport::Sctp => return None,
     };
-    Some(api::ServiceKey { protocol, address })
+    Some(ServiceKey::Address { protocol, address })
 }
 
 /// The two title lines.
@@ -166,14 +176,16 @@ fn cells(destination: &Destination, listing: Listing) -> String {
     }
 }
 
-/// Connections, packets and bytes in, and out: nothing comes back through a director that routes.
+/// Connections, packets and bytes in, and out.
 fn counters(stats: Stats, exact: bool) -> String {
     let Stats {
         connections,
         packets,
         bytes,
+        out_packets,
+        out_bytes,
     } = stats;
-    [connections, packets, 0, bytes, 0]
+    [connections, packets, out_packets, bytes, out_bytes]
         .into_iter()
         .map(|number| cell(number, exact))
         .collect()
@@ -227,10 +239,12 @@ pub fn connection(connection: &Connection, writer: Writer<'_>) -> String {
     )
 }
 
-fn title(protocol: Protocol) -> &'static str {
+fn title(protocol: Option<Protocol>) -> &'static str {
     match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
+        Some(Protocol::Tcp) => "TCP",
+        Some(Protocol::Udp) => "UDP",
+        Some(Protocol::Sctp) => "SCTP",
+        None => "IP",
     }
 }
 
@@ -238,6 +252,7 @@ fn transport(protocol: Protocol) -> Transport {
     match protocol {
         Protocol::Tcp => Transport::Tcp,
         Protocol::Udp => Transport::Udp,
+        Protocol::Sctp => Transport::Sctp,
     }
 }
 
@@ -304,7 +319,7 @@ mod tests {
     fn minutes_of_an_expiry_time_are_not_bounded() {
         let line = connection(
             &Connection {
-                protocol: Protocol::Udp,
+                protocol: Some(Protocol::Udp),
                 client: "[2001:db8::7]:50000".parse().unwrap(),
                 virtual_address: "192.0.2.100:53".parse().unwrap(),
                 destination: "192.0.2.11:53".parse().unwrap(),

@@ -16,10 +16,15 @@ pub fn sort(services: &mut Vec<Service>) {
     let kernel_order = std::mem::take(services);
     *services = merge_sort(kernel_order, &|one, other| {
         let (one, other) = (one.service, other.service);
-        let family = one.address.is_ipv6().cmp(&other.address.is_ipv6());
-        family
-            .then(one.protocol.cmp(&other.protocol))
-            .then_with(|| by_address(one.address, other.address))
+        let by_key = (one.mark(), one.family(), one.protocol()).cmp(&(
+            other.mark(),
+            other.family(),
+            other.protocol(),
+        ));
+        by_key.then_with(|| match (one.address(), other.address()) {
+            (Some(one), Some(other)) => by_address(one, other),
+            _ => Ordering::Equal,
+        })
     });
     for service in services {
         let kernel_order = std::mem::take(&mut service.destinations);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use api::{ForwardingMethod, Protocol, Service};
+use api::{Family, ForwardingMethod, Protocol, Service, ServiceKey};
 
 use super::list::Writer;
 
@@ -10,12 +10,9 @@ use super::list::Writer;
 #[must_use]
 pub fn service(service: &Service, writer: Writer<'_>) -> String {
     let key = service.service;
-    let switch = match key.protocol {
-        Protocol::Tcp => "-t",
-        Protocol::Udp => "-u",
-    };
-    let name = format!("{switch} {}", writer.endpoint(key.address, key.protocol));
+    let name = name(key, writer);
     let settings = &service.settings;
+    let flags = settings.flags.names(&settings.scheduler);
     let mut text = format!("-A {name} -s {}", settings.scheduler);
     if let Some(persistence) = &settings.persistence {
         let _ = write!(text, " -p {}", persistence.timeout_s);
@@ -23,9 +20,16 @@ pub fn service(service: &Service, writer: Writer<'_>) -> String {
             let _ = write!(text, " -M {mask}");
         }
     }
-    text += if settings.one_packet { " -o\n" } else { "\n" };
+    if let Some(engine) = &settings.engine {
+        let _ = write!(text, " --pe {engine}");
+    }
+    text += if settings.one_packet { " -o" } else { "" };
+    if !flags.is_empty() {
+        let _ = write!(text, " -b {}", flags.join(","));
+    }
+    text += "\n";
     for destination in &service.destinations {
-        let server = writer.endpoint(destination.destination, key.protocol);
+        let server = writer.endpoint(destination.destination, key.protocol());
         let weight = destination.settings.weight;
         let (method, tunnel) = match destination.settings.forwarding {
             ForwardingMethod::DirectRouting => ("-g", ""),
@@ -35,6 +39,26 @@ pub fn service(service: &Service, writer: Writer<'_>) -> String {
         let _ = writeln!(text, "-a {name} -r {server} {method} -w {weight}{tunnel}");
     }
     text
+}
+
+fn name(key: ServiceKey, writer: Writer<'_>) -> String {
+    match key {
+        ServiceKey::Address { protocol, address } => {
+            let switch = match protocol {
+                Protocol::Tcp => "-t",
+                Protocol::Udp => "-u",
+                Protocol::Sctp => "--sctp-service",
+            };
+            format!("{switch} {}", writer.endpoint(address, Some(protocol)))
+        }
+        ServiceKey::Mark { mark, family } => {
+            let family = match family {
+                Family::V4 => "",
+                Family::V6 => " -6",
+            };
+            format!("-f {}{family}", mark.get().cast_signed())
+        }
+    }
 }
 
 /// The words of one line for `-R`: blanks, tabs and carriage returns part them, nothing quotes

@@ -221,6 +221,7 @@ fn read_stats(table: &mut Table, text: &str) {
             connections: numbers[0],
             packets: numbers[1],
             bytes: numbers[3],
+            ..Stats::default()
         };
         match destination {
             None => service.stats = stats,
@@ -246,8 +247,8 @@ fn read_connections(text: &str, times: &str) -> Vec<Connection> {
             let (minutes, seconds) = time.split_once(':').unwrap();
             Connection {
                 protocol: match words[0] {
-                    "TCP" => Protocol::Tcp,
-                    _ => Protocol::Udp,
+                    "TCP" => Some(Protocol::Tcp),
+                    _ => Some(Protocol::Udp),
                 },
                 expires_s: minutes.parse::<u64>().unwrap() * 60 + seconds.parse::<u64>().unwrap(),
                 state: words[2].to_owned(),

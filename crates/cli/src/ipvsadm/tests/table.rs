@@ -54,6 +54,7 @@ impl Table {
                 };
                 Ok(())
             }
+            Change::Zero { .. } => Err(RefusalCode::NotSupported),
             Change::AddService { service, settings } => self.add(*service, settings),
             Change::EditService { service, settings } => {
                 let place = self.place(*service)?;
@@ -108,6 +109,7 @@ impl Table {
             service,
             settings: settings.clone(),
             stats: Stats::default(),
+            rates: api::Rates::default(),
             origin: Origin::Runtime,
             destinations: Vec::new(),
         });
@@ -155,6 +157,8 @@ impl Members for Service {
             active: 0,
             inactive: 0,
             templates: 0,
+            overloaded: false,
+            rates: api::Rates::default(),
             stats: Stats::default(),
             link: LinkState::Local,
         };
