@@ -155,9 +155,9 @@ impl Service {
     #[must_use]
     pub fn settings(&self) -> api::ServiceSettings {
         api::ServiceSettings {
-            scheduler: self.scheduler.name().to_owned(),
             persistence: self.persistence,
             one_packet: self.one_packet,
+            ..api::ServiceSettings::of(self.scheduler.name())
         }
     }
 }
@@ -166,12 +166,7 @@ impl Destination {
     /// The destination without its address, as the API says it.
     #[must_use]
     pub fn settings(&self) -> api::DestinationSettings {
-        api::DestinationSettings {
-            forwarding: api::ForwardingMethod::DirectRouting,
-            weight: self.weight.into(),
-            upper_threshold: 0,
-            lower_threshold: 0,
-        }
+        api::DestinationSettings::of(self.weight.into())
     }
 }
 

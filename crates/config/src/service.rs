@@ -71,7 +71,7 @@ fn one(section: &Section<'_>, seen: &mut Seen, notes: &mut Notes<'_>) -> Option<
         notes,
     );
     let (address, protocol) = (address?, protocol?);
-    let key = ServiceKey {
+    let key = ServiceKey::Address {
         protocol,
         address: address.value,
     };

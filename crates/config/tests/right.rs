@@ -138,7 +138,7 @@ fn the_number_of_connections_is_rounded_up_to_a_power_of_two() {
 #[test]
 fn the_changes_are_the_files_services_and_destinations_in_order() {
     let changes: Vec<Change> = classic().changes().collect();
-    let web = ServiceKey {
+    let web = ServiceKey::Address {
         protocol: Protocol::Tcp,
         address: "192.168.188.120:80".parse().unwrap(),
     };

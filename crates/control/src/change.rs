@@ -31,6 +31,10 @@ pub(crate) fn apply(
             Ok(())
         }
         Change::SetTimeouts { timeouts } => set_timeouts(state, timeouts),
+        Change::Zero { .. } => Err(refusal(
+            RefusalCode::NotSupported,
+            "zeroing counters (-Z) is not supported yet".to_owned(),
+        )),
         Change::AddDestination {
             service,
             destination,
@@ -276,7 +280,7 @@ fn start(
 
 /// Direct routing keeps the packet's port, so a destination's port can only be the service's.
 fn with_port_of(key: &ServiceKey, destination: SocketAddr) -> SocketAddr {
-    SocketAddr::new(destination.ip(), key.address.port())
+    SocketAddr::new(destination.ip(), key.port())
 }
 
 /// The free id that has rested longest.

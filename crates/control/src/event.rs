@@ -224,7 +224,7 @@ impl State {
     fn questions_of_change(&self, change: &api::Change) -> Questions {
         use api::Change::{
             AddDestination, AddService, Clear, DeleteDestination, DeleteService, EditDestination,
-            EditService, SetTimeouts,
+            EditService, SetTimeouts, Zero,
         };
         let key = match change {
             AddDestination { service, .. }
@@ -237,7 +237,9 @@ impl State {
                     ..Questions::default()
                 };
             }
-            DeleteService { .. } | Clear | SetTimeouts { .. } => return Questions::default(),
+            DeleteService { .. } | Clear | SetTimeouts { .. } | Zero { .. } => {
+                return Questions::default();
+            }
         };
         let trashed = self
             .trash

@@ -1,6 +1,7 @@
 //! The seam to the data plane: the actor writes through it, tests put a model behind it.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use control::{Action, Reach};
 use dataplane::{Behaviour, Dataplane, DestinationLink, Rules, Segment};
@@ -40,8 +41,11 @@ pub(crate) trait Plane {
     fn release(&mut self) -> anyhow::Result<()>;
 }
 
-/// Shows every connection to a visitor, in no order.
-pub(crate) type Listing = Box<dyn Fn(&mut dyn FnMut(dataplane::Connection)) + Send>;
+/// Shows connections to a visitor, in no order, until it breaks.
+pub(crate) type Listing = Box<dyn Fn(Visit<'_>) + Send>;
+
+/// What a listing shows connections to.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(dataplane::Connection) -> ControlFlow<()>;
 
 /// The data plane in the kernel.
 pub(crate) struct Kernel {
@@ -72,7 +76,7 @@ impl Plane for Kernel {
                 true => plane.write_drained_destination(*id, link(*reach)),
                 false => plane.write_destination(*id, link(*reach)),
             },
-            Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
+            Action::WithdrawService { key } => plane.withdraw_service(&service(key)?)?,
             Action::PublishService {
                 key,
                 service: number,
@@ -86,7 +90,7 @@ impl Plane for Kernel {
                 });
                 let segments: Vec<_> = segments.collect();
                 let rules = rules(key, persistence.as_ref(), *one_packet);
-                let key = service(key);
+                let key = service(key)?;
                 plane.publish_service_with(&key, *number, &rules, &segments, rotation.first)?;
             }
             Action::WriteVips { addresses } => plane.write_vips(addresses),
@@ -114,6 +118,7 @@ impl Plane for Kernel {
             connections: stats.connections,
             packets: stats.packets,
             bytes: stats.bytes,
+            ..api::Stats::default()
         }
     }
 
@@ -128,7 +133,7 @@ impl Plane for Kernel {
 
     fn listing(&self) -> Listing {
         let handle = self.dataplane.connections_handle();
-        Box::new(move |visit| handle.list(visit))
+        Box::new(move |visit| handle.list_until(visit))
     }
 
     fn published(&self) -> Vec<api::ServiceKey> {
@@ -179,7 +184,7 @@ fn link(reach: Reach) -> DestinationLink {
 }
 
 fn rules(key: &api::ServiceKey, persistence: Option<&api::Persistence>, one_packet: bool) -> Rules {
-    let all_bits = match key.address.is_ipv6() {
+    let all_bits = match key.is_ipv6() {
         true => 128,
         false => u32::MAX,
     };
@@ -195,34 +200,21 @@ fn rules(key: &api::ServiceKey, persistence: Option<&api::Persistence>, one_pack
     }
 }
 
-fn service(key: &api::ServiceKey) -> dataplane::ServiceKey {
-    dataplane::ServiceKey {
-        address: key.address.ip(),
-        port: key.address.port(),
-        protocol: number(key.protocol),
+fn service(key: &api::ServiceKey) -> anyhow::Result<dataplane::ServiceKey> {
+    match key {
+        api::ServiceKey::Address { protocol, address } => Ok(dataplane::ServiceKey {
+            address: address.ip(),
+            port: address.port(),
+            protocol: protocol.number(),
+        }),
+        // `control` refuses them before it comes to this.
+        api::ServiceKey::Mark { .. } => anyhow::bail!("the data plane has no services by mark"),
     }
 }
 
 fn service_key(key: &dataplane::ServiceKey) -> Option<api::ServiceKey> {
-    Some(api::ServiceKey {
-        protocol: protocol(key.protocol)?,
+    Some(api::ServiceKey::Address {
+        protocol: api::Protocol::of_number(key.protocol)?,
         address: std::net::SocketAddr::new(key.address, key.port),
     })
-}
-
-/// IP protocol numbers (RFC 9293, RFC 768).
-fn number(protocol: api::Protocol) -> u8 {
-    match protocol {
-        api::Protocol::Tcp => 6,
-        api::Protocol::Udp => 17,
-    }
-}
-
-/// The protocol of a number that the data plane shows.
-pub(crate) fn protocol(number: u8) -> Option<api::Protocol> {
-    match number {
-        6 => Some(api::Protocol::Tcp),
-        17 => Some(api::Protocol::Udp),
-        _ => None,
-    }
 }
