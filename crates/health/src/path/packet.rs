@@ -129,3 +129,91 @@ fn address<const N: usize>(packet: &[u8], at: usize) -> Option<[u8; N]> {
 fn number(payload: &[u8], at: usize) -> Option<u16> {
     address::<2>(payload, at).map(u16::from_be_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HERE: [u8; 4] = [10, 0, 0, 1];
+    const VIP: [u8; 4] = [10, 0, 0, 100];
+
+    fn end(protocol: Protocol, port: u16) -> End {
+        End {
+            protocol,
+            address: IpAddr::from(HERE),
+            port,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_for_the_port_it_goes_to() {
+        let mut bytes = Vec::new();
+        let builder = PacketBuilder::ipv4(VIP, HERE, 64)
+            .tcp(80, 28_672, 1, 1)
+            .rst();
+        builder.write(&mut bytes, b"").unwrap();
+        assert_eq!(
+            heard(&bytes),
+            Some(Heard::Answer(end(Protocol::Tcp, 28_672)))
+        );
+        let packet = sent(&bytes).unwrap();
+        assert!(packet.reset);
+        assert_eq!(packet.from.port, 80);
+        let mut bytes = Vec::new();
+        let builder = PacketBuilder::ipv4(VIP, HERE, 64).icmpv4_echo_reply(30_000, 1);
+        builder.write(&mut bytes, b"x").unwrap();
+        assert_eq!(
+            heard(&bytes),
+            Some(Heard::Answer(end(Protocol::Echo, 30_000)))
+        );
+    }
+
+    #[test]
+    fn an_error_is_about_the_packet_that_it_quotes() {
+        let mut ours = Vec::new();
+        let builder = PacketBuilder::ipv4(HERE, VIP, 1).udp(28_673, 53);
+        builder.write(&mut ours, b"question").unwrap();
+        for (expired, kind) in [
+            (
+                true,
+                etherparse::Icmpv4Type::TimeExceeded(
+                    etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit,
+                ),
+            ),
+            (
+                false,
+                etherparse::Icmpv4Type::DestinationUnreachable(
+                    etherparse::icmpv4::DestUnreachableHeader::Port,
+                ),
+            ),
+        ] {
+            let mut bytes = Vec::new();
+            let builder = PacketBuilder::ipv4([10, 0, 0, 2], HERE, 64).icmpv4(kind);
+            builder.write(&mut bytes, &ours[..28]).unwrap();
+            let about = end(Protocol::Udp, 28_673);
+            assert_eq!(heard(&bytes), Some(Heard::Error { about, expired }));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            let _some = (sent(&bytes), heard(&bytes));
+        }
+
+        #[test]
+        fn ports_and_addresses_of_ipv6_are_read_as_another_library_writes_them(
+            from in any::<[u8; 16]>(), to in any::<[u8; 16]>(), ports in any::<(u16, u16)>(),
+        ) {
+            let mut bytes = Vec::new();
+            PacketBuilder::ipv6(from, to, 1).udp(ports.0, ports.1).write(&mut bytes, b"x").unwrap();
+            let packet = sent(&bytes).unwrap();
+            prop_assert_eq!((packet.from.address, packet.from.port), (IpAddr::from(from), ports.0));
+            prop_assert_eq!((packet.to.address, packet.to.port), (IpAddr::from(to), ports.1));
+            prop_assert!(!packet.reset);
+        }
+    }
+}
