@@ -372,7 +372,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let listed = self.state.destinations.iter();
         let gone = self.state.trash.iter();
         let gone = gone.map(|(id, gone)| (id, &gone.destination));
+        let services = self.state.services.iter();
         Connections {
+            services: services.map(|(key, service)| (service.id, *key)).collect(),
             addresses: listed
                 .chain(gone)
                 .map(|(id, one)| (*id, one.address))

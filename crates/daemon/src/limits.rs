@@ -33,6 +33,9 @@ pub const BATCH_BYTES: usize = api::BATCH_MAX * 1024;
 /// Bytes of connections listed in one piece of an answer.
 pub const LISTING_CHUNK_BYTES: usize = 64 * 1024;
 
+/// Longest line of a listing: six fields, of which three are IPv6 addresses with ports.
+pub const LISTING_LINE_BYTES: usize = 384;
+
 /// Pieces of a listing that wait for a slow reader; it then holds up only its own thread.
 pub const LISTING_CHUNKS: usize = 4;
 

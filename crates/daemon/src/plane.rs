@@ -1,6 +1,7 @@
 //! The seam to the data plane: the actor writes through it, tests put a model behind it.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use control::{Action, Reach};
 use dataplane::{Behaviour, Dataplane, DestinationLink, Rules, Segment};
@@ -40,8 +41,11 @@ pub(crate) trait Plane {
     fn release(&mut self) -> anyhow::Result<()>;
 }
 
-/// Shows every connection to a visitor, in no order.
-pub(crate) type Listing = Box<dyn Fn(&mut dyn FnMut(dataplane::Connection)) + Send>;
+/// Shows connections to a visitor, in no order, until it breaks.
+pub(crate) type Listing = Box<dyn Fn(Visit<'_>) + Send>;
+
+/// What a listing shows connections to.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(dataplane::Connection) -> ControlFlow<()>;
 
 /// The data plane in the kernel.
 pub(crate) struct Kernel {
@@ -129,7 +133,7 @@ impl Plane for Kernel {
 
     fn listing(&self) -> Listing {
         let handle = self.dataplane.connections_handle();
-        Box::new(move |visit| handle.list(visit))
+        Box::new(move |visit| handle.list_until(visit))
     }
 
     fn published(&self) -> Vec<api::ServiceKey> {
