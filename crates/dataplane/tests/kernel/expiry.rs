@@ -91,8 +91,8 @@ fn what_ran_out_while_no_daemon_was_there_is_no_connection_and_is_swept_by_the_n
         return;
     }
     let mut kernel = only_a("away");
-    for port in 1..=40 {
-        kernel.receive(&udp(CLIENT, port, DNS).bytes());
+    for port in 0..40 {
+        kernel.receive(&udp(CLIENT, 1_000 + port, DNS).bytes());
     }
     for flags in [SYN, ACK] {
         kernel.receive(&tcp(CLIENT, 99, HTTP, flags).bytes());
@@ -102,7 +102,7 @@ fn what_ran_out_while_no_daemon_was_there_is_no_connection_and_is_swept_by_the_n
     let (mut kernel, _) = kernel.restart();
 
     // Packets of before are no guide: what has run out begins anew, and is counted once.
-    kernel.receive(&udp(CLIENT, 1, DNS).bytes());
+    kernel.receive(&udp(CLIENT, 1_000, DNS).bytes());
     assert_eq!(kernel.snapshot(&Touched::default()).connections.len(), 2);
     assert_eq!(kernel.plane.gauges(A), (1, 40));
     let expired: u64 = (0..16).map(|_| kernel.plane.sweep(16).expired).sum();
