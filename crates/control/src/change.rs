@@ -31,6 +31,10 @@ pub(crate) fn apply(
             Ok(())
         }
         Change::SetTimeouts { timeouts } => set_timeouts(state, timeouts),
+        Change::Zero { .. } => Err(refusal(
+            RefusalCode::NotSupported,
+            "zeroing counters (-Z) is not supported yet".to_owned(),
+        )),
         Change::AddDestination {
             service,
             destination,
@@ -152,7 +156,7 @@ pub(crate) fn add_destination(
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     let address = with_port_of(key, address);
     check::ranges(&settings)?;
-    check::family(key, address)?;
+    check::family(key, address, settings.forwarding)?;
     if state.listed(service, address).is_some() {
         return Err(refusal(
             RefusalCode::DestinationExists,
@@ -198,7 +202,7 @@ pub(crate) fn edit_destination(
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     let address = with_port_of(key, address);
     check::ranges(&settings)?;
-    check::family(key, address)?;
+    check::family(key, address, settings.forwarding)?;
     let id = state
         .listed(service, address)
         .ok_or_else(|| no_destination(key, address))?;
@@ -276,7 +280,7 @@ fn start(
 
 /// Direct routing keeps the packet's port, so a destination's port can only be the service's.
 fn with_port_of(key: &ServiceKey, destination: SocketAddr) -> SocketAddr {
-    SocketAddr::new(destination.ip(), key.address.port())
+    SocketAddr::new(destination.ip(), key.port())
 }
 
 /// The free id that has rested longest.

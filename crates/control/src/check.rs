@@ -39,8 +39,21 @@ pub(crate) fn scheduler(name: &str) -> Result<(), Refusal> {
 /// A service's own address: one form of each, and every port only with persistence. And what it
 /// does beside scheduling.
 pub(crate) fn service(key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Refusal> {
+    let not_yet = match (key.protocol(), &settings.engine) {
+        (None, _) => Some("services by firewall mark (-f) are"),
+        (Some(Protocol::Sctp), _) => Some("SCTP services (--sctp-service) are"),
+        (_, Some(_)) => Some("persistence engines (--pe) are"),
+        _ if !settings.flags.is_empty() => Some("scheduler flags (-b) are"),
+        _ => None,
+    };
+    if let Some(what) = not_yet {
+        return Err(refusal(
+            RefusalCode::NotSupported,
+            format!("{what} not supported yet"),
+        ));
+    }
     // The data plane writes IPv4 addresses in this form: the two services would be one there.
-    if let IpAddr::V6(v6) = key.address.ip()
+    if let Some(IpAddr::V6(v6)) = key.address().map(|address| address.ip())
         && let Some(meant) = v6.to_ipv4_mapped()
     {
         return Err(refusal(
@@ -48,13 +61,13 @@ pub(crate) fn service(key: &ServiceKey, settings: &ServiceSettings) -> Result<()
             format!("service {key} has an IPv4 address in IPv6 form: write {meant}"),
         ));
     }
-    if key.address.port() == 0 && settings.persistence.is_none() {
+    if key.port() == 0 && settings.persistence.is_none() {
         return Err(refusal(
             RefusalCode::BadRequest,
             format!("service {key} has port 0, which needs persistence (-p): give a port"),
         ));
     }
-    if settings.one_packet && key.protocol != Protocol::Udp {
+    if settings.one_packet && key.protocol() != Some(Protocol::Udp) {
         return Err(refusal(
             RefusalCode::BadRequest,
             format!("service {key} cannot have one-packet scheduling: that is for UDP"),
@@ -76,7 +89,7 @@ pub(crate) fn service(key: &ServiceKey, settings: &ServiceSettings) -> Result<()
 
 /// A mask of the service's own family.
 fn netmask(key: &ServiceKey, mask: Netmask) -> Result<(), Refusal> {
-    let wanted = match (key.address.is_ipv6(), mask) {
+    let wanted = match (key.is_ipv6(), mask) {
         (false, Netmask::V4(_)) | (true, Netmask::V6(1..=128)) => return Ok(()),
         (false, _) => "a mask, for example 255.255.255.0",
         (true, _) => "the length of a prefix, 1 to 128",
@@ -138,9 +151,14 @@ pub(crate) fn ranges(settings: &DestinationSettings) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Direct routing needs both addresses in one family.
-pub(crate) fn family(key: &ServiceKey, destination: SocketAddr) -> Result<(), Refusal> {
-    if key.address.is_ipv6() == destination.is_ipv6() {
+/// Direct routing needs both addresses in one family; a tunnel does not.
+pub(crate) fn family(
+    key: &ServiceKey,
+    destination: SocketAddr,
+    forwarding: ForwardingMethod,
+) -> Result<(), Refusal> {
+    let is_tunnelled = forwarding == ForwardingMethod::Tunnelling;
+    if is_tunnelled || key.is_ipv6() == destination.is_ipv6() {
         return Ok(());
     }
     Err(refusal(

@@ -211,6 +211,20 @@ impl State {
         }
     }
 
+    /// What must be observed before `changes` are applied to this state as one.
+    #[must_use]
+    pub fn questions_of_changes(&self, changes: &[api::Change]) -> Questions {
+        use api::Change::{AddService, Clear, DeleteService};
+        let is_new = |change: &&api::Change| matches!(change, AddService { .. });
+        let mut questions = self.questions_of_all(changes.iter().filter(is_new).count());
+        // What is deleted here may come back here, under a service made anew.
+        let deletes = |change: &api::Change| matches!(change, DeleteService { .. } | Clear);
+        if changes.iter().any(deletes) {
+            questions.stats.extend(self.destinations.keys());
+        }
+        questions
+    }
+
     /// Everything, and the next `new` free service numbers: their counts go on from where an
     /// earlier service left them.
     fn questions_of_all(&self, new: usize) -> Questions {
@@ -224,7 +238,7 @@ impl State {
     fn questions_of_change(&self, change: &api::Change) -> Questions {
         use api::Change::{
             AddDestination, AddService, Clear, DeleteDestination, DeleteService, EditDestination,
-            EditService, SetTimeouts,
+            EditService, SetTimeouts, Zero,
         };
         let key = match change {
             AddDestination { service, .. }
@@ -237,7 +251,9 @@ impl State {
                     ..Questions::default()
                 };
             }
-            DeleteService { .. } | Clear | SetTimeouts { .. } => return Questions::default(),
+            DeleteService { .. } | Clear | SetTimeouts { .. } | Zero { .. } => {
+                return Questions::default();
+            }
         };
         let trashed = self
             .trash

@@ -273,12 +273,13 @@ impl State {
         if self.services.is_empty() {
             return Vec::new();
         }
-        let of_services = self.services.keys().map(|key| key.address.ip());
-        let of_trash = self
-            .trash
-            .values()
-            .map(|gone| gone.destination.service.address.ip());
-        let all: BTreeSet<IpAddr> = of_services.chain(of_trash).collect();
+        let of_services = self.services.keys();
+        let of_trash = self.trash.values().map(|gone| &gone.destination.service);
+        let keys = of_services.chain(of_trash);
+        let all: BTreeSet<IpAddr> = keys
+            .filter_map(|key| key.address())
+            .map(|address| address.ip())
+            .collect();
         all.into_iter().collect()
     }
 

@@ -56,6 +56,8 @@ pub fn plus(a: api::Stats, b: api::Stats) -> api::Stats {
         connections: a.connections.saturating_add(b.connections),
         packets: a.packets.saturating_add(b.packets),
         bytes: a.bytes.saturating_add(b.bytes),
+        out_packets: a.out_packets.saturating_add(b.out_packets),
+        out_bytes: a.out_bytes.saturating_add(b.out_bytes),
     }
 }
 
@@ -66,5 +68,7 @@ pub fn minus(a: api::Stats, b: api::Stats) -> api::Stats {
         connections: a.connections.saturating_sub(b.connections),
         packets: a.packets.saturating_sub(b.packets),
         bytes: a.bytes.saturating_sub(b.bytes),
+        out_packets: a.out_packets.saturating_sub(b.out_packets),
+        out_bytes: a.out_bytes.saturating_sub(b.out_bytes),
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use api::ServiceKey;
+
 use crate::event::Observed;
 use crate::state::{State, Vip};
 
@@ -17,7 +19,8 @@ pub(crate) fn follow_services(state: &mut State, observed: &Observed) {
     let wanted: BTreeSet<IpAddr> = state
         .services
         .keys()
-        .map(|key| key.address.ip())
+        .filter_map(ServiceKey::address)
+        .map(|address| address.ip())
         .filter(is_ownable)
         .collect();
     let before = state.vips.clone();

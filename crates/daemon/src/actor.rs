@@ -72,14 +72,15 @@ pub(crate) struct About {
     pub(crate) release_on_stop: bool,
 }
 
-/// A reply that waits for a real server's first answer.
+/// A reply that waits for real servers' first answers.
 pub(crate) struct Waiting {
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
     until: Instant,
-    reply: oneshot::Sender<Result<(), Refusal>>,
+    reply: Reply,
 }
 
-type Reply = oneshot::Sender<Result<(), Refusal>>;
+/// Says that what was asked for is done.
+type Reply = Box<dyn FnOnce() + Send>;
 
 impl<P: Plane, H: Host> Actor<P, H> {
     /// Works until told to stop.
@@ -124,6 +125,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.connections());
             }
             Message::Change(change, reply) => self.change(change, reply),
+            Message::Batch(changes, reply) => self.batch(changes, reply),
             Message::Network(notice) => self.notice(notice),
             // Handled by `run`.
             Message::Stop(..) | Message::Terminate => {}
@@ -207,36 +209,76 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn change(&mut self, change: Change, reply: Reply) {
-        let text = describe(&change);
-        let awaited = match &change {
-            Change::AddDestination { destination, .. } => Some(destination.ip()),
-            _ => None,
-        };
-        match self.apply(Event::Change(change)) {
-            Ok(()) => {
-                info!(change = text, "table changed");
-                self.answer_when_asked(awaited, reply);
-            }
+    fn change(&mut self, change: Change, reply: oneshot::Sender<Result<(), Refusal>>) {
+        let awaited = added(&change);
+        match self.change_table(change) {
+            Ok(()) => self.answer_when_heard(awaited.into_iter().collect(), || {
+                let _gone = reply.send(Ok(()));
+            }),
             Err(refusal) => {
-                info!(change = text, %refusal, "change refused");
                 let _gone = reply.send(Err(refusal));
             }
         }
     }
 
-    /// Answers at once, or when the real server was heard of for the first time.
-    fn answer_when_asked(&mut self, awaited: Option<IpAddr>, reply: Reply) {
-        match awaited.filter(|address| self.is_unknown(*address)) {
-            None => {
-                let _gone = reply.send(Ok(()));
+    /// Each change by itself, in order; those after a refused one are done all the same, as
+    /// `ipvsadm -R` does them.
+    fn batch(&mut self, changes: Vec<Change>, reply: oneshot::Sender<Vec<Option<Refusal>>>) {
+        let awaited = changes.iter().filter_map(added).collect();
+        let refusals = self.apply_all(changes);
+        let refused = refusals.iter().flatten().count();
+        info!(changes = refusals.len(), refused, "table changed");
+        self.answer_when_heard(awaited, || {
+            let _gone = reply.send(refusals);
+        });
+    }
+
+    /// [`Actor::apply`] for many changes, as one. When it fails, it fails for all.
+    fn apply_all(&mut self, changes: Vec<Change>) -> Vec<Option<Refusal>> {
+        let count = changes.len();
+        let observed = match self.rooms.host.addresses() {
+            Ok(addresses) => {
+                let questions = self.state.questions_of_changes(&changes);
+                self.answers(questions, addresses)
             }
-            Some(address) => self.waiting.push(Waiting {
-                address,
-                until: Instant::now() + limits::RESOLVE_WAIT,
-                reply,
-            }),
+            Err(error) => return vec![Some(internal(&error)); count],
+        };
+        let before = self.state.clone();
+        let (refusals, plan) = control::step_all(&mut self.state, changes, &observed);
+        if plan.is_empty() && self.state == before {
+            return refusals;
         }
+        let saved = self.save(&plan);
+        if let Err(error) = saved.and_then(|()| self.rooms.carry_out(&plan)) {
+            self.go_back(&before);
+            return vec![Some(internal(&error)); count];
+        }
+        self.tell_resolver();
+        refusals
+    }
+
+    fn change_table(&mut self, change: Change) -> Result<(), Refusal> {
+        let text = describe(&change);
+        let done = self.apply(Event::Change(change));
+        match &done {
+            Ok(()) => info!(change = text, "table changed"),
+            Err(refusal) => info!(change = text, %refusal, "change refused"),
+        }
+        done
+    }
+
+    /// Answers at once, or when the real servers were heard of for the first time.
+    fn answer_when_heard(&mut self, awaited: Vec<IpAddr>, reply: impl FnOnce() + Send + 'static) {
+        let is_unknown = |address: &IpAddr| self.is_unknown(*address);
+        let addresses: Vec<IpAddr> = awaited.into_iter().filter(is_unknown).collect();
+        if addresses.is_empty() {
+            return reply();
+        }
+        self.waiting.push(Waiting {
+            addresses,
+            until: Instant::now() + limits::RESOLVE_WAIT,
+            reply: Box::new(reply),
+        });
     }
 
     fn is_unknown(&self, address: IpAddr) -> bool {
@@ -245,9 +287,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     fn answer_waiting(&mut self) {
         let now = Instant::now();
-        for waiting in std::mem::take(&mut self.waiting) {
-            if waiting.until <= now || !self.is_unknown(waiting.address) {
-                let _gone = waiting.reply.send(Ok(()));
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            waiting
+                .addresses
+                .retain(|address| self.is_unknown(*address));
+            if waiting.until <= now || waiting.addresses.is_empty() {
+                (waiting.reply)();
             } else {
                 self.waiting.push(waiting);
             }
@@ -331,6 +376,11 @@ impl<P: Plane, H: Host> Actor<P, H> {
             connections: view::connections(&self.state, plane),
             connections_max,
             map_bytes,
+            services: self.state.services.len() as u64,
+            destinations: self.state.destinations.len() as u64,
+            deleted: self.state.trash.len() as u64,
+            stats: api::Stats::default(),
+            rates: api::Rates::default(),
             timeouts: self.state.timeouts,
             settings: self.state.settings,
             counters: plane
@@ -345,7 +395,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let listed = self.state.destinations.iter();
         let gone = self.state.trash.iter();
         let gone = gone.map(|(id, gone)| (id, &gone.destination));
+        let services = self.state.services.iter();
         Connections {
+            services: services.map(|(key, service)| (service.id, *key)).collect(),
             addresses: listed
                 .chain(gone)
                 .map(|(id, one)| (*id, one.address))
@@ -364,10 +416,10 @@ pub(crate) fn wanted(state: &State) -> Wanted {
         };
         (*address, believed)
     });
-    let services = state.services.keys();
+    let addresses = state.services.keys().filter_map(api::ServiceKey::address);
     Wanted {
         servers: servers.collect(),
-        vips: services.map(|key| key.address.ip()).collect(),
+        vips: addresses.map(|address| address.ip()).collect(),
         interfaces: state.interfaces.iter().cloned().collect(),
     }
 }
@@ -385,6 +437,14 @@ pub(crate) fn internal(error: &anyhow::Error) -> Refusal {
     }
 }
 
+/// The real server whose first answer a change should wait for.
+fn added(change: &Change) -> Option<IpAddr> {
+    match change {
+        Change::AddDestination { destination, .. } => Some(destination.ip()),
+        _ => None,
+    }
+}
+
 /// One line for the log.
 fn describe(change: &Change) -> String {
     match change {
@@ -396,6 +456,10 @@ fn describe(change: &Change) -> String {
         }
         Change::DeleteService { service } => format!("delete service {service}"),
         Change::Clear => "clear".to_owned(),
+        Change::Zero { service: None } => "zero all counters".to_owned(),
+        Change::Zero {
+            service: Some(service),
+        } => format!("zero counters of {service}"),
         Change::SetTimeouts { timeouts } => format!(
             "set timeouts {} {} {}",
             timeouts.tcp, timeouts.tcpfin, timeouts.udp

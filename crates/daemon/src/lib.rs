@@ -29,6 +29,7 @@ mod execute;
 mod files;
 mod host;
 mod limits;
+mod listing;
 mod message;
 #[cfg(test)]
 mod model;

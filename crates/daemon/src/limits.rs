@@ -27,8 +27,14 @@ pub const MESSAGES: usize = 1024;
 /// Longest request: a change is some hundred bytes.
 pub const REQUEST_BYTES: usize = 64 * 1024;
 
+/// Longest batch: as many changes as [`api::BATCH_MAX`], and twice the bytes that a long one takes.
+pub const BATCH_BYTES: usize = api::BATCH_MAX * 1024;
+
 /// Bytes of connections listed in one piece of an answer.
 pub const LISTING_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Longest line of a listing: six fields, of which three are IPv6 addresses with ports.
+pub const LISTING_LINE_BYTES: usize = 384;
 
 /// Pieces of a listing that wait for a slow reader; it then holds up only its own thread.
 pub const LISTING_CHUNKS: usize = 4;

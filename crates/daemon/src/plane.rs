@@ -1,9 +1,10 @@
 //! The seam to the data plane: the actor writes through it, tests put a model behind it.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use control::{Action, Reach};
-use dataplane::{Behaviour, Dataplane, DestinationLink, Rules, Segment};
+use dataplane::{Behaviour, Dataplane, Destination, DestinationLink, Rules, Schedule, Segment};
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
@@ -40,8 +41,11 @@ pub(crate) trait Plane {
     fn release(&mut self) -> anyhow::Result<()>;
 }
 
-/// Shows every connection to a visitor, in no order.
-pub(crate) type Listing = Box<dyn Fn(&mut dyn FnMut(dataplane::Connection)) + Send>;
+/// Shows connections to a visitor, in no order, until it breaks.
+pub(crate) type Listing = Box<dyn Fn(Visit<'_>) + Send>;
+
+/// What a listing shows connections to.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(dataplane::Connection) -> ControlFlow<()>;
 
 /// The data plane in the kernel.
 pub(crate) struct Kernel {
@@ -62,16 +66,18 @@ impl Plane for Kernel {
                 expire_quiescent_template: settings.expire_quiescent_template,
                 sloppy_tcp: settings.sloppy_tcp,
                 conn_reuse_mode: settings.conn_reuse_mode,
+                ..Behaviour::default()
             }),
             Action::WriteInterface { slot, index, mac } => {
                 plane.write_interface(*slot, *index, *mac);
             }
             // No interface has the number 0.
             Action::ClearInterface { slot } => plane.write_interface(*slot, 0, [0; 6]),
-            Action::WriteDestination { id, reach, drained } => match drained {
-                true => plane.write_drained_destination(*id, link(*reach)),
-                false => plane.write_destination(*id, link(*reach)),
-            },
+            Action::WriteDestination { id, reach, drained } => {
+                let mut destination = Destination::from(link(*reach));
+                destination.standing.weight = u32::from(!*drained);
+                plane.write_destination(*id, destination);
+            }
             Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
             Action::PublishService {
                 key,
@@ -87,7 +93,9 @@ impl Plane for Kernel {
                 let segments: Vec<_> = segments.collect();
                 let rules = rules(key, persistence.as_ref(), *one_packet);
                 let key = service(key);
-                plane.publish_service_with(&key, *number, &rules, &segments, rotation.first)?;
+                let first = rotation.first;
+                let schedule = Schedule::Rotation { segments, first };
+                plane.publish(&key, *number, &rules, &schedule)?;
             }
             Action::WriteVips { addresses } => plane.write_vips(addresses),
             Action::ResetDestination { id } => plane.reset_destination(*id)?,
@@ -114,6 +122,7 @@ impl Plane for Kernel {
             connections: stats.connections,
             packets: stats.packets,
             bytes: stats.bytes,
+            ..api::Stats::default()
         }
     }
 
@@ -128,7 +137,7 @@ impl Plane for Kernel {
 
     fn listing(&self) -> Listing {
         let handle = self.dataplane.connections_handle();
-        Box::new(move |visit| handle.list(visit))
+        Box::new(move |visit| handle.list_until(visit))
     }
 
     fn published(&self) -> Vec<api::ServiceKey> {
@@ -179,7 +188,7 @@ fn link(reach: Reach) -> DestinationLink {
 }
 
 fn rules(key: &api::ServiceKey, persistence: Option<&api::Persistence>, one_packet: bool) -> Rules {
-    let all_bits = match key.address.is_ipv6() {
+    let all_bits = match key.is_ipv6() {
         true => 128,
         false => u32::MAX,
     };
@@ -196,33 +205,34 @@ fn rules(key: &api::ServiceKey, persistence: Option<&api::Persistence>, one_pack
 }
 
 fn service(key: &api::ServiceKey) -> dataplane::ServiceKey {
-    dataplane::ServiceKey {
-        address: key.address.ip(),
-        port: key.address.port(),
-        protocol: number(key.protocol),
+    match key {
+        api::ServiceKey::Address { protocol, address } => {
+            dataplane::ServiceKey::new(address.ip(), address.port(), protocol.number())
+        }
+        api::ServiceKey::Mark { mark, family } => dataplane::ServiceKey::Mark {
+            mark: mark.get(),
+            is_ipv6: *family == api::Family::V6,
+        },
     }
 }
 
 fn service_key(key: &dataplane::ServiceKey) -> Option<api::ServiceKey> {
-    Some(api::ServiceKey {
-        protocol: protocol(key.protocol)?,
-        address: std::net::SocketAddr::new(key.address, key.port),
-    })
-}
-
-/// IP protocol numbers (RFC 9293, RFC 768).
-fn number(protocol: api::Protocol) -> u8 {
-    match protocol {
-        api::Protocol::Tcp => 6,
-        api::Protocol::Udp => 17,
-    }
-}
-
-/// The protocol of a number that the data plane shows.
-pub(crate) fn protocol(number: u8) -> Option<api::Protocol> {
-    match number {
-        6 => Some(api::Protocol::Tcp),
-        17 => Some(api::Protocol::Udp),
-        _ => None,
+    match *key {
+        dataplane::ServiceKey::Address {
+            address,
+            port,
+            protocol,
+        } => Some(api::ServiceKey::Address {
+            protocol: api::Protocol::of_number(protocol)?,
+            address: std::net::SocketAddr::new(address, port),
+        }),
+        dataplane::ServiceKey::Mark { mark, is_ipv6 } => Some(api::ServiceKey::Mark {
+            mark: std::num::NonZeroU32::new(mark)?,
+            family: if is_ipv6 {
+                api::Family::V6
+            } else {
+                api::Family::V4
+            },
+        }),
     }
 }

@@ -26,6 +26,7 @@ pub(crate) fn services(state: &State, plane: &impl Plane) -> Vec<Service> {
             service: *key,
             settings: service.settings.clone(),
             stats: service_stats(state, key, service, plane),
+            rates: api::Rates::default(),
             origin: service.origin,
             destinations: service.list.iter().filter_map(listed).collect(),
         })
@@ -55,6 +56,8 @@ fn destination(
         active,
         inactive,
         templates: 0,
+        overloaded: false,
+        rates: api::Rates::default(),
         stats: minus(plane.stats(id), destination.base),
         link: link(state, destination),
     }

@@ -422,13 +422,39 @@ fn add_to(word: Option<&impl Word>, step: u64) {
     }
 }
 
-/// Frees a slot, if nobody else is at it.
+/// The entry of a flow that was found in a slot; `None` when the slot has another owner by now. Whoever changes the
+/// entry later does so by compare-and-swap, so that what was read stays true or is left alone.
 #[inline(always)]
-pub fn release<T: Tables>(tables: &T, found: &Found<'_, T::Word>) {
-    let tag = found.slot.tag.load();
-    if tag != FREE && tag != CLAIMED && found.slot.tag.swap_if(tag, CLAIMED) {
+pub fn read<W: Word>(slot: &Slot<W>, hash: u64) -> Option<Entry> {
+    let entry = Entry(slot.entry.load());
+    if slot.tag.load() == hash {
+        Some(entry)
+    } else {
+        None
+    }
+}
+
+/// Frees a flow's slot, if it is still the flow's and nobody else is at it.
+#[inline(always)]
+fn release<T: Tables>(tables: &T, found: &Found<'_, T::Word>, hash: u64) {
+    if found.slot.tag.swap_if(hash, CLAIMED) {
         clear(tables, found);
         found.slot.tag.store(FREE);
+    }
+}
+
+/// Frees a flow's slot whose entry was found to be over. One that has moved on since is another connection of the
+/// same flow, or has just been renewed, and stays.
+#[inline(always)]
+pub fn release_if<T: Tables>(tables: &T, found: &Found<'_, T::Word>, hash: u64, entry: Entry) {
+    if !found.slot.tag.swap_if(hash, CLAIMED) {
+        return;
+    }
+    if found.slot.entry.load() == entry.0 {
+        clear(tables, found);
+        found.slot.tag.store(FREE);
+    } else {
+        found.slot.tag.store(hash);
     }
 }
 
@@ -452,26 +478,30 @@ fn clear<T: Tables>(tables: &T, found: &Found<'_, T::Word>) {
 #[inline(always)]
 fn bind<T: Tables>(tables: &T, entry: Entry) {
     let step = Gauge::of(entry.state());
-    let destination = entry.destination();
-    let (Some(gauge), Some(standing)) = (tables.gauge(destination), tables.standing(destination))
-    else {
-        return;
-    };
-    if step != 0 {
-        let before = gauge.add(step);
-        standing.bound(before.wrapping_add(step));
+    if let Some(gauge) = move_gauge(tables, entry, step)
+        && let Some(standing) = tables.standing(entry.destination())
+    {
+        standing.bound(gauge);
     }
+}
+
+/// Moves a destination's gauge by a step that is not 0; what it is then.
+#[inline(always)]
+fn move_gauge<T: Tables>(tables: &T, entry: Entry, step: u64) -> Option<u64> {
+    if step == 0 {
+        return None;
+    }
+    let before = tables.gauge(entry.destination())?.add(step);
+    Some(before.wrapping_add(step))
 }
 
 #[inline(always)]
 fn discount<T: Tables>(tables: &T, index: u32, entry: Entry) {
     let step = Gauge::of(entry.state()).wrapping_neg();
-    let destination = entry.destination();
-    if let (Some(gauge), Some(standing)) = (tables.gauge(destination), tables.standing(destination))
-        && step != 0
+    if let Some(gauge) = move_gauge(tables, entry, step)
+        && let Some(standing) = tables.standing(entry.destination())
     {
-        let before = gauge.add(step);
-        standing.unbound(before.wrapping_add(step));
+        standing.unbound(gauge);
     }
     let Some(tuple) = tables.tuple(index) else {
         return;
@@ -606,7 +636,7 @@ fn withdraw_twin<T: Tables>(
             let other = slot_index(index, number as u32);
             if slot.tag.load() == hash && other != ours.index {
                 let twin = Found { slot, index: other };
-                release(tables, if other < ours.index { ours } else { &twin });
+                release(tables, if other < ours.index { ours } else { &twin }, hash);
                 return;
             }
         }

@@ -12,7 +12,7 @@ use crate::packet::{Event, Fragment, Header, Network, NetworkV4, NetworkV6, Pack
 use crate::persistence;
 use crate::reply::reply;
 use crate::rewrite::direct_routing;
-use crate::tables::{Egress, Settings, Tables, Word, setting};
+use crate::tables::{Egress, Settings, Tables, setting};
 use crate::time::Instant;
 use crate::verdict::{Counter, DropReason, PassReason, ReplyReason, Verdict};
 
@@ -289,7 +289,7 @@ fn quoted<N: Errors>(
     }
     let hash = N::quoted_flow(frame, header, settings).ok_or(NOT_OURS)?;
     let found = connection::find(tables, settings, hash).ok_or(NOT_OURS)?;
-    let entry = Entry(found.slot.entry.load());
+    let entry = connection::read(found.slot, hash).ok_or(NOT_OURS)?;
     if entry.destination() == 0 || entry.is_expired(settings, now.tick()) {
         return Err(NOT_OURS);
     }
@@ -309,8 +309,9 @@ fn connection<N: Network>(
     now: Instant,
 ) -> Result<Choice, Next> {
     let tick = now.tick();
-    let found = connection::find(tables, settings, packet.hash(settings)).ok_or(N::BEGIN)?;
-    let entry = Entry(found.slot.entry.load());
+    let hash = packet.hash(settings);
+    let found = connection::find(tables, settings, hash).ok_or(N::BEGIN)?;
+    let entry = connection::read(found.slot, hash).ok_or(N::BEGIN)?;
     match judge(tables, settings, packet.event, entry, found.index, tick) {
         Life::GoesOn => {
             move_on(tables, &found, entry, packet.event, tick);
@@ -319,7 +320,7 @@ fn connection<N: Network>(
         // The timer is not restarted, so that the connection ends.
         Life::Orphaned => Err(drop_it(DropReason::DestinationGone)),
         Life::Over => {
-            connection::release(tables, &found);
+            connection::release_if(tables, &found, hash, entry);
             Err(N::BEGIN)
         }
     }

@@ -83,9 +83,11 @@ fn look_as_number(service: &Service, arrival: &Arrival, mark: u32, tables: &impl
     let Some(found) = slot_at(tables, index) else {
         return 0;
     };
-    let entry = Entry(found.slot.entry.load());
+    let Some(entry) = connection::read(found.slot, hash) else {
+        return 0;
+    };
     if entry.destination() == 0 || !is_alive(tables, &found, entry, arrival.tick) {
-        connection::release(tables, &found);
+        connection::release_if(tables, &found, hash, entry);
         return 0;
     }
     let link = tables.link(entry.destination());

@@ -13,10 +13,12 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use api::{Connection, Destination, ForwardingMethod, Protocol, Service, Stats};
+use api::{
+    Connection, Destination, DestinationSettings, Family, ForwardingMethod, Protocol, Rates,
+    Service, ServiceKey, Stats, Tunnel, TunnelChecksum, TunnelKind,
+};
 
-use super::grammar::Transport;
-use super::line::{Layout, Listing, Service as Named};
+use super::line::{Layout, Listing};
 use super::names::Names;
 
 /// First line of the whole table. The version is IPVS's, the size is its default number of
@@ -36,17 +38,16 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// `host:port`, IPv6 hosts in brackets.
+    /// `host:port`, IPv6 hosts in brackets; without a protocol no port has a name.
     #[must_use]
-    pub fn endpoint(&self, address: SocketAddr, protocol: Protocol) -> String {
-        let transport = transport(protocol);
+    pub fn endpoint(&self, address: SocketAddr, protocol: Option<Protocol>) -> String {
         let host = self
             .names
             .and_then(|names| names.host(address.ip()))
             .unwrap_or_else(|| numeric(address.ip()));
         let port = self
             .names
-            .and_then(|names| names.service(address.port(), transport))
+            .and_then(|names| names.service(address.port(), protocol?))
             .unwrap_or_else(|| address.port().to_string());
         match address {
             SocketAddr::V4(_) => format!("{host}:{port}"),
@@ -55,34 +56,28 @@ impl Writer<'_> {
     }
 
     fn service(&self, service: &Service) -> String {
-        let key = service.service;
-        let name = format!(
-            "{:<4} {}",
-            title(key.protocol),
-            self.endpoint(key.address, key.protocol)
-        );
-        cut(name, key.address, SERVICE_CHARS)
+        match service.service {
+            ServiceKey::Address { protocol, address } => {
+                let title = title(Some(protocol));
+                let name = format!("{title:<4} {}", self.endpoint(address, Some(protocol)));
+                cut(name, address, SERVICE_CHARS)
+            }
+            ServiceKey::Mark { mark, family } => {
+                let family = match family {
+                    Family::V4 => "",
+                    Family::V6 => " IPv6",
+                };
+                // A mark is an `int` to the original.
+                format!("FWM  {}{family}", mark.get().cast_signed())
+            }
+        }
     }
 
     fn destination(&self, service: &Service, destination: &Destination) -> String {
         let address = destination.destination;
-        let name = self.endpoint(address, service.service.protocol);
+        let name = self.endpoint(address, service.service.protocol());
         cut(name, address, DESTINATION_CHARS)
     }
-}
-
-/// The name of a service in the API; `None` for kinds that Dirigo has not.
-#[must_use]
-pub fn key(service: Named) -> Option<api::ServiceKey> {
-    let Named::Address { transport, address } = service else {
-        return None;
-    };
-    let protocol = match transport {
-        Transport::Tcp => Protocol::Tcp,
-        Transport::Udp => Protocol::Udp,
-        Transport::Sctp => return None,
-    };
-    Some(api::ServiceKey { protocol, address })
 }
 
 /// The two title lines.
@@ -125,6 +120,7 @@ pub fn service(service: &Service, listing: Listing, writer: Writer<'_>) -> Strin
     let name = writer.service(service);
     let mut text = match listing.layout {
         Layout::Stats => format!("{name:<33}{}\n", counters(service.stats, listing.exact)),
+        Layout::Rate => format!("{name:<33}{}\n", rates(service.rates, listing.exact)),
         _ => format!("{name} {}\n", service.settings),
     };
     for destination in &service.destinations {
@@ -146,13 +142,11 @@ fn cells(destination: &Destination, listing: Listing) -> String {
     };
     let weight = settings.weight;
     match listing.layout {
-        Layout::Stats | Layout::Rate => counters(destination.stats, listing.exact),
+        Layout::Stats => counters(destination.stats, listing.exact),
+        Layout::Rate => destination_rates(destination.rates, listing.exact),
         Layout::Default => format!(" {forward:<7} {weight:<6} {active:<10} {inactive:<10}"),
         Layout::TunInfo => {
-            let tunnel = match settings.forwarding {
-                ForwardingMethod::Tunnelling => "ipip",
-                _ => "n/a",
-            };
+            let tunnel = tunnel_info(settings);
             format!(" {forward:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}")
         }
         Layout::Thresholds => format!(
@@ -166,17 +160,69 @@ fn cells(destination: &Destination, listing: Listing) -> String {
     }
 }
 
-/// Connections, packets and bytes in, and out: nothing comes back through a director that routes.
+/// `n/a`, `ipip`, `gue:6080:+c`, `gre:-c`.
+fn tunnel_info(settings: &DestinationSettings) -> String {
+    if settings.forwarding != ForwardingMethod::Tunnelling {
+        return "n/a".to_owned();
+    }
+    let Tunnel {
+        kind,
+        port,
+        checksum,
+    } = settings.tunnel.unwrap_or_default();
+    let checksum = match checksum {
+        TunnelChecksum::None => "-c",
+        TunnelChecksum::Full => "+c",
+        TunnelChecksum::Remote => "r+c",
+    };
+    match kind {
+        TunnelKind::Ipip => "ipip".to_owned(),
+        TunnelKind::Gue => format!("gue:{port}:{checksum}"),
+        TunnelKind::Gre => format!("gre:{checksum}"),
+    }
+}
+
+/// Connections, packets and bytes in, and out.
 fn counters(stats: Stats, exact: bool) -> String {
     let Stats {
         connections,
         packets,
         bytes,
+        out_packets,
+        out_bytes,
     } = stats;
-    [connections, packets, 0, bytes, 0]
+    [connections, packets, out_packets, bytes, out_bytes]
         .into_iter()
         .map(|number| cell(number, exact))
         .collect()
+}
+
+/// A service's per second.
+fn rates(rates: Rates, exact: bool) -> String {
+    let Rates {
+        connections,
+        packets,
+        bytes,
+        out_packets,
+        out_bytes,
+    } = rates;
+    [connections, packets, out_packets, bytes, out_bytes]
+        .into_iter()
+        .map(|number| cell(number, exact))
+        .collect()
+}
+
+/// A destination's: only its bytes are ever shortened.
+fn destination_rates(rates: Rates, exact: bool) -> String {
+    let Rates {
+        connections,
+        packets,
+        bytes,
+        out_packets,
+        out_bytes,
+    } = rates;
+    let plain = format!(" {connections:>8} {packets:>8} {out_packets:>8}");
+    plain + &cell(bytes, exact) + &cell(out_bytes, exact)
 }
 
 /// Nine columns; big numbers lose digits from the right, by thousands.
@@ -227,17 +273,14 @@ pub fn connection(connection: &Connection, writer: Writer<'_>) -> String {
     )
 }
 
-fn title(protocol: Protocol) -> &'static str {
+/// As a listing has it.
+#[must_use]
+pub fn title(protocol: Option<Protocol>) -> &'static str {
     match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
-    }
-}
-
-fn transport(protocol: Protocol) -> Transport {
-    match protocol {
-        Protocol::Tcp => Transport::Tcp,
-        Protocol::Udp => Transport::Udp,
+        Some(Protocol::Tcp) => "TCP",
+        Some(Protocol::Udp) => "UDP",
+        Some(Protocol::Sctp) => "SCTP",
+        None => "IP",
     }
 }
 
@@ -304,7 +347,7 @@ mod tests {
     fn minutes_of_an_expiry_time_are_not_bounded() {
         let line = connection(
             &Connection {
-                protocol: Protocol::Udp,
+                protocol: Some(Protocol::Udp),
                 client: "[2001:db8::7]:50000".parse().unwrap(),
                 virtual_address: "192.0.2.100:53".parse().unwrap(),
                 destination: "192.0.2.11:53".parse().unwrap(),

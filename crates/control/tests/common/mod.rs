@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use api::{
-    Change, DestinationSettings, ForwardingMethod, Refusal, ServiceKey, ServiceSettings, Stats,
-};
+use api::{Change, DestinationSettings, Refusal, ServiceKey, ServiceSettings, Stats};
 use dirigo_control::rotation::Rotation;
 use dirigo_control::{Action, Event, LinkReport, Observed, Plan, Reach, State};
 
@@ -24,12 +22,7 @@ pub fn server(n: u8) -> IpAddr {
 }
 
 pub fn settings(weight: u32) -> DestinationSettings {
-    DestinationSettings {
-        forwarding: ForwardingMethod::DirectRouting,
-        weight,
-        upper_threshold: 0,
-        lower_threshold: 0,
-    }
+    DestinationSettings::of(weight)
 }
 
 pub fn scheduler(name: &str) -> ServiceSettings {
@@ -154,7 +147,7 @@ impl World {
     pub fn add(&mut self, key: ServiceKey, address: IpAddr, weight: u32) {
         self.change(Change::AddDestination {
             service: key,
-            destination: SocketAddr::new(address, key.address.port()),
+            destination: SocketAddr::new(address, key.port()),
             settings: settings(weight),
         })
         .unwrap();
@@ -163,7 +156,7 @@ impl World {
     pub fn edit(&mut self, key: ServiceKey, address: IpAddr, weight: u32) {
         self.change(Change::EditDestination {
             service: key,
-            destination: SocketAddr::new(address, key.address.port()),
+            destination: SocketAddr::new(address, key.port()),
             settings: settings(weight),
         })
         .unwrap();
@@ -172,7 +165,7 @@ impl World {
     pub fn delete(&mut self, key: ServiceKey, address: IpAddr) {
         self.change(Change::DeleteDestination {
             service: key,
-            destination: SocketAddr::new(address, key.address.port()),
+            destination: SocketAddr::new(address, key.port()),
         })
         .unwrap();
     }
@@ -214,7 +207,7 @@ impl World {
 
     pub fn id(&self, key: ServiceKey, address: IpAddr) -> u32 {
         let service = &self.state.services[&key];
-        let address = SocketAddr::new(address, key.address.port());
+        let address = SocketAddr::new(address, key.port());
         self.state.listed(service, address).unwrap()
     }
 }

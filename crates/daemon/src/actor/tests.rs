@@ -39,6 +39,7 @@ fn add(port: u16, n: u8) -> Event {
         service: key(port),
         destination: SocketAddr::new(server(n), port),
         settings: api::DestinationSettings {
+            tunnel: None,
             forwarding: api::ForwardingMethod::DirectRouting,
             weight: 1,
             upper_threshold: 0,

@@ -8,11 +8,15 @@ use director::Verdict;
 use director::connection::{CLAIMED, Entry, FREE, State};
 use director::limits::BUCKET_SLOTS;
 use director::memory::{MemoryFrame, MemoryTables, default_timeouts, unmapped};
-use director::tables::{Gauge, Link};
+use director::tables::{Gauge, Link, Tuple, setting};
 use director::time::{SECOND_FINE_TICKS, ticks_from_seconds};
-use dirigo_dataplane::{DestinationLink, MarkRule, Schedule, Standing, Stats};
+use dirigo_dataplane::{
+    Behaviour, DestinationLink, MarkRule, Rules, Schedule, Segment, ServiceKey, Standing, Stats,
+};
+use zerocopy::IntoBytes;
 
-use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched};
+use crate::sweep;
+use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched, Words};
 
 /// Tables in memory.
 pub struct Native {
@@ -60,14 +64,14 @@ impl Native {
                 id,
                 segments,
                 first,
-            } => {
-                let cycle = segments.last().map_or(0, |segment| segment.end);
-                let picks = tables.picks[*id as usize].load(SeqCst);
-                let turn = picks.checked_rem(cycle).unwrap_or(0);
-                let first = (first + cycle - turn).checked_rem(cycle).unwrap_or(0);
-                let list = segments.iter().map(|s| (s.end, s.destinations.clone()));
-                tables.publish(key.element(), *id, first, &list.collect::<Vec<_>>());
-            }
+            } => self.publish(key, *id, &Rules::default(), segments, *first),
+            Change::PublishWith {
+                key,
+                id,
+                rules,
+                segments,
+                first,
+            } => self.publish(key, *id, rules, segments, *first),
             Change::Withdraw(key) => {
                 tables.services.remove(&key.element());
             }
@@ -91,6 +95,18 @@ impl Native {
                 tables.mark_rules = rules.iter().map(MarkRule::element).collect();
                 tables.settings.as_mut().unwrap().marks = rules.len() as u32;
             }
+            Change::Drained(id, link) => {
+                let standing = Standing {
+                    weight: 0,
+                    ..Standing::default()
+                };
+                self.stand(*id, *link, standing);
+            }
+            Change::Behave(behaviour) => {
+                let settings = tables.settings.as_mut().unwrap();
+                settings.conn_reuse_mode = behaviour.conn_reuse_mode;
+                settings.flags = flags_of(behaviour);
+            }
             Change::Timeouts(tcp, fin, udp) => {
                 let settings = tables.settings.as_mut().unwrap();
                 settings.timeouts = default_timeouts();
@@ -104,6 +120,7 @@ impl Native {
                 }
             }
             Change::Age(seconds) => self.age(*seconds),
+            Change::Sweep => sweep::whole(tables),
         }
     }
 
@@ -117,6 +134,29 @@ impl Native {
         let thresholds = (standing.upper_threshold, standing.lower_threshold);
         self.tables
             .set_standing(id, standing.weight, standing.service, thresholds);
+    }
+
+    fn publish(
+        &mut self,
+        key: &ServiceKey,
+        id: u32,
+        rules: &Rules,
+        segments: &[Segment],
+        first: u64,
+    ) {
+        let tables = &mut self.tables;
+        let cycle = segments.last().map_or(0, |segment| segment.end);
+        let picks = tables.picks[id as usize].load(SeqCst);
+        let turn = picks.checked_rem(cycle).unwrap_or(0);
+        let first = (first + cycle - turn).checked_rem(cycle).unwrap_or(0);
+        let list = segments.iter().map(|s| (s.end, s.destinations.clone()));
+        let element = key.element();
+        tables.publish(element, id, first, &list.collect::<Vec<_>>());
+        let service = tables.services.get_mut(&element).unwrap();
+        service.flags = rules.flags(key);
+        service.persistence = ticks_from_seconds(rules.persistence_s);
+        service.client_mask = rules.client_mask;
+        service.share = rules.share;
     }
 
     fn age(&self, seconds: u32) {
@@ -171,6 +211,7 @@ impl Native {
             .map(|slot| self.known(*slot))
             .collect();
         connections.sort();
+        let tuple_of = |slot: u32| director::Tables::tuple(&self.tables, slot).unwrap();
         let (statistics, touched) = (self.tables.statistics.borrow(), self.touched());
         let destination = |id: u32| {
             let sent = statistics.get(&id).copied().unwrap_or_default();
@@ -183,7 +224,14 @@ impl Native {
         };
         Tables {
             connections,
+            tuples: slots
+                .iter()
+                .map(|slot| words_of(&tuple_of(slot.0)))
+                .collect(),
             slots,
+            populations: (0..IDS)
+                .map(|id| self.tables.populations[id as usize].load(SeqCst))
+                .collect(),
             destinations: (1..IDS).map(destination).collect(),
             positions: (1..IDS).map(|id| (id, self.position(id))).collect(),
             counters: self.counters(),
@@ -255,6 +303,24 @@ fn slots(schedule: &Schedule) -> &[u32] {
         Schedule::Table { slots, .. } => slots,
         Schedule::List { destinations, .. } => destinations,
     }
+}
+
+fn words_of(tuple: &Tuple) -> Words {
+    let mut words = tuple.as_bytes().chunks_exact(8);
+    std::array::from_fn(|_| u64::from_ne_bytes(words.next().unwrap().try_into().unwrap()))
+}
+
+fn flags_of(behaviour: &Behaviour) -> u32 {
+    let flags = [
+        (behaviour.expire_nodest_conn, setting::EXPIRE_NODEST_CONN),
+        (
+            behaviour.expire_quiescent_template,
+            setting::EXPIRE_QUIESCENT_TEMPLATE,
+        ),
+        (behaviour.sloppy_tcp, setting::SLOPPY_TCP),
+    ];
+    let on = flags.into_iter().filter(|(is_on, _)| *is_on);
+    on.map(|(_, flag)| flag).sum()
 }
 
 fn link_of(link: DestinationLink) -> Link {
