@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Client::services() ─► connect ─► GET /v1/services ─► collect ─► Vec<Service>
-//! Client::connections(visit) ─► … ─► body frames ─► lines ─► visit(Connection) each
+//! Client::connections(query, visit) ─► … ─► body frames ─► lines ─► visit(Connection) each
 //! ```
 //!
 //! Each call is one connection and one request, so a client never holds the daemon's resources
@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
-use crate::{BATCH_MAX, Change, Connection, Refusal, Service, Status, Stop};
+use crate::{BATCH_MAX, Change, Connection, ConnectionQuery, Refusal, Service, Status, Stop};
 
 /// How long the daemon may be silent before the call is given up.
 ///
@@ -118,7 +118,7 @@ impl Client {
         self.get("/v1/services")
     }
 
-    /// Shows every remembered connection to `visit`, as they arrive, until it says
+    /// Shows the remembered connections that `query` is about to `visit`, as they arrive, until it says
     /// [`ControlFlow::Break`].
     ///
     /// # Errors
@@ -126,12 +126,33 @@ impl Client {
     /// Every [`ClientError`]; connections before the error have been visited.
     pub fn connections(
         &self,
+        query: &ConnectionQuery,
         visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
+        let mut wrong = None;
+        self.connection_lines(query, &mut |line| match read(line) {
+            Ok(connection) => visit(connection),
+            Err(error) => {
+                wrong = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// The same without reading them: each is one line of JSON, without its end.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn connection_lines(
+        &self,
+        query: &ConnectionQuery,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let route = format!("/v1/connections{}", query.to_text());
         run(async {
-            let answer = self
-                .ask(Method::GET, "/v1/connections", Bytes::new())
-                .await?;
+            let answer = self.ask(Method::GET, &route, Bytes::new()).await?;
             self.visit_lines(answer, visit).await
         })
     }
@@ -244,7 +265,7 @@ impl Client {
     async fn visit_lines(
         &self,
         answer: Response<Incoming>,
-        visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         let mut body = answer.into_body();
         let mut lines = Lines::default();
@@ -255,7 +276,7 @@ impl Client {
             };
             lines.push(data).map_err(ClientError::Protocol)?;
             while let Some(line) = lines.next_line() {
-                if visit(read(&line)?).is_break() {
+                if visit(line).is_break() {
                     return Ok(());
                 }
             }

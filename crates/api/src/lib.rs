@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `GET /v1/status` | → [`Status`] |
 //! | `GET /v1/services` | → [`Vec<Service>`] |
-//! | `GET /v1/connections` | → one [`Connection`] a line (newline-delimited JSON, streamed) |
+//! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
@@ -26,6 +26,8 @@ mod client;
 mod flags;
 mod key;
 mod lines;
+mod prefix;
+mod query;
 mod settings;
 mod text;
 mod view;
@@ -34,6 +36,8 @@ pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
 pub use flags::SchedulerFlags;
 pub use key::{Family, Protocol, ServiceKey};
+pub use prefix::{Prefix, PrefixError};
+pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use settings::{
     DestinationSettings, ForwardingMethod, Netmask, Persistence, ServiceSettings, Tunnel,
     TunnelChecksum, TunnelKind,

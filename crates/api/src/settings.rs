@@ -62,7 +62,7 @@ pub enum ForwardingMethod {
 }
 
 /// `--tun-type` and what belongs to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tunnel {
     /// What is around the packet.
     pub kind: TunnelKind,

@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 use std::os::unix::net::UnixListener;
 use std::thread::JoinHandle;
 
-use dirigo_api::{Change, Client, ClientError, Connection, Protocol, RefusalCode, Stop};
+use dirigo_api::{
+    Change, Client, ClientError, Connection, ConnectionQuery, Protocol, RefusalCode, Stop,
+};
 
 /// A daemon that says one thing, in the given pieces, and remembers what it was asked.
 struct Prepared {
@@ -201,7 +203,7 @@ fn connections_are_visited_one_by_one_wherever_the_pieces_were_cut() {
     let mut ports = Vec::new();
     daemon
         .client
-        .connections(&mut |connection| {
+        .connections(&ConnectionQuery::default(), &mut |connection| {
             ports.push(connection.client.port());
             ControlFlow::Continue(())
         })
@@ -216,7 +218,7 @@ fn a_visitor_that_has_seen_enough_ends_the_list() {
     let mut visited = 0;
     daemon
         .client
-        .connections(&mut |_| {
+        .connections(&ConnectionQuery::default(), &mut |_| {
             visited += 1;
             ControlFlow::Break(())
         })
@@ -231,7 +233,7 @@ fn a_list_that_breaks_off_is_an_error_after_what_arrived_was_visited() {
     let mut visited = 0;
     let error = daemon
         .client
-        .connections(&mut |_| {
+        .connections(&ConnectionQuery::default(), &mut |_| {
             visited += 1;
             ControlFlow::Continue(())
         })

@@ -101,7 +101,7 @@ fn walks(list: &[Candidate]) -> Vec<Walk> {
             let (at, step) = permutation(one.address);
             Walk {
                 id: one.id,
-                turns: (one.last_weight / divisor >> shift).max(1),
+                turns: ((one.last_weight / divisor) >> shift).max(1),
                 at,
                 step,
             }

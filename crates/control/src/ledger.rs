@@ -64,6 +64,15 @@ impl<K: Ord + Copy, V: Clone> Ledger<K, V> {
         self.before.keys()
     }
 
+    /// Whether an entry is another than when the step began.
+    pub(crate) fn has_changed(&self) -> bool
+    where
+        V: PartialEq,
+    {
+        let mut before = self.before.iter();
+        before.any(|(key, value)| value.as_ref() != self.entries.get(key))
+    }
+
     /// Begins a step.
     pub(crate) fn begin(&mut self) {
         self.before.clear();

@@ -9,7 +9,7 @@ use api::{DestinationSettings, Origin, ServiceKey, ServiceSettings, Stats};
 use config::Scheduler;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::event::{Desired, Observed};
+use crate::event::{Desired, Observed, Questions};
 use crate::index::Index;
 use crate::ledger::Ledger;
 use crate::limits;
@@ -320,7 +320,7 @@ impl State {
 
     /// Goes back to what was before the last step, which was carried out in part: what it published
     /// otherwise is published anew, from where the data plane stands. The way back is the plan.
-    pub fn go_back(&mut self, observed: &Observed) -> Plan {
+    pub fn go_back(&mut self, observe: impl FnOnce(Questions) -> Observed) -> Plan {
         let failed = self.sequence;
         self.undo();
         // Numbers that the failed step gave stay given: its publications must not look like ours.
@@ -330,10 +330,27 @@ impl State {
             self.services.was(key).map(publication) != self.services.get(key).map(publication)
         };
         let others: Vec<ServiceKey> = self.services.touched().filter(is_other).copied().collect();
+        let ids = others.iter().filter_map(|key| self.services.get(key));
+        let observed = observe(Questions {
+            picks: ids.map(|service| service.id).collect(),
+            ..Questions::default()
+        });
         for key in others {
-            self.rework(&key, observed, |_, _| {});
+            self.rework(&key, &observed, |_, _| {});
         }
         Plan::of_step(self)
+    }
+
+    /// Whether it is another state than when the last step began.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.rest != self.was.rest
+            || self.services.has_changed()
+            || self.destinations.has_changed()
+            || self.trash.has_changed()
+            || self.links.has_changed()
+            || self.egress.has_changed()
+            || self.vips.has_changed()
     }
 
     pub(crate) fn settle_all(&mut self, observed: &Observed) {

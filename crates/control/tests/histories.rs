@@ -114,7 +114,7 @@ const ALL: [&str; 14] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn rr_picks_as_a_walk_of_the_list_over_any_history(

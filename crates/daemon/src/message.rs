@@ -1,6 +1,6 @@
 //! What the actor is told and asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use api::{Refusal, Service, Status};
@@ -32,7 +32,9 @@ pub(crate) enum Message {
 /// What a thread needs to list connections.
 pub(crate) struct Connections {
     /// Real addresses by destination id.
-    pub(crate) addresses: BTreeMap<u32, SocketAddr>,
+    pub(crate) addresses: HashMap<u32, SocketAddr>,
+    /// Services by their numbers.
+    pub(crate) services: BTreeMap<u32, api::ServiceKey>,
     /// The connections.
     pub(crate) listing: Listing,
 }

@@ -1,24 +1,22 @@
 //! The API over the Unix socket: each handler asks the actor and waits.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::task::{Context, Poll};
 
-use api::{Change, Refusal, RefusalCode, Stop};
+use api::{Change, ConnectionQuery, Refusal, RefusalCode, Stop};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use hyper::body::Frame;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::limits;
-use crate::message::{Connections, Message};
+use crate::listing;
+use crate::message::Message;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -107,7 +105,12 @@ async fn stop(
     Ok(axum::Json(()).into_response())
 }
 
-async fn connections(State(desk): State<Desk>) -> Result<Response, Refused> {
+async fn connections(
+    State(desk): State<Desk>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let query = ConnectionQuery::from_text(query.as_deref().unwrap_or_default())
+        .map_err(|error| refused(RefusalCode::BadRequest, error))?;
     let permit = Arc::clone(&desk.listings)
         .try_acquire_owned()
         .map_err(|_| {
@@ -117,10 +120,9 @@ async fn connections(State(desk): State<Desk>) -> Result<Response, Refused> {
             )
         })?;
     let connections = desk.ask(Message::Connections).await?;
-    let (sender, receiver) = mpsc::channel(limits::LISTING_CHUNKS);
-    tokio::task::spawn_blocking(move || list(&connections, &sender, permit));
+    let chunks = listing::start(&query, connections, permit).map_err(Refused)?;
     let head = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((head, Body::new(Chunks(receiver))).into_response())
+    Ok((head, Body::new(chunks)).into_response())
 }
 
 async fn unknown() -> Refused {
@@ -192,64 +194,5 @@ fn status_of(code: RefusalCode) -> StatusCode {
         RefusalCode::NotPermitted => StatusCode::FORBIDDEN,
         RefusalCode::BadRequest => StatusCode::BAD_REQUEST,
         RefusalCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// Writes every connection as a line, in pieces, until done or the reader has gone.
-fn list(connections: &Connections, sender: &mpsc::Sender<Bytes>, _permit: OwnedSemaphorePermit) {
-    let mut chunk = Vec::with_capacity(limits::LISTING_CHUNK_BYTES);
-    let mut reader_is_there = true;
-    (connections.listing)(&mut |found| {
-        if !reader_is_there {
-            return;
-        }
-        let Some(line) = line(connections, &found) else {
-            return;
-        };
-        chunk.extend_from_slice(&line);
-        chunk.push(b'\n');
-        if chunk.len() >= limits::LISTING_CHUNK_BYTES {
-            let full = Bytes::from(std::mem::take(&mut chunk));
-            reader_is_there = sender.blocking_send(full).is_ok();
-        }
-    });
-    if !chunk.is_empty() {
-        let _gone = sender.blocking_send(chunk.into());
-    }
-}
-
-/// A connection to a destination made since the listing began has no address here; the next
-/// listing shows it.
-fn line(connections: &Connections, found: &dataplane::Connection) -> Option<Vec<u8>> {
-    let mut destination = *connections.addresses.get(&found.destination)?;
-    // One of a service of every port has the port of the packet.
-    if destination.port() == 0 {
-        destination.set_port(found.virtual_address.port());
-    }
-    let connection = api::Connection {
-        protocol: api::Protocol::of_number(found.protocol),
-        client: found.client,
-        virtual_address: found.virtual_address,
-        destination,
-        state: found.state.to_owned(),
-        expires_s: found.expires_s,
-    };
-    serde_json::to_vec(&connection).ok()
-}
-
-/// Pieces of an answer, as they are made.
-struct Chunks(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Chunks {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0
-            .poll_recv(context)
-            .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
 }

@@ -14,11 +14,11 @@ use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use api::{
-    Connection, Destination, Family, ForwardingMethod, Protocol, Service, ServiceKey, Stats,
+    Connection, Destination, DestinationSettings, Family, ForwardingMethod, Protocol, Rates,
+    Service, ServiceKey, Stats, Tunnel, TunnelChecksum, TunnelKind,
 };
 
-use super::grammar::Transport;
-use super::line::{Layout, Listing, Service as Named};
+use super::line::{Layout, Listing};
 use super::names::Names;
 
 /// First line of the whole table. The version is IPVS's, the size is its default number of
@@ -41,14 +41,14 @@ impl Writer<'_> {
     /// `host:port`, IPv6 hosts in brackets; without a protocol the names of TCP's ports count.
     #[must_use]
     pub fn endpoint(&self, address: SocketAddr, protocol: Option<Protocol>) -> String {
-        let transport = protocol.map_or(Transport::Tcp, transport);
+        let port_of = protocol.unwrap_or(Protocol::Tcp);
         let host = self
             .names
             .and_then(|names| names.host(address.ip()))
             .unwrap_or_else(|| numeric(address.ip()));
         let port = self
             .names
-            .and_then(|names| names.service(address.port(), transport))
+            .and_then(|names| names.service(address.port(), port_of))
             .unwrap_or_else(|| address.port().to_string());
         match address {
             SocketAddr::V4(_) => format!("{host}:{port}"),
@@ -79,20 +79,6 @@ impl Writer<'_> {
         let name = self.endpoint(address, service.service.protocol());
         cut(name, address, DESTINATION_CHARS)
     }
-}
-
-/// The name of a service in the API; `None` for kinds that Dirigo has not.
-#[must_use]
-pub fn key(service: Named) -> Option<ServiceKey> {
-    let Named::Address { transport, address } = service else {
-        return None;
-    };
-    let protocol = match transport {
-        Transport::Tcp => Protocol::Tcp,
-        Transport::Udp => Protocol::Udp,
-        Transport::Sctp => return None,
-    };
-    Some(ServiceKey::Address { protocol, address })
 }
 
 /// The two title lines.
@@ -135,6 +121,7 @@ pub fn service(service: &Service, listing: Listing, writer: Writer<'_>) -> Strin
     let name = writer.service(service);
     let mut text = match listing.layout {
         Layout::Stats => format!("{name:<33}{}\n", counters(service.stats, listing.exact)),
+        Layout::Rate => format!("{name:<33}{}\n", rates(service.rates, listing.exact)),
         _ => format!("{name} {}\n", service.settings),
     };
     for destination in &service.destinations {
@@ -156,13 +143,11 @@ fn cells(destination: &Destination, listing: Listing) -> String {
     };
     let weight = settings.weight;
     match listing.layout {
-        Layout::Stats | Layout::Rate => counters(destination.stats, listing.exact),
+        Layout::Stats => counters(destination.stats, listing.exact),
+        Layout::Rate => destination_rates(destination.rates, listing.exact),
         Layout::Default => format!(" {forward:<7} {weight:<6} {active:<10} {inactive:<10}"),
         Layout::TunInfo => {
-            let tunnel = match settings.forwarding {
-                ForwardingMethod::Tunnelling => "ipip",
-                _ => "n/a",
-            };
+            let tunnel = tunnel_info(settings);
             format!(" {forward:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}")
         }
         Layout::Thresholds => format!(
@@ -173,6 +158,28 @@ fn cells(destination: &Destination, listing: Listing) -> String {
             let templates = destination.templates;
             format!(" {weight:<9} {templates:<11} {active:<10} {inactive:<10}")
         }
+    }
+}
+
+/// `n/a`, `ipip`, `gue:6080:+c`, `gre:-c`.
+fn tunnel_info(settings: &DestinationSettings) -> String {
+    if settings.forwarding != ForwardingMethod::Tunnelling {
+        return "n/a".to_owned();
+    }
+    let Tunnel {
+        kind,
+        port,
+        checksum,
+    } = settings.tunnel.unwrap_or_default();
+    let checksum = match checksum {
+        TunnelChecksum::None => "-c",
+        TunnelChecksum::Full => "+c",
+        TunnelChecksum::Remote => "r+c",
+    };
+    match kind {
+        TunnelKind::Ipip => "ipip".to_owned(),
+        TunnelKind::Gue => format!("gue:{port}:{checksum}"),
+        TunnelKind::Gre => format!("gre:{checksum}"),
     }
 }
 
@@ -189,6 +196,34 @@ fn counters(stats: Stats, exact: bool) -> String {
         .into_iter()
         .map(|number| cell(number, exact))
         .collect()
+}
+
+/// A service's per second.
+fn rates(rates: Rates, exact: bool) -> String {
+    let Rates {
+        connections,
+        packets,
+        bytes,
+        out_packets,
+        out_bytes,
+    } = rates;
+    [connections, packets, out_packets, bytes, out_bytes]
+        .into_iter()
+        .map(|number| cell(number, exact))
+        .collect()
+}
+
+/// A destination's: only its bytes are ever shortened.
+fn destination_rates(rates: Rates, exact: bool) -> String {
+    let Rates {
+        connections,
+        packets,
+        bytes,
+        out_packets,
+        out_bytes,
+    } = rates;
+    let plain = format!(" {connections:>8} {packets:>8} {out_packets:>8}");
+    plain + &cell(bytes, exact) + &cell(out_bytes, exact)
 }
 
 /// Nine columns; big numbers lose digits from the right, by thousands.
@@ -239,20 +274,14 @@ pub fn connection(connection: &Connection, writer: Writer<'_>) -> String {
     )
 }
 
-fn title(protocol: Option<Protocol>) -> &'static str {
+/// As a listing has it.
+#[must_use]
+pub fn title(protocol: Option<Protocol>) -> &'static str {
     match protocol {
         Some(Protocol::Tcp) => "TCP",
         Some(Protocol::Udp) => "UDP",
         Some(Protocol::Sctp) => "SCTP",
         None => "IP",
-    }
-}
-
-fn transport(protocol: Protocol) -> Transport {
-    match protocol {
-        Protocol::Tcp => Transport::Tcp,
-        Protocol::Udp => Transport::Udp,
-        Protocol::Sctp => Transport::Sctp,
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
-use api::{Family, ForwardingMethod, Protocol, Service, ServiceKey};
+use api::{
+    Family, ForwardingMethod, Protocol, Service, ServiceKey, Tunnel, TunnelChecksum, TunnelKind,
+};
 
 use super::list::Writer;
+use super::values::kind_name;
 
 /// One service: its `-A` line, then an `-a` line for each destination.
 #[must_use]
@@ -24,7 +27,8 @@ pub fn service(service: &Service, writer: Writer<'_>) -> String {
         let _ = write!(text, " --pe {engine}");
     }
     text += if settings.one_packet { " -o" } else { "" };
-    if !flags.is_empty() {
+    // Of a flag without a name nothing is left but the switch, as in the original.
+    if !settings.flags.is_empty() {
         let _ = write!(text, " -b {}", flags.join(","));
     }
     text += "\n";
@@ -32,13 +36,32 @@ pub fn service(service: &Service, writer: Writer<'_>) -> String {
         let server = writer.endpoint(destination.destination, key.protocol());
         let weight = destination.settings.weight;
         let (method, tunnel) = match destination.settings.forwarding {
-            ForwardingMethod::DirectRouting => ("-g", ""),
-            ForwardingMethod::Masquerading => ("-m", ""),
-            ForwardingMethod::Tunnelling => ("-i", " --tun-type ipip"),
+            ForwardingMethod::DirectRouting => ("-g", String::new()),
+            ForwardingMethod::Masquerading => ("-m", String::new()),
+            ForwardingMethod::Tunnelling => ("-i", tunnel(destination.settings.tunnel)),
         };
         let _ = writeln!(text, "-a {name} -r {server} {method} -w {weight}{tunnel}");
     }
     text
+}
+
+fn tunnel(tunnel: Option<Tunnel>) -> String {
+    let Tunnel {
+        kind,
+        port,
+        checksum,
+    } = tunnel.unwrap_or_default();
+    let checksum = match checksum {
+        TunnelChecksum::None => "--tun-nocsum",
+        TunnelChecksum::Full => "--tun-csum",
+        TunnelChecksum::Remote => "--tun-remcsum",
+    };
+    let name = kind_name(kind);
+    match kind {
+        TunnelKind::Ipip => format!(" --tun-type {name}"),
+        TunnelKind::Gue => format!(" --tun-type {name} --tun-port {port} {checksum}"),
+        TunnelKind::Gre => format!(" --tun-type {name} {checksum}"),
+    }
 }
 
 fn name(key: ServiceKey, writer: Writer<'_>) -> String {

@@ -148,13 +148,13 @@ impl Both {
                 slots,
                 with_port,
                 fallback,
-            } => self.from_table(hash, &slots, with_port, fallback, question)?,
+            } => self.look_up(hash, &slots, with_port, fallback, question)?,
             Schedule::List { .. } => return None,
         };
         Some(self.world.state.destinations[&id].address)
     }
 
-    fn from_table(
+    fn look_up(
         &self,
         hash: Hash,
         slots: &[u32],

@@ -4,6 +4,7 @@
 //! cases/   the golden table ─┬─► Native (director over memory)     verdict, frame, counters, tables
 //!                            └─► Pair ─┬─► Kernel (test run) ──┐
 //! random   frames and changes ──►      └─► Native ─────────────┴─► equal?
+//! stories  connection rules ─────►
 //!
 //! restart, concurrency, expiry, room, budgets      the loaded instance alone
 //! ```
@@ -19,6 +20,8 @@ mod budgets;
 mod case;
 mod cases;
 mod concurrency;
+#[path = "../../../director/tests/ipvs/control.rs"]
+mod control;
 mod dice;
 mod expiry;
 mod golden;
@@ -29,5 +32,9 @@ mod pair;
 mod random;
 mod restart;
 mod room;
+#[path = "../../../director/tests/ipvs/steps.rs"]
+mod steps;
+mod stories;
 mod support;
+mod sweep;
 mod world;
