@@ -68,8 +68,13 @@ pub(crate) fn interface_gone(state: &mut State, index: u32, observed: &Observed)
 pub(crate) fn forget_unused(state: &mut State) {
     let touched = state.destinations.touched();
     let left = touched.filter_map(|id| Some(state.destinations.was(id)?.address.ip()));
+    // One that came and went in this step was no destination when it began.
+    let met = state.links.touched().copied();
     let is_used = |address: &IpAddr| state.index.by_server.contains_key(address);
-    let unused: BTreeSet<IpAddr> = left.filter(|address| !is_used(address)).collect();
+    let unused: BTreeSet<IpAddr> = left
+        .chain(met)
+        .filter(|address| !is_used(address))
+        .collect();
     for address in unused {
         state.links.remove(&address);
     }

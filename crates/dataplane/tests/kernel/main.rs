@@ -6,7 +6,7 @@
 //! random   frames and changes ──►      └─► Native ─────────────┴─► equal?
 //! stories  connection rules ─────►
 //!
-//! restart, concurrency, expiry, room, budgets      the loaded instance alone
+//! restart, concurrency, hammer, expiry, room, budgets      the loaded instance alone
 //! ```
 //!
 //! What you may rely on: frames that come and frames that are expected are built by etherparse, so that
@@ -25,6 +25,7 @@ mod control;
 mod dice;
 mod expiry;
 mod golden;
+mod hammer;
 mod kernel;
 mod native;
 mod packet;
