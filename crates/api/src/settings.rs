@@ -168,9 +168,9 @@ impl DestinationSettings {
 impl fmt::Display for ServiceSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.scheduler)?;
-        let flags = self.flags.names(&self.scheduler);
-        if !flags.is_empty() {
-            write!(f, " ({})", flags.join(","))?;
+        // Of a flag without a name the parentheses are left, as in the original.
+        if !self.flags.is_empty() {
+            write!(f, " ({})", self.flags.names(&self.scheduler).join(","))?;
         }
         if let Some(persistence) = &self.persistence {
             write!(f, " persistent {}", persistence.timeout_s)?;

@@ -210,13 +210,20 @@ fn the_daemon_answers_as_ipvs_did_or_says_not_supported_yet() {
         if line.contains("::ffff:") {
             continue;
         }
+        // A service without a scheduler serves nobody: not in our table.
+        if line.contains("-s none") {
+            continue;
+        }
         assert_eq!(director.run(&["-R"], TABLE).err, "", "{line}");
         let words: Vec<&str> = answer.words.iter().map(String::as_str).collect();
         let ours = director.run(&words, &answer.input);
         if ours.err.contains("not supported") {
-            // Not for a line whose words alone are wrong: those have their own sentence.
-            assert!([0, 255].contains(&answer.code), "{line}: {}", ours.err);
-            assert_eq!(ours.code, 255, "{line}");
+            // Not for a line whose words alone are wrong: those have their own sentence. Of a restore
+            // the last line counts.
+            if answer.words != ["-R"] {
+                assert!([0, 255].contains(&answer.code), "{line}: {}", ours.err);
+                assert_eq!(ours.code, 255, "{line}");
+            }
             continue;
         }
         let theirs = Outcome {

@@ -156,7 +156,7 @@ pub(crate) fn add_destination(
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     let address = with_port_of(key, address);
     check::ranges(&settings)?;
-    check::family(key, address)?;
+    check::family(key, address, settings.forwarding)?;
     if state.listed(service, address).is_some() {
         return Err(refusal(
             RefusalCode::DestinationExists,
@@ -202,7 +202,7 @@ pub(crate) fn edit_destination(
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     let address = with_port_of(key, address);
     check::ranges(&settings)?;
-    check::family(key, address)?;
+    check::family(key, address, settings.forwarding)?;
     let id = state
         .listed(service, address)
         .ok_or_else(|| no_destination(key, address))?;

@@ -151,9 +151,14 @@ pub(crate) fn ranges(settings: &DestinationSettings) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Direct routing needs both addresses in one family.
-pub(crate) fn family(key: &ServiceKey, destination: SocketAddr) -> Result<(), Refusal> {
-    if key.is_ipv6() == destination.is_ipv6() {
+/// Direct routing needs both addresses in one family; a tunnel does not.
+pub(crate) fn family(
+    key: &ServiceKey,
+    destination: SocketAddr,
+    forwarding: ForwardingMethod,
+) -> Result<(), Refusal> {
+    let is_tunnelled = forwarding == ForwardingMethod::Tunnelling;
+    if is_tunnelled || key.is_ipv6() == destination.is_ipv6() {
         return Ok(());
     }
     Err(refusal(

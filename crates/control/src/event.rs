@@ -211,6 +211,20 @@ impl State {
         }
     }
 
+    /// What must be observed before `changes` are applied to this state as one.
+    #[must_use]
+    pub fn questions_of_changes(&self, changes: &[api::Change]) -> Questions {
+        use api::Change::{AddService, Clear, DeleteService};
+        let is_new = |change: &&api::Change| matches!(change, AddService { .. });
+        let mut questions = self.questions_of_all(changes.iter().filter(is_new).count());
+        // What is deleted here may come back here, under a service made anew.
+        let deletes = |change: &api::Change| matches!(change, DeleteService { .. } | Clear);
+        if changes.iter().any(deletes) {
+            questions.stats.extend(self.destinations.keys());
+        }
+        questions
+    }
+
     /// Everything, and the next `new` free service numbers: their counts go on from where an
     /// earlier service left them.
     fn questions_of_all(&self, new: usize) -> Questions {

@@ -56,6 +56,27 @@ pub fn step(state: &mut State, event: Event, observed: &Observed) -> Result<Plan
     Ok(plan)
 }
 
+/// Applies many changes in order, as one step: each is done or refused by itself. The answers are those
+/// that a step for each would give; what lies between the first and the last state is never carried out.
+pub fn step_all(
+    state: &mut State,
+    changes: Vec<api::Change>,
+    observed: &Observed,
+) -> (Vec<Option<Refusal>>, Plan) {
+    let mut next = state.clone();
+    let origin = api::Origin::Runtime;
+    // A change that is refused has changed nothing: all is checked before anything is touched.
+    let answers = changes
+        .into_iter()
+        .map(|change| change::apply(&mut next, change, origin, observed).err())
+        .collect();
+    link::forget_unused(&mut next);
+    vip::follow_services(&mut next, observed);
+    let plan = Plan::between(state, &next);
+    *state = next;
+    (answers, plan)
+}
+
 fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Refusal> {
     match event {
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),

@@ -225,13 +225,36 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// `ipvsadm -R` does them.
     fn batch(&mut self, changes: Vec<Change>, reply: oneshot::Sender<Vec<Option<Refusal>>>) {
         let awaited = changes.iter().filter_map(added).collect();
-        let refusals: Vec<Option<Refusal>> = changes
-            .into_iter()
-            .map(|change| self.change_table(change).err())
-            .collect();
+        let refusals = self.apply_all(changes);
+        let refused = refusals.iter().flatten().count();
+        info!(changes = refusals.len(), refused, "table changed");
         self.answer_when_heard(awaited, || {
             let _gone = reply.send(refusals);
         });
+    }
+
+    /// [`Actor::apply`] for many changes, as one. When it fails, it fails for all.
+    fn apply_all(&mut self, changes: Vec<Change>) -> Vec<Option<Refusal>> {
+        let count = changes.len();
+        let observed = match self.rooms.host.addresses() {
+            Ok(addresses) => {
+                let questions = self.state.questions_of_changes(&changes);
+                self.answers(questions, addresses)
+            }
+            Err(error) => return vec![Some(internal(&error)); count],
+        };
+        let before = self.state.clone();
+        let (refusals, plan) = control::step_all(&mut self.state, changes, &observed);
+        if plan.is_empty() && self.state == before {
+            return refusals;
+        }
+        let saved = self.save(&plan);
+        if let Err(error) = saved.and_then(|()| self.rooms.carry_out(&plan)) {
+            self.go_back(&before);
+            return vec![Some(internal(&error)); count];
+        }
+        self.tell_resolver();
+        refusals
     }
 
     fn change_table(&mut self, change: Change) -> Result<(), Refusal> {

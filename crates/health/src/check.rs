@@ -8,7 +8,7 @@ use std::time::Duration;
 use regex::bytes::Regex;
 
 /// A check as configured: one definition, used by any number of services.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
     /// What is asked.
     pub kind: Kind,
@@ -63,7 +63,7 @@ impl Default for Pace {
 }
 
 /// What is asked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A connection.
     Tcp,
@@ -133,6 +133,8 @@ impl Default for Http {
         }
     }
 }
+
+impl Eq for Http {}
 
 impl PartialEq for Http {
     fn eq(&self, other: &Self) -> bool {
@@ -231,6 +233,8 @@ pub struct Udp {
     pub reply: Option<Regex>,
 }
 
+impl Eq for Udp {}
+
 impl PartialEq for Udp {
     fn eq(&self, other: &Self) -> bool {
         let pattern = |udp: &Self| udp.reply.as_ref().map(|reply| reply.as_str().to_owned());
@@ -261,14 +265,5 @@ pub struct Script {
     /// Program and arguments; no shell.
     pub command: Vec<String>,
     /// The user it runs as; never root.
-    pub user: User,
-}
-
-/// A user of this machine, as numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct User {
-    /// User id, not 0.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
+    pub user: String,
 }

@@ -19,12 +19,15 @@
 //! What never happens here: nothing of the host is changed (no route, rule, sysctl or address), no
 //! table of the director is read or written, nothing is kept on disk.
 
+#[cfg(feature = "run")]
 pub mod attempt;
 pub mod check;
 pub mod limits;
+#[cfg(feature = "run")]
 pub mod path;
 pub mod probe;
 pub mod reason;
+#[cfg(feature = "run")]
 pub mod runner;
 pub mod service;
 pub mod state;

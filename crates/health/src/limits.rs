@@ -62,3 +62,6 @@ pub const INTERVAL_MAX: Duration = Duration::from_secs(3600);
 
 /// Most checks that must agree.
 pub const AGREEING_MAX: u32 = 100;
+
+/// Heaviest weight, as in `ipvsadm -w`.
+pub const WEIGHT_MAX: u32 = i32::MAX as u32;

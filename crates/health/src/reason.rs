@@ -29,7 +29,7 @@ impl Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Share {
     /// This weight.
-    Weight(u16),
+    Weight(u32),
     /// So many hundredths of the configured weight, at most 100.
     Percent(u8),
 }
@@ -37,14 +37,14 @@ pub enum Share {
 impl Share {
     /// The weight it makes of the configured one. Zero only if it asked for zero.
     #[must_use]
-    pub fn of(self, configured: u16) -> u16 {
+    pub fn of(self, configured: u32) -> u32 {
         match self {
             Self::Weight(weight) => weight,
             Self::Percent(0) => 0,
             Self::Percent(percent) => {
-                let share = u32::from(configured) * u32::from(percent.min(100)) / 100;
-                u16::try_from(share)
-                    .unwrap_or(u16::MAX)
+                let share = u64::from(configured) * u64::from(percent.min(100)) / 100;
+                u32::try_from(share)
+                    .unwrap_or(u32::MAX)
                     .max(configured.min(1))
             }
         }
@@ -197,6 +197,7 @@ fn said(output: &str) -> String {
     }
 }
 
+#[cfg(feature = "run")]
 impl Reason {
     /// What a failed system call means.
     pub(crate) fn of(error: &std::io::Error, stage: &'static str, port: u16) -> Self {

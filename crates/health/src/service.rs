@@ -65,7 +65,7 @@ pub enum Health {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// It is there, with this weight.
-    Weight(u16),
+    Weight(u32),
     /// It is there, with weight 0, because it is not well.
     Inhibited(Reason),
     /// It is not there, because it is not well.
@@ -79,7 +79,7 @@ pub enum Effect {
 impl Effect {
     /// The weight it means: none if the destination shall not be there.
     #[must_use]
-    pub fn weight(&self) -> Option<u16> {
+    pub fn weight(&self) -> Option<u32> {
         match self {
             Self::Weight(weight) => Some(*weight),
             Self::Inhibited(_) => Some(0),
@@ -109,7 +109,7 @@ pub struct Service {
 
 #[derive(Clone, Debug)]
 struct Member {
-    weight: u16,
+    weight: u32,
     health: Health,
     /// When it recovered, while its weight still grows.
     recovered: Option<Instant>,
@@ -118,7 +118,7 @@ struct Member {
 impl Service {
     /// A service whose destinations have not been checked.
     #[must_use]
-    pub fn new(rules: Rules, weights: impl IntoIterator<Item = (IpAddr, u16)>) -> Self {
+    pub fn new(rules: Rules, weights: impl IntoIterator<Item = (IpAddr, u32)>) -> Self {
         let mut service = Self {
             rules,
             members: BTreeMap::new(),
@@ -133,14 +133,14 @@ impl Service {
     pub fn change(
         &mut self,
         rules: Rules,
-        weights: impl IntoIterator<Item = (IpAddr, u16)>,
+        weights: impl IntoIterator<Item = (IpAddr, u32)>,
     ) -> Option<Quorum> {
         self.rules = rules;
         self.replace_members(weights);
         self.decide()
     }
 
-    fn replace_members(&mut self, weights: impl IntoIterator<Item = (IpAddr, u16)>) {
+    fn replace_members(&mut self, weights: impl IntoIterator<Item = (IpAddr, u32)>) {
         let mut old = std::mem::take(&mut self.members);
         for (address, weight) in weights {
             let member = match old.remove(&address) {
@@ -220,7 +220,7 @@ impl Service {
     }
 
     /// The weight, less what slow start withholds. A destination that is to have any has at least 1.
-    fn grown(&self, member: &Member, now: Instant) -> u16 {
+    fn grown(&self, member: &Member, now: Instant) -> u32 {
         let full = member.full();
         let Some(since) = member.recovered else {
             return full;
@@ -232,7 +232,7 @@ impl Service {
         }
         let step = age * u128::from(limits::SLOW_START_STEPS) / whole;
         let part = u128::from(full) * step / u128::from(limits::SLOW_START_STEPS);
-        u16::try_from(part).unwrap_or(full).max(full.min(1))
+        u32::try_from(part).unwrap_or(full).max(full.min(1))
     }
 
     /// The weights of those that are well.
@@ -265,7 +265,7 @@ impl Service {
 
 impl Member {
     /// The configured weight, or what the real server makes of it.
-    fn full(&self) -> u16 {
+    fn full(&self) -> u32 {
         match self.health {
             // A drained destination stays drained, whatever it asks for.
             Health::Up(Some(share)) if self.weight > 0 => share.of(self.weight),

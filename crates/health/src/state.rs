@@ -70,7 +70,7 @@ pub struct WantedService {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WantedDestination {
     /// Its configured weight.
-    pub weight: u16,
+    pub weight: u32,
     /// Names of its checks, all of which must pass. Without any it is always well.
     pub checks: Vec<Arc<str>>,
     /// What an earlier daemon knew: the restart of a daemon is no reason to begin anew.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use common::{Authority, block_on, check};
 use dirigo_health as health;
 use health::attempt::{Route, Target, attempt};
-use health::check::{Check, Dns, Http, Kind, Script, Smtp, Statuses, Tls, Trust, Udp, User};
+use health::check::{Check, Dns, Http, Kind, Script, Smtp, Statuses, Tls, Trust, Udp};
 use health::reason::{Outcome, Reason, Share};
 use regex::bytes::Regex;
 
@@ -425,15 +425,10 @@ fn an_agent_gives_its_weight() {
     assert!(matches!(found, Reason::Closed { .. }), "{found:?}");
 }
 
-const NOBODY: User = User {
-    uid: 65534,
-    gid: 65534,
-};
-
 fn script(words: &str) -> Check {
     check(Kind::Script(Script {
         command: vec!["/bin/sh".to_owned(), "-c".to_owned(), words.to_owned()],
-        user: NOBODY,
+        user: "nobody".to_owned(),
     }))
 }
 
@@ -456,10 +451,24 @@ fn a_script_passes_by_exit_code_0_and_its_first_line_is_the_reason_else() {
     assert!(ask(to, &script("head -c 1000000 /dev/zero")).is_pass());
     let missing = check(Kind::Script(Script {
         command: vec!["/nowhere/check".to_owned()],
-        user: NOBODY,
+        user: "nobody".to_owned(),
     }));
     let found = reason(ask(to, &missing));
     assert!(matches!(found, Reason::Local(_)), "{found:?}");
+}
+
+#[test]
+fn a_script_does_not_run_as_root() {
+    if !common::root() {
+        return;
+    }
+    let to = SocketAddr::from(([127, 0, 0, 1], 80));
+    let as_root = check(Kind::Script(Script {
+        command: vec!["/bin/true".to_owned()],
+        user: "root".to_owned(),
+    }));
+    let found = reason(ask(to, &as_root)).to_string();
+    assert!(found.contains("scripts do not run as root"), "{found}");
 }
 
 #[test]

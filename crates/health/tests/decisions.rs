@@ -178,7 +178,7 @@ proptest! {
     }
 }
 
-fn weights(service: &Service, now: Instant) -> Vec<Option<u16>> {
+fn weights(service: &Service, now: Instant) -> Vec<Option<u32>> {
     service
         .effects(now)
         .map(|(_, effect)| effect.weight())
@@ -293,7 +293,7 @@ proptest! {
     ) {
         let now = Instant::now();
         let rules = Rules { quorum, hysteresis, ..Rules::default() };
-        let all: Vec<(IpAddr, u16)> = (1..=4).map(|n| (IpAddr::from([10, 0, 0, n]), u16::from(n) * 3)).collect();
+        let all: Vec<(IpAddr, u32)> = (1..=4).map(|n| (IpAddr::from([10, 0, 0, n]), u32::from(n) * 3)).collect();
         let mut service = Service::new(rules, all.clone());
         let mut well = BTreeSet::new();
         let mut held = false;
@@ -302,7 +302,7 @@ proptest! {
             let health = if up { Health::Up(None) } else { Health::Down(refused()) };
             if up { well.insert(who); } else { well.remove(&who); }
             let told = service.set_health(server, health, now);
-            let sum: u32 = well.iter().map(|who| u32::from(all[*who].1)).sum();
+            let sum: u32 = well.iter().map(|who| all[*who].1).sum();
             let next = if held {
                 !(sum == 0 || i64::from(sum) < i64::from(quorum) - i64::from(hysteresis))
             } else {
@@ -509,8 +509,8 @@ proptest! {
                             && (check.to == To::Own || probe.to.ip() == key.address.ip())
                     }).map(|(_, _, probe)| probe.standing()).collect();
                     prop_assert_eq!(mine.len(), destination.checks.len());
-                    let expected = if mine.contains(&Standing::Down) { None }
-                        else if mine.contains(&Standing::Unchecked) { None } else { Some(1) };
+                    let all_up = mine.iter().all(|standing| *standing == Standing::Up);
+                    let expected = all_up.then_some(1);
                     prop_assert_eq!(told[&(*key, *server)].weight(), expected);
                 }
             }

@@ -38,17 +38,16 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// `host:port`, IPv6 hosts in brackets; without a protocol the names of TCP's ports count.
+    /// `host:port`, IPv6 hosts in brackets; without a protocol no port has a name.
     #[must_use]
     pub fn endpoint(&self, address: SocketAddr, protocol: Option<Protocol>) -> String {
-        let port_of = protocol.unwrap_or(Protocol::Tcp);
         let host = self
             .names
             .and_then(|names| names.host(address.ip()))
             .unwrap_or_else(|| numeric(address.ip()));
         let port = self
             .names
-            .and_then(|names| names.service(address.port(), port_of))
+            .and_then(|names| names.service(address.port(), protocol?))
             .unwrap_or_else(|| address.port().to_string());
         match address {
             SocketAddr::V4(_) => format!("{host}:{port}"),

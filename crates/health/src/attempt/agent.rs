@@ -6,6 +6,7 @@ use tokio::io::BufReader;
 
 use super::smtp::line;
 use super::socket::Ends;
+use crate::limits;
 use crate::reason::{Reason, Share};
 
 pub(super) async fn ask(ends: &Ends<'_>) -> Result<Share, Reason> {
@@ -15,7 +16,7 @@ pub(super) async fn ask(ends: &Ends<'_>) -> Result<Share, Reason> {
     read(line.trim()).ok_or_else(|| Reason::Answer {
         protocol: "agent",
         found: format!("{:?}", line.trim()),
-        wanted: "a weight from 0 to 65535, or a percentage from 0% to 100%".to_owned(),
+        wanted: "a weight from 0 to 2147483647, or a percentage from 0% to 100%".to_owned(),
     })
 }
 
@@ -27,7 +28,12 @@ fn read(line: &str) -> Option<Share> {
                 .filter(|percent| *percent <= 100)
                 .map(Share::Percent)
         }
-        None => line.parse().ok().map(Share::Weight),
+        None => {
+            let weight = line.parse().ok();
+            weight
+                .filter(|weight| *weight <= limits::WEIGHT_MAX)
+                .map(Share::Weight)
+        }
     }
 }
 
@@ -40,7 +46,7 @@ mod tests {
         assert_eq!(read("75%"), Some(Share::Percent(75)));
         assert_eq!(read("12"), Some(Share::Weight(12)));
         assert_eq!(read("0"), Some(Share::Weight(0)));
-        for none in ["", "101%", "-1", "65536", "up", "%", "1 2"] {
+        for none in ["", "101%", "-1", "2147483648", "up", "%", "1 2"] {
             assert_eq!(read(none), None, "{none}");
         }
     }

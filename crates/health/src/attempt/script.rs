@@ -66,9 +66,25 @@ fn command(script: &Script, target: &Target) -> Result<Command, Reason> {
         .kill_on_drop(true);
     // std also leaves root's supplementary groups when it changes the user.
     if nix::unistd::geteuid().is_root() {
-        command.uid(script.user.uid).gid(script.user.gid);
+        let (user, group) = user(&script.user)?;
+        command.uid(user).gid(group);
     }
     Ok(command)
+}
+
+/// Numbers of the script's user and its group.
+fn user(name: &str) -> Result<(u32, u32), Reason> {
+    let found = nix::unistd::User::from_name(name)
+        .map_err(|error| Reason::Local(format!("looking up the user {name}: {error}")))?;
+    match found {
+        None => Err(Reason::Local(format!(
+            "there is no user {name} to run the script as"
+        ))),
+        Some(user) if user.uid.is_root() => Err(Reason::Local(format!(
+            "{name} is root, and scripts do not run as root: set user to another"
+        ))),
+        Some(user) => Ok((user.uid.as_raw(), user.gid.as_raw())),
+    }
 }
 
 fn how(status: ExitStatus) -> String {

@@ -21,6 +21,7 @@ pub struct Table {
 
 const SCHEDULERS: &[&str] = &[
     "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos",
+    "none",
 ];
 
 type Changed = Result<(), RefusalCode>;
