@@ -22,6 +22,7 @@ use tracing::{error, info};
 
 use crate::execute::Rooms;
 use crate::files::Files;
+use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
@@ -29,6 +30,7 @@ use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::view;
 
+mod health;
 mod network;
 mod stop;
 
@@ -47,6 +49,9 @@ pub(crate) struct Actor<P, H> {
     /// Why an interface could not be attached again: said once, tried again and again.
     pub(crate) attach_failure: Option<String>,
     pub(crate) file: File,
+    pub(crate) health: Health,
+    /// Whether what the checks told could not be followed.
+    pub(crate) is_unhealthy: bool,
 }
 
 /// How the file stands to the state. What the network tells may be written a tick later, once for
@@ -121,6 +126,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
             Message::Services(reply) => {
                 let _gone = reply.send(view::services(&self.state, &self.rooms.plane));
             }
+            Message::HealthView(reply) => {
+                let _gone = reply.send(self.health.view());
+            }
+            Message::Health(news) => self.health_news(&news),
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
@@ -137,6 +146,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let observed = self.observe(&event)?;
         let before = self.state.clone();
         let can_wait = matches!(event, Event::Links(_));
+        let may_add = matches!(event, Event::Change(_) | Event::Services(_));
         let plan = control::step(&mut self.state, event, &observed)?;
         if plan.is_empty() && self.state == before {
             return Ok(());
@@ -152,6 +162,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             return Err(internal(&error));
         }
         self.tell_resolver();
+        if may_add {
+            self.repeat_links();
+        }
         Ok(())
     }
 
@@ -188,7 +201,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     fn observe(&self, event: &Event) -> Result<Observed, Refusal> {
         let addresses = match event {
-            Event::Change(_) | Event::Config(_) => self
+            Event::Change(_) | Event::Config(_) | Event::Services(_) => self
                 .rooms
                 .host
                 .addresses()
@@ -307,6 +320,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.save_if_behind();
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
+            self.catch_up_with_health();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();
@@ -339,7 +353,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Has the resolver look after the real servers of the state.
     pub(crate) fn tell_resolver(&mut self) {
-        let wanted = wanted(&self.state);
+        let wanted = wanted(&self.state, &self.health);
         let same = wanted.servers.keys().eq(self.wanted.servers.keys())
             && (&wanted.vips, &wanted.interfaces) == (&self.wanted.vips, &self.wanted.interfaces);
         if same {
@@ -408,7 +422,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
 }
 
 /// What the resolver must look after for a state.
-pub(crate) fn wanted(state: &State) -> Wanted {
+pub(crate) fn wanted(state: &State, health: &Health) -> Wanted {
     let servers = state.links.iter().map(|(address, link)| {
         let believed = match link {
             Link::Via { mac, .. } => Some(*mac),
@@ -416,6 +430,9 @@ pub(crate) fn wanted(state: &State) -> Wanted {
         };
         (*address, believed)
     });
+    // Those that are not in the table now are checked, and must be reached for that.
+    let checked = health.servers().map(|server| (server, None));
+    let servers = checked.chain(servers);
     let addresses = state.services.keys().filter_map(api::ServiceKey::address);
     Wanted {
         servers: servers.collect(),

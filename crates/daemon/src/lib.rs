@@ -27,6 +27,7 @@ mod announce;
 mod bpffs;
 mod execute;
 mod files;
+mod health;
 mod host;
 mod limits;
 mod listing;

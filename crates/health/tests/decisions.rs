@@ -327,7 +327,7 @@ fn tcp(to: To) -> Check {
 
 fn service(last: u8, port: u16) -> ServiceKey {
     ServiceKey {
-        udp: false,
+        protocol: health::state::Transport::Tcp,
         address: std::net::SocketAddr::from(([192, 0, 2, last], port)),
     }
 }
