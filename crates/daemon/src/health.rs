@@ -126,6 +126,11 @@ impl Health {
         Ok(())
     }
 
+    /// Whether no service has checks.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wanted.services.is_empty()
+    }
+
     /// Real servers whose MACs are needed, whether they are in the table or not.
     pub(crate) fn servers(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.wanted.services.values().flat_map(|service| {
@@ -364,10 +369,12 @@ impl Health {
                     let is_new = change.was != change.standing;
                     match (&change.reason, change.standing) {
                         (Some(reason), Standing::Down) if is_new => {
-                            warn!(%server, to, check, %reason, "health: down");
+                            let reason = reason.to_string();
+                            warn!(%server, to, check, reason, "health: down");
                         }
                         (Some(reason), Standing::Down) => {
-                            info!(%server, to, check, %reason, "health: still down");
+                            let reason = reason.to_string();
+                            info!(%server, to, check, reason, "health: still down");
                         }
                         (_, Standing::Up) if is_new => info!(%server, to, check, "health: up"),
                         _ => {}

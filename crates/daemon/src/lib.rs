@@ -25,6 +25,7 @@ use tracing::{info, warn};
 mod actor;
 mod announce;
 mod bpffs;
+mod estimates;
 mod execute;
 mod files;
 mod health;

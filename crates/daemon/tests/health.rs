@@ -157,12 +157,12 @@ fn an_inhibited_server_keeps_its_place_with_weight_0_and_its_connections() {
         world.log()
     );
     let services = world.api().services().unwrap();
-    let weights: Vec<u32> = services[0]
-        .destinations
-        .iter()
-        .map(|one| one.settings.weight)
-        .collect();
-    assert_eq!(weights, [1, 0], "newest first");
+    let weight = |of: IpAddr| {
+        let mut all = services[0].destinations.iter();
+        all.find(|one| one.destination.ip() == of)
+            .map(|one| one.settings.weight)
+    };
+    assert_eq!((weight(server(1)), weight(server(2))), (Some(0), Some(1)));
     assert!(open.echoes());
     arp("1");
     until_both_are_up(&world);

@@ -407,6 +407,14 @@ impl State {
         self.spread(number, change, now)
     }
 
+    /// An attempt could not be made yet.
+    pub fn postpone(&mut self, key: &ProbeKey, until: Instant) {
+        if let Some((number, entry)) = self.entry(key) {
+            entry.probe.postpone(until);
+            self.queue.insert((until, number));
+        }
+    }
+
     /// More is known of why a probe is down.
     pub fn explain(&mut self, key: &ProbeKey, reason: Reason, now: Instant) -> Vec<News> {
         let Some((number, entry)) = self.entry(key) else {

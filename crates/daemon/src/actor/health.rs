@@ -52,6 +52,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// A destination that is put back is new to the table, but not to the resolver, which tells
     /// only what is new to it.
     pub(super) fn repeat_links(&mut self) {
+        if self.health.is_empty() {
+            return;
+        }
         let unknown = self.state.links.iter();
         let unknown = unknown.filter(|(_, link)| **link == Link::unknown());
         let known: Vec<(IpAddr, LinkReport)> = unknown

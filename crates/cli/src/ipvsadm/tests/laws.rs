@@ -176,6 +176,7 @@ fn a_reader_that_has_gone_away_is_told_nothing() {
         kernel: &mut one_service(),
         names: &RecordedNames::default(),
         input: BufReader::new(&mut Cursor::new(b"")),
+        has_input: || false,
         output: &mut Gone,
         complaints: &mut complaints,
     }
