@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use api::Refusal;
 use control::{Action, Reach};
 use dataplane::{Behaviour, Dataplane, DestinationLink, Rules, Segment};
 use director::limits::BUCKET_SLOTS;
@@ -21,6 +22,8 @@ pub(crate) trait Plane {
     fn templates(&self) -> HashMap<u32, u32>;
     /// Counters of a destination.
     fn stats(&self, id: u32) -> api::Stats;
+    /// Whether a destination has reached its upper threshold, and is passed by.
+    fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
     /// Forgets connections that have run out, in a part of the table: one of `parts`.
@@ -72,28 +75,39 @@ impl Plane for Kernel {
             }
             // No interface has the number 0.
             Action::ClearInterface { slot } => plane.write_interface(*slot, 0, [0; 6]),
-            Action::WriteDestination { id, reach, drained } => match drained {
-                true => plane.write_drained_destination(*id, link(*reach)),
-                false => plane.write_destination(*id, link(*reach)),
+            Action::WriteDestination {
+                id, reach, weight, ..
+            } => match weight {
+                0 => plane.write_drained_destination(*id, link(*reach)),
+                _ => plane.write_destination(*id, link(*reach)),
             },
             Action::WithdrawService { key } => plane.withdraw_service(&service(key)?)?,
             Action::PublishService {
                 key,
                 service: number,
-                rotation,
+                schedule,
                 persistence,
                 one_packet,
+                share,
             } => {
+                let Some(rotation) = schedule.rotation() else {
+                    anyhow::bail!("the data plane has no such scheduler");
+                };
                 let segments = rotation.segments.iter().map(|segment| Segment {
                     end: segment.end,
                     destinations: segment.destinations.clone(),
                 });
                 let segments: Vec<_> = segments.collect();
-                let rules = rules(key, persistence.as_ref(), *one_packet);
+                let max = plane.connections_max();
+                let mut rules = rules(key, persistence.as_ref(), *one_packet);
+                rules.share = u32::try_from(max * u64::from(*share) / 100).unwrap_or(u32::MAX);
                 let key = service(key)?;
                 plane.publish_service_with(&key, *number, &rules, &segments, rotation.first)?;
             }
-            Action::WriteVips { addresses } => plane.write_vips(addresses),
+            Action::WriteVips { addresses, .. } => plane.write_vips(addresses),
+            Action::WriteMarks { rules } => {
+                anyhow::ensure!(rules.is_empty(), "the data plane has no firewall marks");
+            }
             Action::ResetDestination { id } => plane.reset_destination(*id)?,
             Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => {}
         }
@@ -120,6 +134,10 @@ impl Plane for Kernel {
             bytes: stats.bytes,
             ..api::Stats::default()
         }
+    }
+
+    fn is_overloaded(&self, _id: u32) -> bool {
+        false
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -167,6 +185,35 @@ impl Plane for Kernel {
         Dataplane::release(self.pin_root.path(), &self.instance)?;
         Ok(())
     }
+}
+
+/// What `control` can and the data plane cannot yet.
+pub(crate) fn not_yet(change: &api::Change) -> Option<Refusal> {
+    use api::Change::{AddDestination, AddService, EditDestination, EditService};
+    let what = match change {
+        AddService { service, settings } | EditService { service, settings } => {
+            let scheduler = config::Scheduler::named(&settings.scheduler);
+            match (service.protocol(), scheduler) {
+                (None, _) => "services by firewall mark (-f) are".to_owned(),
+                (Some(api::Protocol::Sctp), _) => "SCTP services (--sctp-service) are".to_owned(),
+                (_, Some(scheduler)) if !scheduler.is_available() => {
+                    format!("scheduler {scheduler} is")
+                }
+                _ if !settings.flags.is_empty() => "scheduler flags (-b) are".to_owned(),
+                _ => return None,
+            }
+        }
+        AddDestination { settings, .. } | EditDestination { settings, .. }
+            if settings.upper_threshold != 0 =>
+        {
+            "connection thresholds (-x, -y) are".to_owned()
+        }
+        _ => return None,
+    };
+    Some(Refusal {
+        code: api::RefusalCode::NotSupported,
+        message: format!("{what} not supported yet: leave them out, or use rr or wrr"),
+    })
 }
 
 /// The table's room is the data plane's: `control` may give no number that does not fit.
