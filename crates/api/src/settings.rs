@@ -25,6 +25,9 @@ pub struct ServiceSettings {
     /// `-o`: every datagram is scheduled anew and not remembered.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub one_packet: bool,
+    /// The part of the connection table that it may take, in percent; `None` keeps it, or is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<u8>,
 }
 
 /// Settings of one destination.
@@ -146,6 +149,7 @@ impl ServiceSettings {
             persistence: None,
             engine: None,
             one_packet: false,
+            share: None,
         }
     }
 }

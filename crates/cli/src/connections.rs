@@ -9,6 +9,7 @@
 //! that with `--limit N` only N; conditions are decided by the daemon.
 
 use std::cmp::Ordering;
+use std::fmt;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -126,8 +127,10 @@ fn list_text(
     // Without a daemon there is nothing to head, so the heading waits for the first answer.
     let mut is_headed = false;
     let mut written = Ok(());
+    let mut line = String::new();
     client.connections(query, &mut |connection| {
-        written = head(&mut is_headed, output).and_then(|()| write_text(&connection, output));
+        text(&connection, &mut line);
+        written = head(&mut is_headed, output).and_then(|()| output.write_all(line.as_bytes()));
         go_on(&written)
     })?;
     written?;
@@ -160,6 +163,7 @@ fn list_sorted(
     }
     let mut is_headed = json;
     head(&mut is_headed, output)?;
+    let mut line = String::new();
     for row in kept.in_order() {
         let connection = row.connection(&states);
         match json {
@@ -167,7 +171,10 @@ fn list_sorted(
                 serde_json::to_writer(&mut *output, &connection).map_err(std::io::Error::from)?;
                 output.write_all(b"\n")?;
             }
-            false => write_text(&connection, output)?,
+            false => {
+                text(&connection, &mut line);
+                output.write_all(line.as_bytes())?;
+            }
         }
     }
     Ok(output.flush()?)
@@ -246,9 +253,11 @@ fn head(is_done: &mut bool, output: &mut dyn Write) -> std::io::Result<()> {
     )
 }
 
+/// A line, in the place of what `line` was. Into memory first: padding is written blank by blank.
+///
 /// Columns of fixed width, because the rows to come are not known yet; wide enough for IPv4, and
 /// for most of IPv6.
-fn write_text(connection: &Connection, output: &mut dyn Write) -> std::io::Result<()> {
+fn text(connection: &Connection, line: &mut String) {
     let Connection {
         protocol,
         client,
@@ -258,11 +267,15 @@ fn write_text(connection: &Connection, output: &mut dyn Write) -> std::io::Resul
         expires_s,
     } = connection;
     let protocol = protocol.map_or("ip", Protocol::name);
-    writeln!(
-        output,
-        "{protocol:<5}  {state:<11}  {expires_s:>5} s  {client:<28}  {virtual_address:<28}  \
-         {destination}"
-    )
+    line.clear();
+    // Writing into a String cannot fail.
+    let _written = fmt::Write::write_fmt(
+        line,
+        format_args!(
+            "{protocol:<5}  {state:<11}  {expires_s:>5} s  {client:<28}  {virtual_address:<28}  \
+             {destination}\n"
+        ),
+    );
 }
 
 #[cfg(test)]
@@ -283,11 +296,11 @@ mod tests {
 
     #[test]
     fn a_line_has_columns_that_ipv4_fits_into() {
-        let mut text = Vec::new();
-        head(&mut false, &mut text).unwrap();
-        write_text(&connection("203.0.113.7:50000", 899), &mut text).unwrap();
+        let (mut heading, mut line) = (Vec::new(), String::new());
+        head(&mut false, &mut heading).unwrap();
+        text(&connection("203.0.113.7:50000", 899), &mut line);
         assert_eq!(
-            String::from_utf8(text).unwrap(),
+            String::from_utf8(heading).unwrap() + &line,
             "proto  state        expires  client                        virtual                       destination\n\
              tcp    ESTABLISHED    899 s  203.0.113.7:50000             192.0.2.100:80                192.0.2.11:80\n"
         );

@@ -19,7 +19,10 @@
 
 use std::io::{BufReader, Read, Write};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 mod address;
 mod change;
@@ -91,6 +94,7 @@ pub fn main(called: &Called<'_>, args: Args) -> ExitCode {
         kernel: &mut api::Client::new(&crate::instance(None)),
         names: &names::SystemNames::default(),
         input: BufReader::with_capacity(INPUT_BYTES, &mut input),
+        has_input,
         output: &mut output,
         complaints: &mut std::io::stderr().lock(),
     };
@@ -99,6 +103,13 @@ pub fn main(called: &Called<'_>, args: Args) -> ExitCode {
         Called::Wrapper(wrapper) => ipvsadm.wrap(*wrapper, &words),
         Called::Proc => ipvsadm.proc(&words),
     })
+}
+
+/// Whether standard input has something, or its end, at once.
+fn has_input() -> bool {
+    let stdin = std::io::stdin();
+    let mut asked = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// ipvsadm and everything it touches.
@@ -111,6 +122,8 @@ pub struct Ipvsadm<'a> {
     pub names: &'a dyn Names,
     /// For `-R`.
     pub input: BufReader<&'a mut dyn Read>,
+    /// Whether more of it can be read without waiting.
+    pub has_input: fn() -> bool,
     /// Tables.
     pub output: &'a mut dyn Write,
     /// Messages.
@@ -256,7 +269,7 @@ impl Ipvsadm<'_> {
             names: (!listing.numeric).then_some(self.names),
         };
         self.stream_connections(titles, &mut |connection, text| {
-            text.push_str(&list::connection(connection, writer));
+            list::connection(connection, writer, text);
         })
     }
 

@@ -2,147 +2,15 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::io::Write;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use netlink::{AddressFlags, Namespace, Netlink};
+use common::{Director, Outcome, is_root};
 
-const DIRIGO: &str = env!("CARGO_BIN_EXE_dirigo");
 const VIP: &str = "192.168.188.120:80";
-
-/// False, with a word about it, where these tests cannot run; CI must not be such a place.
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        assert_ne!(
-            std::env::var("CI").as_deref(),
-            Ok("true"),
-            "CI must run as root"
-        );
-        println!("skipped: needs root");
-    }
-    root
-}
-
-/// A daemon on `eth0` of a namespace that nobody else has.
-struct Director {
-    instance: String,
-    daemon: Child,
-    _namespaces: [Namespace; 2],
-    _folder: tempfile::TempDir,
-}
-
-/// What a command left behind.
-#[derive(Debug, PartialEq, Eq)]
-struct Outcome {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Director {
-    fn start() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let instance = format!("cli-test-{}-{number}", std::process::id());
-        let namespace = Namespace::create().unwrap();
-        let servers = Namespace::create().unwrap();
-        namespace.run(|| make_eth0(&servers)).unwrap();
-        servers.run(be_real_servers).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let config = folder.path().join("dirigo.toml");
-        // The recorded lines have odd virtual addresses, so nothing is to hold them.
-        std::fs::write(
-            &config,
-            "[director]\ninterface = \"eth0\"\n[vips]\nmanage = false\n",
-        )
-        .unwrap();
-        let mut command = Command::new(DIRIGO);
-        command.arg("run").arg("-c").arg(&config);
-        command
-            .args(["--instance", &instance])
-            .stderr(Stdio::null());
-        let daemon = namespace.spawn(&mut command).unwrap();
-        let director = Self {
-            instance,
-            daemon,
-            _namespaces: [namespace, servers],
-            _folder: folder,
-        };
-        let started = Instant::now();
-        while director.run(&["-L", "--timeout"], "").code != 0 {
-            assert!(
-                started.elapsed() < Duration::from_secs(30),
-                "the daemon does not answer"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        director
-    }
-
-    /// Runs the binary as `ipvsadm`.
-    fn run(&self, words: &[&str], input: &str) -> Outcome {
-        let mut child = Command::new(DIRIGO)
-            .arg0("ipvsadm")
-            .args(words)
-            .env("DIRIGO_INSTANCE", &self.instance)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Only -R reads; the others may be gone before the input is written.
-        let _closed = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Outcome {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
-impl Drop for Director {
-    fn drop(&mut self) {
-        let _gone = self.daemon.kill();
-        let _gone = self.daemon.wait();
-        let _released = Command::new(DIRIGO)
-            .args(["down", "--release", "--instance", &self.instance])
-            .stderr(Stdio::null())
-            .status();
-        for kind in ["lock", "state.json"] {
-            let _absent = std::fs::remove_file(format!("/run/dirigo/{}.{kind}", self.instance));
-        }
-    }
-}
-
-fn make_eth0(servers: &Namespace) {
-    let netlink = Netlink::open().unwrap();
-    netlink
-        .add_veth("eth0", "eth0", Some(servers.fd()))
-        .unwrap();
-    set_up(&netlink, "192.0.2.2");
-}
-
-/// The daemon waits a moment for a new destination's MAC, so those that the lines name answer.
-fn be_real_servers() {
-    let netlink = Netlink::open().unwrap();
-    for address in ["192.0.2.11", "192.0.2.12", "192.0.2.13"] {
-        set_up(&netlink, address);
-    }
-}
-
-fn set_up(netlink: &Netlink, address: &str) {
-    let eth0 = netlink.link("eth0").unwrap().index;
-    let flags = AddressFlags::default();
-    netlink
-        .add_address(eth0, address.parse().unwrap(), 24, flags)
-        .unwrap();
-    netlink.set_up(eth0).unwrap();
-}
 
 #[test]
 fn the_classic_script_works_word_for_word() {
@@ -170,7 +38,7 @@ fn the_classic_script_works_word_for_word() {
          \x20 -> 192.168.188.107:80           Route   1      0          0         \n\
          \x20 -> 192.168.188.110:80           Route   1      0          0         \n"
     );
-    let services = Command::new(DIRIGO)
+    let services = Command::new(common::dirigo())
         .args(["services", "--json", "--instance", &director.instance])
         .output()
         .unwrap();
@@ -245,4 +113,126 @@ fn the_daemon_answers_as_ipvs_did_or_says_not_supported_yet() {
         "ours, then theirs, with the table after:\n{wrong}"
     );
     assert!(compared > 200, "only {compared} lines were compared");
+}
+
+#[test]
+fn a_program_that_feeds_a_restore_line_by_line_finds_each_done() {
+    if !is_root() {
+        return;
+    }
+    let director = Director::start();
+    let mut restore = director.command(&["-R"]).spawn().unwrap();
+    let mut input = restore.stdin.take().unwrap();
+    for (line, saved) in [
+        ("-A -t 192.0.2.100:80 -s rr", "-A -t 192.0.2.100:80 -s rr\n"),
+        ("-D -t 192.0.2.100:80", ""),
+        (
+            "-A -u 192.0.2.100:53 -s wrr",
+            "-A -u 192.0.2.100:53 -s wrr\n",
+        ),
+    ] {
+        writeln!(input, "{line}").unwrap();
+        let written = Instant::now();
+        while director.run(&["-Sn"], "").out != saved {
+            assert!(written.elapsed() < Duration::from_secs(30), "{line}");
+        }
+    }
+    drop(input);
+    assert_eq!(restore.wait().unwrap().code(), Some(0));
+}
+
+/// Lines of a listing without a service that was not made and without destinations that were not.
+fn without(text: &str, refused: &[String]) -> String {
+    let mut service = String::new();
+    let keeps = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            ["->", destination, ..] => {
+                let name = format!("{service} -> {destination}");
+                !refused.contains(&service) && !refused.contains(&name)
+            }
+            ["TCP" | "UDP" | "SCTP" | "FWM", name, ..] => {
+                service = format!("{} {name}", words[0]);
+                !refused.contains(&service)
+            }
+            _ => true,
+        }
+    };
+    let kept: Vec<&str> = text.lines().filter(keeps).collect();
+    kept.join("\n") + "\n"
+}
+
+/// `TCP 192.0.2.100:85 -> 192.0.2.11:85` of a refused line; its service alone when that was refused.
+fn named(line: &str) -> String {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let after = |switch: &str| {
+        let place = words.iter().position(|word| *word == switch)?;
+        words.get(place + 1).copied()
+    };
+    let titles = [
+        ("-t", "TCP"),
+        ("-u", "UDP"),
+        ("--sctp-service", "SCTP"),
+        ("-f", "FWM"),
+    ];
+    let service = titles
+        .into_iter()
+        .find_map(|(switch, title)| Some(format!("{title} {}", after(switch)?)));
+    let service = service.expect(line);
+    match after("-r") {
+        Some(server) => format!("{service} -> {server}"),
+        None => service,
+    }
+}
+
+#[test]
+fn the_recorded_table_with_everything_is_made_listed_and_saved_but_for_what_is_not_supported() {
+    if !is_root() {
+        return;
+    }
+    let director = Director::start();
+    let mut refused = Vec::new();
+    for line in include_str!("golden/setup/all.sh").lines() {
+        let words: Vec<&str> = line.split_whitespace().skip(1).collect();
+        let outcome = director.run(&words, "");
+        if outcome.code == 0 {
+            continue;
+        }
+        // What is not supported, and what belongs to it.
+        let known = outcome.err.contains("not supported") || outcome.err == "Service not defined\n";
+        assert!(known, "{line}: {}", outcome.err);
+        assert_eq!(outcome.code, 255, "{line}");
+        refused.push(named(line));
+    }
+    for (words, recorded) in [
+        ("-Ln", include_str!("golden/all.Ln.out")),
+        ("-Ln --stats", include_str!("golden/all.Ln-stats.out")),
+        ("-Ln --rate", include_str!("golden/all.Ln-rate.out")),
+        (
+            "-Ln --thresholds",
+            include_str!("golden/all.Ln-thresholds.out"),
+        ),
+        ("-Ln --timeout", include_str!("golden/all.Ln-timeout.out")),
+        ("-Ln -f 8", include_str!("golden/all.Ln-f.out")),
+        (
+            "-Ln --sctp-service 192.0.2.100:2905",
+            include_str!("golden/all.Ln-sctp.out"),
+        ),
+    ] {
+        let words: Vec<&str> = words.split(' ').collect();
+        let ours = director.run(&words, "");
+        let recorded = without(recorded, &refused);
+        if ours.err == "No such service\n" {
+            assert_eq!(recorded.lines().count(), 2, "{words:?}");
+            continue;
+        }
+        assert_eq!((ours.code, ours.err.as_str()), (0, ""), "{words:?}");
+        assert_eq!(ours.out, recorded, "{words:?}");
+    }
+    println!("not supported: {refused:?}");
+    let saved = director.run(&["-Sn"], "").out;
+    assert!(saved.lines().count() > 15, "{saved}");
+    assert_eq!(director.run(&["-C"], "").code, 0);
+    assert_eq!(director.run(&["-R"], &saved).err, "");
+    assert_eq!(director.run(&["-Sn"], "").out, saved);
 }

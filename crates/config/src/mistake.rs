@@ -338,7 +338,11 @@ fn listed(words: &[&str]) -> String {
 }
 
 fn schedulers() -> String {
-    listed(&Scheduler::ALL.map(Scheduler::name))
+    listed(
+        &Scheduler::available()
+            .map(Scheduler::name)
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn family(address: &IpAddr) -> &'static str {

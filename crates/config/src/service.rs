@@ -148,19 +148,15 @@ fn protocol(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Protocol> {
 
 fn scheduler(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Scheduler> {
     let word = section.string(&schema::SCHEDULER, notes)?;
-    if let Some(scheduler) = Scheduler::named(word.value) {
-        return Some(scheduler);
-    }
-    let not_yet = Scheduler::NOT_YET
-        .into_iter()
-        .find(|&name| name == word.value);
-    let reason = match not_yet {
-        Some(name) => Reason::SchedulerNotYet { name },
-        None => read::unknown_value(
-            &schema::SCHEDULER,
-            word.value,
-            &Scheduler::ALL.map(Scheduler::name),
-        ),
+    let reason = match Scheduler::named(word.value) {
+        Some(scheduler) if scheduler.is_available() => return Some(scheduler),
+        Some(scheduler) => Reason::SchedulerNotYet {
+            name: scheduler.name(),
+        },
+        None => {
+            let names: Vec<_> = Scheduler::available().map(Scheduler::name).collect();
+            read::unknown_value(&schema::SCHEDULER, word.value, &names)
+        }
     };
     notes.add(word.at, reason);
     None

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use api::{DestinationSettings, Origin, Refusal, ServiceKey};
 
@@ -22,6 +23,7 @@ pub(crate) fn apply(
     state.interfaces.clone_from(&desired.interfaces);
     state.manage_vips = desired.manage_vips;
     state.settings = desired.settings;
+    state.marks = Arc::new(desired.marks.clone());
     let before = state.applied.take().unwrap_or_default();
     follow_timeouts(state, before.timeouts, desired.timeouts);
     let before: BTreeMap<_, _> = before.services.iter().map(|old| (old.key, old)).collect();
@@ -30,7 +32,31 @@ pub(crate) fn apply(
         let old = before.get(&service.key).copied();
         follow(state, service, old, observed)?;
     }
-    state.applied = Some(desired);
+    state.applied = Some(Arc::new(desired));
+    Ok(())
+}
+
+/// The configuration says something else of some of its services. A service that is not in the
+/// table was deleted at runtime, and stays deleted.
+pub(crate) fn apply_some(
+    state: &mut State,
+    services: Vec<DesiredService>,
+    observed: &Observed,
+) -> Result<(), Refusal> {
+    let Some(mut applied) = state.applied.take() else {
+        return Ok(());
+    };
+    for service in services {
+        let mut known = Arc::make_mut(&mut applied).services.iter_mut();
+        let Some(old) = known.find(|old| old.key == service.key) else {
+            continue;
+        };
+        if state.services.contains_key(&service.key) {
+            follow(state, &service, Some(old), observed)?;
+            *old = service;
+        }
+    }
+    state.applied = Some(applied);
     Ok(())
 }
 
@@ -66,14 +92,18 @@ fn follow(
 ) -> Result<(), Refusal> {
     let key = service.key;
     let same_settings = old.is_some_and(|old| old.settings == service.settings);
-    match state.services.get_mut(&key) {
+    match state.services.get(&key).map(|existing| existing.origin) {
         None if same_settings => return follow_deleted(state, service, old, observed),
         None => {
             let settings = service.settings.clone();
             change::add_service(state, key, settings, Origin::Config, observed)?;
         }
-        Some(existing) => {
-            existing.origin = Origin::Config;
+        Some(origin) => {
+            if origin != Origin::Config
+                && let Some(existing) = state.services.get_mut(&key)
+            {
+                existing.origin = Origin::Config;
+            }
             if !same_settings {
                 change::edit_service(state, key, service.settings.clone(), observed)?;
             }

@@ -38,10 +38,11 @@ pub(crate) fn reclaim(state: &mut State, now_s: u64, readings: &BTreeMap<u32, Tr
 fn forget(state: &mut State, id: u32, stats: api::Stats) {
     let Some(Trashed {
         destination: gone, ..
-    }) = state.trash.remove(&id)
+    }) = state.remove_deleted(id)
     else {
         return;
     };
+    state.retired = plus(state.retired, stats);
     if let Some(service) = state.services.get_mut(&gone.service)
         && service.incarnation == gone.incarnation
     {

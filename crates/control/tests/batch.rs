@@ -67,7 +67,7 @@ fn observed(state: &State, event: &Event) -> Observed {
             .into_iter()
             .map(|id| (id, api::Stats::default()))
             .collect(),
-        addresses: Vec::new(),
+        ..Observed::default()
     }
 }
 
@@ -89,7 +89,7 @@ proptest! {
         let observed = Observed {
             picks: questions.picks.into_iter().map(|id| (id, 0)).collect(),
             stats: BTreeMap::new(),
-            addresses: Vec::new(),
+            ..Observed::default()
         };
         let (refusals, _) = step_all(&mut at_once, changes, &observed);
 

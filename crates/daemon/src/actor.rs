@@ -20,8 +20,10 @@ use control::{Event, HostAddress, Link, Observed, Plan, Questions, State, TrashR
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use crate::estimates::Estimates;
 use crate::execute::Rooms;
 use crate::files::Files;
+use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
@@ -29,6 +31,7 @@ use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::view;
 
+mod health;
 mod network;
 mod stop;
 
@@ -47,6 +50,10 @@ pub(crate) struct Actor<P, H> {
     /// Why an interface could not be attached again: said once, tried again and again.
     pub(crate) attach_failure: Option<String>,
     pub(crate) file: File,
+    pub(crate) health: Health,
+    /// Whether what the checks told could not be followed.
+    pub(crate) is_unhealthy: bool,
+    pub(crate) estimates: Estimates,
 }
 
 /// How the file stands to the state. What the network tells may be written a tick later, once for
@@ -119,8 +126,13 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.status());
             }
             Message::Services(reply) => {
-                let _gone = reply.send(view::services(&self.state, &self.rooms.plane));
+                let view = view::services(&self.state, &self.rooms.plane, &self.estimates);
+                let _gone = reply.send(view);
             }
+            Message::HealthView(reply) => {
+                let _gone = reply.send(self.health.view());
+            }
+            Message::Health(news) => self.health_news(&news),
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
@@ -134,24 +146,35 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Applies an event: step, save, carry out. On failure everything is as before.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
-        let observed = self.observe(&event)?;
-        let before = self.state.clone();
+        let addresses = match event {
+            Event::Change(_) | Event::Config(_) | Event::Services(_) => self.addresses()?,
+            _ => Vec::new(),
+        };
+        let observed = self.answers(self.state.questions(&event), addresses);
         let can_wait = matches!(event, Event::Links(_));
         let plan = control::step(&mut self.state, event, &observed)?;
-        if plan.is_empty() && self.state == before {
+        self.follow(&plan, can_wait)
+    }
+
+    /// Makes the file and the rooms follow the state; on failure the state follows them.
+    fn follow(&mut self, plan: &Plan, can_wait: bool) -> Result<(), Refusal> {
+        if plan.is_empty() && !self.state.has_changed() {
             return Ok(());
         }
         let saved = if can_wait {
             self.file = File::Behind;
             Ok(())
         } else {
-            self.save(&plan)
+            self.save(plan)
         };
-        if let Err(error) = saved.and_then(|()| self.rooms.carry_out(&plan)) {
-            self.go_back(&before);
+        if let Err(error) = saved.and_then(|()| self.rooms.carry_out(plan)) {
+            self.go_back();
             return Err(internal(&error));
         }
         self.tell_resolver();
+        if !can_wait {
+            self.repeat_links();
+        }
         Ok(())
     }
 
@@ -174,39 +197,31 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn go_back(&mut self, before: &State) {
+    fn go_back(&mut self) {
         // Of what is read for it, nothing is asked of the host, which may be what fails.
-        let questions = before.questions(&Event::Resume);
-        let restored = before.restored(&self.state, &self.answers(questions, Vec::new()));
-        let back = Plan::between(&self.state, &restored);
-        self.state = restored;
+        let plane = &self.rooms.plane;
+        let back = self
+            .state
+            .go_back(|questions| answers(plane, questions, Vec::new()));
         if let Err(error) = self.save(&back) {
             error!(error = crate::chain(&error), "state not saved");
         }
         self.rooms.carry_out_what_works(&back);
     }
 
-    fn observe(&self, event: &Event) -> Result<Observed, Refusal> {
-        let addresses = match event {
-            Event::Change(_) | Event::Config(_) => self
-                .rooms
-                .host
-                .addresses()
-                .map_err(|error| internal(&error))?,
-            _ => Vec::new(),
-        };
-        Ok(self.answers(self.state.questions(event), addresses))
+    fn addresses(&self) -> Result<Vec<HostAddress>, Refusal> {
+        let addresses = self.rooms.host.addresses();
+        addresses.map_err(|error| internal(&error))
     }
 
-    fn answers(&self, questions: Questions, addresses: Vec<HostAddress>) -> Observed {
-        let plane = &self.rooms.plane;
-        let picks = questions.picks.into_iter();
-        let stats = questions.stats.into_iter();
-        Observed {
-            picks: picks.map(|id| (id, plane.picks(id))).collect(),
-            stats: stats.map(|id| (id, plane.stats(id))).collect(),
-            addresses,
+    fn answers(&self, mut questions: Questions, addresses: Vec<HostAddress>) -> Observed {
+        let shown = std::mem::take(&mut questions.shown);
+        let mut observed = answers(&self.rooms.plane, questions, addresses);
+        for id in shown {
+            observed.stats.insert(id, self.estimates.shown(id));
         }
+        observed.total = self.estimates.shown_total();
+        observed
     }
 
     fn change(&mut self, change: Change, reply: oneshot::Sender<Result<(), Refusal>>) {
@@ -225,44 +240,37 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// `ipvsadm -R` does them.
     fn batch(&mut self, changes: Vec<Change>, reply: oneshot::Sender<Vec<Option<Refusal>>>) {
         let awaited = changes.iter().filter_map(added).collect();
-        let refusals = self.apply_all(changes);
-        let refused = refusals.iter().flatten().count();
-        info!(changes = refusals.len(), refused, "table changed");
+        let texts: Vec<String> = changes.iter().map(describe).collect();
+        let count = changes.len();
+        let refusals = self
+            .step_all(changes)
+            .unwrap_or_else(|refusal| vec![Some(refusal); count]);
+        for (change, refusal) in texts.iter().zip(&refusals) {
+            log(change, refusal.as_ref());
+        }
         self.answer_when_heard(awaited, || {
             let _gone = reply.send(refusals);
         });
     }
 
-    /// [`Actor::apply`] for many changes, as one. When it fails, it fails for all.
-    fn apply_all(&mut self, changes: Vec<Change>) -> Vec<Option<Refusal>> {
-        let count = changes.len();
-        let observed = match self.rooms.host.addresses() {
-            Ok(addresses) => {
-                let questions = self.state.questions_of_changes(&changes);
-                self.answers(questions, addresses)
-            }
-            Err(error) => return vec![Some(internal(&error)); count],
-        };
-        let before = self.state.clone();
-        let (refusals, plan) = control::step_all(&mut self.state, changes, &observed);
-        if plan.is_empty() && self.state == before {
-            return refusals;
-        }
-        let saved = self.save(&plan);
-        if let Err(error) = saved.and_then(|()| self.rooms.carry_out(&plan)) {
-            self.go_back(&before);
-            return vec![Some(internal(&error)); count];
-        }
-        self.tell_resolver();
-        refusals
+    /// One plan and one save for all of them.
+    fn step_all(&mut self, changes: Vec<Change>) -> Result<Vec<Option<Refusal>>, Refusal> {
+        let zeroed = zeroed(&changes);
+        let questions = self.state.questions_of_changes(&changes);
+        let observed = self.answers(questions, self.addresses()?);
+        let (answers, plan) = control::step_all(&mut self.state, changes, &observed);
+        self.follow(&plan, false)?;
+        self.estimates.zero(&self.state, &zeroed);
+        Ok(answers)
     }
 
     fn change_table(&mut self, change: Change) -> Result<(), Refusal> {
         let text = describe(&change);
+        let zeroed = zeroed(std::slice::from_ref(&change));
         let done = self.apply(Event::Change(change));
-        match &done {
-            Ok(()) => info!(change = text, "table changed"),
-            Err(refusal) => info!(change = text, %refusal, "change refused"),
+        log(&text, done.as_ref().err());
+        if done.is_ok() {
+            self.estimates.zero(&self.state, &zeroed);
         }
         done
     }
@@ -302,11 +310,13 @@ impl<P: Plane, H: Host> Actor<P, H> {
     fn tick(&mut self) {
         self.ticks += 1;
         self.rooms.plane.sweep(limits::SWEEP_TICKS);
+        self.estimates.tick(&self.state, &self.rooms.plane);
         self.rooms.announce(Instant::now());
         self.answer_waiting();
         self.save_if_behind();
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
+            self.catch_up_with_health();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();
@@ -339,7 +349,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Has the resolver look after the real servers of the state.
     pub(crate) fn tell_resolver(&mut self) {
-        let wanted = wanted(&self.state);
+        let wanted = wanted(&self.state, &self.health);
         let same = wanted.servers.keys().eq(self.wanted.servers.keys())
             && (&wanted.vips, &wanted.interfaces) == (&self.wanted.vips, &self.wanted.interfaces);
         if same {
@@ -379,8 +389,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
             services: self.state.services.len() as u64,
             destinations: self.state.destinations.len() as u64,
             deleted: self.state.trash.len() as u64,
-            stats: api::Stats::default(),
-            rates: api::Rates::default(),
+            stats: control::minus(self.estimates.shown_total(), self.state.base),
+            rates: self.estimates.total_rates(),
             timeouts: self.state.timeouts,
             settings: self.state.settings,
             counters: plane
@@ -408,7 +418,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
 }
 
 /// What the resolver must look after for a state.
-pub(crate) fn wanted(state: &State) -> Wanted {
+pub(crate) fn wanted(state: &State, health: &Health) -> Wanted {
     let servers = state.links.iter().map(|(address, link)| {
         let believed = match link {
             Link::Via { mac, .. } => Some(*mac),
@@ -416,6 +426,9 @@ pub(crate) fn wanted(state: &State) -> Wanted {
         };
         (*address, believed)
     });
+    // Those that are not in the table now are checked, and must be reached for that.
+    let checked = health.servers().map(|server| (server, None));
+    let servers = checked.chain(servers);
     let addresses = state.services.keys().filter_map(api::ServiceKey::address);
     Wanted {
         servers: servers.collect(),
@@ -434,6 +447,34 @@ pub(crate) fn internal(error: &anyhow::Error) -> Refusal {
     Refusal {
         code: RefusalCode::Internal,
         message: crate::chain(error),
+    }
+}
+
+/// What the data plane answers.
+fn answers(plane: &impl Plane, questions: Questions, addresses: Vec<HostAddress>) -> Observed {
+    let picks = questions.picks.into_iter();
+    let stats = questions.stats.into_iter();
+    Observed {
+        picks: picks.map(|id| (id, plane.picks(id))).collect(),
+        stats: stats.map(|id| (id, plane.stats(id))).collect(),
+        addresses,
+        ..Observed::default()
+    }
+}
+
+/// Whose rates begin anew.
+fn zeroed(changes: &[Change]) -> Vec<Option<api::ServiceKey>> {
+    let zeroed = changes.iter().filter_map(|change| match change {
+        Change::Zero { service } => Some(*service),
+        _ => None,
+    });
+    zeroed.collect()
+}
+
+fn log(change: &str, refusal: Option<&Refusal>) {
+    match refusal {
+        None => info!(change, "table changed"),
+        Some(refusal) => info!(change, %refusal, "change refused"),
     }
 }
 

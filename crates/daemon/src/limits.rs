@@ -17,6 +17,13 @@ pub const TRASH_TICKS: u64 = 100;
 /// virtual addresses, changes of the network. A second: what is wrong so long is seen by people.
 pub const LOOK_TICKS: u64 = 10;
 
+/// Ticks in which every counter is looked at once: IPVS's 2 s.
+pub const ESTIMATE_TICKS: u32 = 20;
+
+/// Counters of destinations that are looked at in one tick, when they are not so many that the 2 s would
+/// not do: about a millisecond of system calls.
+pub const ESTIMATES_PER_TICK: usize = 1024;
+
 /// Longest name of an instance: a file name with room for its endings.
 pub const INSTANCE_NAME_BYTES: usize = 64;
 

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use control::{Action, Reach};
-use dataplane::{Behaviour, Dataplane, Destination, DestinationLink, Rules, Schedule, Segment};
+use dataplane::{
+    Behaviour, Dataplane, Destination, DestinationLink, Dynamic, Hash, MarkRule, Rules, Schedule,
+    Segment, Standing,
+};
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
@@ -21,6 +24,8 @@ pub(crate) trait Plane {
     fn templates(&self) -> HashMap<u32, u32>;
     /// Counters of a destination.
     fn stats(&self, id: u32) -> api::Stats;
+    /// Whether a destination has reached its upper threshold, and is passed by.
+    fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
     /// Forgets connections that have run out, in a part of the table: one of `parts`.
@@ -73,31 +78,47 @@ impl Plane for Kernel {
             }
             // No interface has the number 0.
             Action::ClearInterface { slot } => plane.write_interface(*slot, 0, [0; 6]),
-            Action::WriteDestination { id, reach, drained } => {
-                let mut destination = Destination::from(link(*reach));
-                destination.standing.weight = u32::from(!*drained);
+            Action::WriteDestination {
+                id,
+                reach,
+                service,
+                weight,
+                upper_threshold,
+                lower_threshold,
+            } => {
+                let destination = Destination {
+                    link: link(*reach),
+                    standing: Standing {
+                        service: *service,
+                        weight: *weight,
+                        upper_threshold: *upper_threshold,
+                        lower_threshold: *lower_threshold,
+                    },
+                };
                 plane.write_destination(*id, destination);
             }
             Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
             Action::PublishService {
                 key,
                 service: number,
-                rotation,
+                schedule: what,
                 persistence,
                 one_packet,
+                share,
             } => {
-                let segments = rotation.segments.iter().map(|segment| Segment {
-                    end: segment.end,
-                    destinations: segment.destinations.clone(),
-                });
-                let segments: Vec<_> = segments.collect();
-                let rules = rules(key, persistence.as_ref(), *one_packet);
-                let key = service(key);
-                let first = rotation.first;
-                let schedule = Schedule::Rotation { segments, first };
-                plane.publish(&key, *number, &rules, &schedule)?;
+                let max = plane.connections_max();
+                let mut rules = rules(key, persistence.as_ref(), *one_packet);
+                rules.share = u32::try_from(max * u64::from(*share) / 100).unwrap_or(u32::MAX);
+                plane.publish(&service(key), *number, &rules, &schedule(what))?;
             }
-            Action::WriteVips { addresses } => plane.write_vips(addresses),
+            Action::WriteVips {
+                everything: true, ..
+            } => plane.write_all_addresses(),
+            Action::WriteVips { addresses, .. } => plane.write_vips(addresses),
+            Action::WriteMarks { rules } => {
+                let rules: Vec<_> = rules.iter().map(mark_rule).collect();
+                plane.write_marks(&rules)?;
+            }
             Action::ResetDestination { id } => plane.reset_destination(*id)?,
             Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => {}
         }
@@ -124,6 +145,10 @@ impl Plane for Kernel {
             bytes: stats.bytes,
             ..api::Stats::default()
         }
+    }
+
+    fn is_overloaded(&self, id: u32) -> bool {
+        self.dataplane.is_overloaded(id)
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -184,6 +209,66 @@ fn link(reach: Reach) -> DestinationLink {
         Reach::Gone => DestinationLink::Gone,
         Reach::Local => DestinationLink::Local,
         Reach::Via { mac, slot } => DestinationLink::Via { mac, slot },
+    }
+}
+
+fn schedule(schedule: &control::Schedule) -> Schedule {
+    match schedule {
+        control::Schedule::Rotation(rotation) => {
+            let segments = rotation.segments.iter().map(|segment| Segment {
+                end: segment.end,
+                destinations: segment.destinations.clone(),
+            });
+            Schedule::Rotation {
+                segments: segments.collect(),
+                first: rotation.first,
+            }
+        }
+        control::Schedule::Table {
+            hash,
+            slots,
+            with_port,
+            fallback,
+        } => Schedule::Table {
+            hash: match hash {
+                control::Hash::Source => Hash::Source,
+                control::Hash::Destination => Hash::Destination,
+                control::Hash::Maglev => Hash::Maglev,
+            },
+            slots: slots.clone(),
+            with_port: *with_port,
+            fallback: *fallback,
+        },
+        control::Schedule::List {
+            scheduler,
+            destinations,
+        } => Schedule::List {
+            scheduler: dynamic(*scheduler),
+            destinations: destinations.clone(),
+        },
+    }
+}
+
+fn dynamic(scheduler: control::Dynamic) -> Dynamic {
+    match scheduler {
+        control::Dynamic::Lc => Dynamic::Lc,
+        control::Dynamic::Wlc => Dynamic::Wlc,
+        control::Dynamic::Sed => Dynamic::Sed,
+        control::Dynamic::Nq => Dynamic::Nq,
+        control::Dynamic::Fo => Dynamic::Fo,
+        control::Dynamic::Ovf => Dynamic::Ovf,
+        control::Dynamic::Twos => Dynamic::Twos,
+        control::Dynamic::Lblc => Dynamic::Lblc,
+        control::Dynamic::Lblcr => Dynamic::Lblcr,
+    }
+}
+
+fn mark_rule(rule: &control::MarkRule) -> MarkRule {
+    MarkRule {
+        mark: rule.mark.get(),
+        protocol: rule.protocol.map(api::Protocol::number),
+        prefix: (rule.address, rule.prefix),
+        ports: rule.first_port..=rule.last_port,
     }
 }
 

@@ -17,8 +17,10 @@ use tracing::{info, warn};
 use crate::actor::{About, Actor, File, wanted};
 use crate::announce::Announcements;
 use crate::bpffs::PinRoot;
+use crate::estimates::Estimates;
 use crate::execute::Rooms;
 use crate::files::Files;
+use crate::health::Health;
 use crate::host::{self, Host};
 use crate::message::Message;
 use crate::plane::{self, Plane};
@@ -76,12 +78,19 @@ fn bring_up(
     attach(&mut plane, options)?;
     let host = host::Kernel::open()?;
     let left = left_behind(files, adopted)?;
-    let mut state = next_state(&left.state, options, &plane, &host)?;
+    let desired = Desired::from(&options.config);
+    let believed = if adopted {
+        files.load_health()
+    } else {
+        Vec::new()
+    };
+    let mut health = Health::new(&options.config, &desired, &believed);
+    let mut state = next_state(&left.state, options, &health, &plane, &host)?;
     let (outbox, inbox) = sync_channel(limits::MESSAGES);
     let mut resolver = spawn_resolver(&outbox)?;
-    let wanted = wanted(&state);
+    let wanted = wanted(&state, &health);
     resolver.want(wanted.clone(), false);
-    hear_first_answers(&mut state, &inbox);
+    hear_first_answers(&mut state, &mut health, &inbox);
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
     files.save(&state, &plan)?;
     let mut rooms = Rooms {
@@ -90,6 +99,7 @@ fn bring_up(
         announcements: Announcements::default(),
     };
     rooms.carry_out(&plan)?;
+    health.start(&outbox)?;
     let about = About {
         instance: options.instance.clone(),
         adopted,
@@ -97,6 +107,8 @@ fn bring_up(
         require_native: options.config.require_native,
         release_on_stop: options.config.on_stop == config::OnStop::Release,
     };
+    let mut estimates = Estimates::default();
+    estimates.take_over(&state, &rooms.plane);
     let actor = Actor {
         state,
         rooms,
@@ -109,6 +121,9 @@ fn bring_up(
         is_behind: false,
         attach_failure: None,
         file: File::Current,
+        health,
+        is_unhealthy: false,
+        estimates,
     };
     Ok(Started {
         actor,
@@ -199,11 +214,9 @@ fn left_behind(files: &Files, adopted: bool) -> anyhow::Result<Saved> {
     if !adopted {
         // The maps are gone, but addresses we added may still be on the host.
         saved.pending = Plan::default();
-        saved.state = State {
-            vips: saved.state.vips,
-            network: saved.state.network,
-            ..State::default()
-        };
+        let old = std::mem::take(&mut saved.state);
+        saved.state.network = old.network;
+        saved.state.vips = old.vips;
     }
     let network = this_network()?;
     if saved.state.network != network {
@@ -213,8 +226,8 @@ fn left_behind(files: &Files, adopted: bool) -> anyhow::Result<Saved> {
         saved.state.network = network;
         saved.state.vips.clear();
         saved.state.egress.clear();
-        for link in saved.state.links.values_mut() {
-            *link = Link::unknown();
+        for address in saved.state.real_servers() {
+            saved.state.links.insert(address, Link::unknown());
         }
     }
     Ok(saved)
@@ -229,13 +242,16 @@ fn this_network() -> anyhow::Result<u64> {
 fn next_state(
     left: &State,
     options: &Options,
+    health: &Health,
     plane: &impl Plane,
     host: &impl Host,
 ) -> Result<State, Error> {
     let mut state = left.clone();
     let mut events = vec![Event::Resume];
     events.extend(interfaces(options)?);
-    events.push(Event::Config(Desired::from(&options.config)));
+    let mut desired = Desired::from(&options.config);
+    health.filter(&mut desired);
+    events.push(Event::Config(desired));
     for event in events {
         let questions = state.questions(&event);
         let observed = Observed {
@@ -250,6 +266,7 @@ fn next_state(
                 .map(|id| (id, plane.stats(id)))
                 .collect(),
             addresses: host.addresses()?,
+            ..Observed::default()
         };
         control::step(&mut state, event, &observed).map_err(Error::Config)?;
     }
@@ -280,7 +297,7 @@ fn spawn_resolver(outbox: &SyncSender<Message>) -> anyhow::Result<resolver::Hand
 
 /// Takes what the resolver says into the state, until every real server was heard of or the time
 /// is over: traffic is taken only then.
-fn hear_first_answers(state: &mut State, inbox: &Receiver<Message>) {
+fn hear_first_answers(state: &mut State, health: &mut Health, inbox: &Receiver<Message>) {
     let until = Instant::now() + limits::START_WAIT;
     while state.links.values().any(|link| *link == Link::unknown()) && Instant::now() < until {
         let left = until.saturating_duration_since(Instant::now());
@@ -288,7 +305,10 @@ fn hear_first_answers(state: &mut State, inbox: &Receiver<Message>) {
             break;
         };
         let event = match message {
-            Message::Network(resolver::Notice::Links(links)) => Event::Links(links),
+            Message::Network(resolver::Notice::Links(links)) => {
+                health.heard(&links);
+                Event::Links(links)
+            }
             Message::Network(resolver::Notice::Interface { index, name, mac }) => {
                 Event::Interface { index, name, mac }
             }

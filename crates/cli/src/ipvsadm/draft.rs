@@ -270,6 +270,7 @@ impl<'a> Draft<'a> {
                 persistence,
                 engine: self.engine.clone(),
                 one_packet,
+                share: None,
             },
         })
     }

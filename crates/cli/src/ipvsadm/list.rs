@@ -41,18 +41,29 @@ impl Writer<'_> {
     /// `host:port`, IPv6 hosts in brackets; without a protocol no port has a name.
     #[must_use]
     pub fn endpoint(&self, address: SocketAddr, protocol: Option<Protocol>) -> String {
-        let host = self
-            .names
-            .and_then(|names| names.host(address.ip()))
-            .unwrap_or_else(|| numeric(address.ip()));
-        let port = self
-            .names
-            .and_then(|names| names.service(address.port(), protocol?))
-            .unwrap_or_else(|| address.port().to_string());
-        match address {
-            SocketAddr::V4(_) => format!("{host}:{port}"),
-            SocketAddr::V6(_) => format!("[{host}]:{port}"),
+        let mut text = String::new();
+        self.append(address, protocol, &mut text);
+        text
+    }
+
+    /// The same, after what is there.
+    fn append(&self, address: SocketAddr, protocol: Option<Protocol>, text: &mut String) {
+        let (left, right) = match address {
+            SocketAddr::V4(_) => ("", ""),
+            SocketAddr::V6(_) => ("[", "]"),
+        };
+        text.push_str(left);
+        match self.names.and_then(|names| names.host(address.ip())) {
+            Some(host) => text.push_str(&host),
+            None => numeric(address.ip(), text),
         }
+        text.push_str(right);
+        let port = |names: &dyn Names| names.service(address.port(), protocol?);
+        // Writing into a String cannot fail.
+        let _ = match self.names.and_then(port) {
+            Some(port) => write!(text, ":{port}"),
+            None => write!(text, ":{}", address.port()),
+        };
     }
 
     fn service(&self, service: &Service) -> String {
@@ -257,20 +268,30 @@ pub fn connection_titles(layout: Layout) -> String {
     )
 }
 
-/// One line of `-L -c`.
-#[must_use]
-pub fn connection(connection: &Connection, writer: Writer<'_>) -> String {
-    let name = |address| writer.endpoint(address, connection.protocol);
+/// Appends one line of `-L -c`.
+pub fn connection(connection: &Connection, writer: Writer<'_>, text: &mut String) {
     let (minutes, seconds) = (connection.expires_s / 60, connection.expires_s % 60);
-    format!(
-        "{:<3} {:<6} {:<11} {:<18} {:<18} {}\n",
-        title(connection.protocol),
-        format!("{minutes:02}:{seconds:02}"),
-        connection.state,
-        name(connection.client),
-        name(connection.virtual_address),
-        name(connection.destination),
-    )
+    let title = title(connection.protocol);
+    let before = text.len();
+    // Writing into a String cannot fail.
+    let _ = write!(text, "{title:<3} {minutes:02}:{seconds:02}");
+    pad(text, before + 11);
+    let _ = write!(text, "{:<11} ", connection.state);
+    for address in [connection.client, connection.virtual_address] {
+        let before = text.len();
+        writer.append(address, connection.protocol, text);
+        pad(text, before + 19);
+    }
+    writer.append(connection.destination, connection.protocol, text);
+    text.push('\n');
+}
+
+/// Blanks up to a column, at least one.
+fn pad(text: &mut String, column: usize) {
+    text.push(' ');
+    while text.len() < column {
+        text.push(' ');
+    }
 }
 
 /// As a listing has it.
@@ -293,15 +314,17 @@ fn cut(name: String, address: SocketAddr, chars: usize) -> String {
 
 /// An address as C's `inet_ntop` writes it, which shows the last four bytes of an IPv4-compatible
 /// address with dots (RFC 4291, 2.5.5.1) where Rust does not.
-fn numeric(address: IpAddr) -> String {
-    if let IpAddr::V6(v6) = address
-        && let [0, 0, 0, 0, 0, 0, high, _] = v6.segments()
-        && high != 0
-        && let [.., a, b, c, d] = v6.octets()
-    {
-        return format!("::{a}.{b}.{c}.{d}");
-    }
-    address.to_string()
+fn numeric(address: IpAddr, text: &mut String) {
+    // Writing into a String cannot fail.
+    let _ = match address {
+        IpAddr::V6(v6) => match (v6.segments(), v6.octets()) {
+            ([0, 0, 0, 0, 0, 0, high, _], [.., a, b, c, d]) if high != 0 => {
+                write!(text, "::{a}.{b}.{c}.{d}")
+            }
+            _ => write!(text, "{v6}"),
+        },
+        IpAddr::V4(v4) => write!(text, "{v4}"),
+    };
 }
 
 #[cfg(test)]
@@ -338,14 +361,16 @@ mod tests {
             "2001:db8::100",
             "1:0:2::3",
         ] {
-            let address: IpAddr = text.parse().unwrap();
-            assert_eq!(numeric(address), text);
+            let mut written = String::new();
+            numeric(text.parse().unwrap(), &mut written);
+            assert_eq!(written, text);
         }
     }
 
     #[test]
     fn minutes_of_an_expiry_time_are_not_bounded() {
-        let line = connection(
+        let mut line = String::new();
+        connection(
             &Connection {
                 protocol: Some(Protocol::Udp),
                 client: "[2001:db8::7]:50000".parse().unwrap(),
@@ -355,6 +380,7 @@ mod tests {
                 expires_s: 8015,
             },
             Writer { names: None },
+            &mut line,
         );
         assert_eq!(
             line,

@@ -100,9 +100,9 @@ impl Ipvsadm<'_> {
         Ok(())
     }
 
-    /// Whether a whole line is there without waiting.
+    /// Whether the next line is there without waiting, as far as can be told.
     fn has_line(&self) -> bool {
-        self.input.buffer().contains(&b'\n')
+        self.input.buffer().contains(&b'\n') || (self.has_input)()
     }
 
     fn input_line(&mut self) -> Result<Option<String>, Failure> {

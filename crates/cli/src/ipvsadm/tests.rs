@@ -45,6 +45,7 @@ fn with_ipvsadm(
         kernel,
         names: &RecordedNames::default(),
         input: BufReader::new(&mut Cursor::new(input)),
+        has_input: || false,
         output: &mut out,
         complaints: &mut err,
     });

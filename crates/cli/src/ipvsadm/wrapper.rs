@@ -76,6 +76,7 @@ impl Ipvsadm<'_> {
             kernel: &mut *self.kernel,
             names: self.names,
             input: BufReader::with_capacity(super::INPUT_BYTES, &mut rules),
+            has_input: || true,
             output: &mut *self.output,
             complaints: &mut *self.complaints,
         }

@@ -1,12 +1,13 @@
 //! A table with one data plane: plans are carried out on a model of what the maps hold.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod play;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use api::{Change, DestinationSettings, Refusal, ServiceKey, ServiceSettings, Stats};
-use dirigo_control::rotation::Rotation;
-use dirigo_control::{Action, Event, LinkReport, Observed, Plan, Reach, State};
+use dirigo_control::{Action, Event, LinkReport, Observed, Plan, Reach, Schedule, State};
 
 pub fn key(text: &str) -> ServiceKey {
     text.parse().unwrap()
@@ -33,7 +34,8 @@ pub fn scheduler(name: &str) -> ServiceSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     pub service: u32,
-    pub rotation: Rotation,
+    pub schedule: Schedule,
+    pub share: u8,
     /// The count of picks when it was published.
     pub since: u64,
 }
@@ -45,7 +47,9 @@ pub struct Maps {
     /// By service number; never goes back.
     pub picks: BTreeMap<u32, u64>,
     pub reach: BTreeMap<u32, Reach>,
+    pub weights: BTreeMap<u32, u32>,
     pub looked_at: Vec<IpAddr>,
+    pub looks_at_everything: bool,
 }
 
 impl Maps {
@@ -55,12 +59,14 @@ impl Maps {
                 Action::PublishService {
                     key,
                     service,
-                    rotation,
+                    schedule,
+                    share,
                     ..
                 } => {
                     let published = Published {
                         service: *service,
-                        rotation: rotation.clone(),
+                        schedule: schedule.clone(),
+                        share: *share,
                         since: *self.picks.entry(*service).or_insert(0),
                     };
                     self.published.insert(*key, published);
@@ -68,10 +74,19 @@ impl Maps {
                 Action::WithdrawService { key } => {
                     self.published.remove(key);
                 }
-                Action::WriteDestination { id, reach, .. } => {
+                Action::WriteDestination {
+                    id, reach, weight, ..
+                } => {
                     self.reach.insert(*id, *reach);
+                    self.weights.insert(*id, *weight);
                 }
-                Action::WriteVips { addresses } => self.looked_at.clone_from(addresses),
+                Action::WriteVips {
+                    addresses,
+                    everything,
+                } => {
+                    self.looked_at.clone_from(addresses);
+                    self.looks_at_everything = *everything;
+                }
                 _ => {}
             }
         }
@@ -81,7 +96,8 @@ impl Maps {
     pub fn pick(&mut self, key: &ServiceKey) -> Option<u32> {
         let published = self.published.get(key)?;
         let picks = self.picks.get_mut(&published.service)?;
-        let id = published.rotation.pick(*picks - published.since)?;
+        let rotation = published.schedule.rotation()?;
+        let id = rotation.pick(*picks - published.since)?;
         *picks += 1;
         Some(id)
     }
@@ -118,7 +134,7 @@ impl World {
             let picks = self.maps.picks.get(&service).copied().unwrap_or(0);
             observed.picks.insert(service, picks);
         }
-        for id in questions.stats {
+        for id in questions.stats.into_iter().chain(questions.shown) {
             observed
                 .stats
                 .insert(id, self.stats.get(&id).copied().unwrap_or_default());

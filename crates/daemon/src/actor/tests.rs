@@ -124,6 +124,9 @@ impl World {
             is_behind: false,
             attach_failure: None,
             file: File::Current,
+            health: crate::health::Health::default(),
+            is_unhealthy: false,
+            estimates: Estimates::default(),
         };
         Self {
             actor,
@@ -154,8 +157,8 @@ impl World {
         let state = self.actor.state.clone();
         let services: Vec<_> = state
             .services
-            .into_iter()
-            .map(|(key, service)| (key, service.id, service.settings, service.list))
+            .iter()
+            .map(|(key, one)| (*key, one.id, one.settings.clone(), one.list.clone()))
             .collect();
         (
             services,
@@ -224,7 +227,9 @@ fn a_daemon_killed_after_any_action_is_finished_by_the_next() {
                 world.actor.apply(earlier).unwrap();
             }
             // As `apply`, but the process dies after some actions.
-            let observed = world.actor.observe(&event).unwrap();
+            let questions = world.actor.state.questions(&event);
+            let addresses = world.actor.addresses().unwrap();
+            let observed = world.actor.answers(questions, addresses);
             let plan = control::step(&mut world.actor.state, event.clone(), &observed).unwrap();
             world.actor.files.save(&world.actor.state, &plan).unwrap();
             for action in plan.actions.iter().take(actions) {

@@ -6,7 +6,7 @@
 //! random   frames and changes ──►      └─► Native ─────────────┴─► equal?
 //! stories  connection rules ─────►
 //!
-//! restart, concurrency, hammer, expiry, room, budgets      the loaded instance alone
+//! restart, concurrency, hammer, expiry, room, share, budgets      the loaded instance alone
 //! ```
 //!
 //! What you may rely on: frames that come and frames that are expected are built by etherparse, so that
@@ -33,6 +33,7 @@ mod pair;
 mod random;
 mod restart;
 mod room;
+mod share;
 #[path = "../../../director/tests/ipvs/steps.rs"]
 mod steps;
 mod stories;
