@@ -125,6 +125,12 @@ impl Probe {
         self.started = Some(now);
     }
 
+    /// The attempt could not be made yet, which says nothing about the real server.
+    pub fn postpone(&mut self, until: Instant) {
+        self.started = None;
+        self.due = until;
+    }
+
     /// The attempt has ended. Without one under way nothing happens.
     pub fn finish(&mut self, outcome: &Outcome, now: Instant, dice: u64) -> Option<Change> {
         let started = self.started.take()?;

@@ -188,6 +188,12 @@ impl Runner {
         while self.attempts.len() < limits::ATTEMPTS
             && let Some((key, check)) = self.state.start(Instant::now())
         {
+            // Nobody has said yet where it is: no fault of the real server's.
+            if check.to == To::Vip && !self.links.contains_key(&key.server) {
+                self.state
+                    .postpone(&key, Instant::now() + limits::UNHEARD_WAIT);
+                continue;
+            }
             let target = self.target(&key, &check);
             self.attempts.spawn_local(async move {
                 let outcome = match target {
@@ -270,7 +276,7 @@ impl Runner {
     /// The true path to a real server.
     fn route(&mut self, server: IpAddr) -> Result<Route, Reason> {
         let (mac, interface) = match self.links.get(&server) {
-            None => return Err(Reason::NoWay(format!("{server} has not been looked for"))),
+            None => return Err(Reason::NoWay("no answer yet".to_owned())),
             Some(Link::Unresolved(reason)) => return Err(Reason::NoWay(reason.clone())),
             Some(Link::Local) => return Ok(Route::Host),
             Some(Link::Via { mac, interface }) => (*mac, *interface),

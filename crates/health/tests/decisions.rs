@@ -327,7 +327,7 @@ fn tcp(to: To) -> Check {
 
 fn service(last: u8, port: u16) -> ServiceKey {
     ServiceKey {
-        udp: false,
+        protocol: health::state::Transport::Tcp,
         address: std::net::SocketAddr::from(([192, 0, 2, last], port)),
     }
 }
@@ -517,4 +517,34 @@ proptest! {
             prop_assert_eq!(told.len(), current.services.len() * 2);
         }
     }
+}
+
+#[test]
+fn an_attempt_that_could_not_be_made_says_nothing_of_the_real_server() {
+    let now = Instant::now();
+    let mut state = State::default();
+    state.configure(
+        &wanted(&[("c", tcp(To::Own))], &[(service(1, 80), &["c"])]),
+        now,
+        || 0,
+    );
+    let later = now + Duration::from_secs(1);
+    let (key, _) = state.start(later).unwrap();
+    state.postpone(&key, later + Duration::from_millis(100));
+    let mut probes = state.probes();
+    assert!(probes.all(|(_, _, probe)| probe.standing() == Standing::Unchecked));
+    drop(probes);
+    let again = round(&mut state, later + Duration::from_millis(100), |_, _| {
+        passed()
+    });
+    let up = again.iter().filter(|news| {
+        matches!(
+            news,
+            News::Destination {
+                effect: Some(Effect::Weight(1)),
+                ..
+            }
+        )
+    });
+    assert_eq!(up.count(), 2);
 }

@@ -64,7 +64,7 @@ impl Watch {
                 .collect(),
         };
         let key = ServiceKey {
-            udp: false,
+            protocol: health::state::Transport::Tcp,
             address: SocketAddr::new(VIP4, port),
         };
         handle.links(links(segment));
