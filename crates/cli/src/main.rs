@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod talk;
 
 mod check;
+mod doctor;
 mod exit;
 mod ipvsadm;
 mod lab;
@@ -49,6 +50,8 @@ enum Command {
     Ipvsadm(ipvsadm::Args),
     /// The real server's half: VIP on lo, ARP suppression
     Realserver(realserver::Args),
+    /// What is wrong, why it matters, and the command that mends it; changes nothing
+    Doctor(doctor::Args),
     /// The classic LVS-DR experiment in network namespaces
     Lab(lab::Args),
     /// Write the manual pages into a folder
@@ -73,6 +76,7 @@ fn main() -> std::process::ExitCode {
         Command::Connections(args) => show::connections(&args),
         Command::Ipvsadm(args) => ipvsadm::main("dirigo ipvsadm", args),
         Command::Realserver(args) => realserver::main(args),
+        Command::Doctor(args) => doctor::main(args),
         Command::Lab(args) => lab::main(args),
         Command::Man(args) => pages::man(&args),
         Command::Completions(args) => pages::completions(&args),

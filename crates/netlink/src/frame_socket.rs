@@ -34,6 +34,27 @@ const DISCOVERY: [libc::sock_filter; 9] = [
     instruction(0x06, 0, 0, u32::MAX),
 ];
 
+/// Passes what may answer a probe: TCP segments with SYN or RST, and all of ICMP and ICMPv6. IPv6
+/// extension headers are not followed; hosts that answer a SYN send none.
+const ANSWERS: [libc::sock_filter; 16] = [
+    instruction(0x28, 0, 0, 12),     // A = EtherType
+    instruction(0x15, 7, 0, 0x86dd), // IPv6: on at 9
+    instruction(0x15, 0, 11, 0x0800), // not IPv4: drop
+    instruction(0x30, 0, 0, 23),     // A = protocol
+    instruction(0x15, 10, 0, 1),     // ICMP: pass
+    instruction(0x15, 0, 8, 6),      // not TCP: drop
+    instruction(0xb1, 0, 0, 14),     // X = length of the IPv4 header
+    instruction(0x50, 0, 0, 27),     // A = TCP flags
+    instruction(0x45, 6, 5, 0x06),   // SYN or RST: pass
+    instruction(0x30, 0, 0, 20),     // A = next header
+    instruction(0x15, 4, 0, 58),     // ICMPv6: pass
+    instruction(0x15, 0, 2, 6),      // not TCP: drop
+    instruction(0x30, 0, 0, 67),     // A = TCP flags
+    instruction(0x45, 1, 0, 0x06),   // SYN or RST: pass
+    instruction(0x06, 0, 0, 0),      // drop
+    instruction(0x06, 0, 0, u32::MAX),
+];
+
 const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
     libc::sock_filter { code, jt, jf, k }
 }
@@ -80,6 +101,12 @@ impl FrameSocket {
     /// is filtered by the kernel, so that a busy interface costs its owner nothing.
     pub fn open_discovery(index: u32) -> Result<Self, Error> {
         Self::open_with(index, Some(&DISCOVERY))
+    }
+
+    /// As [`FrameSocket::open`], but it receives only what may answer a probe: TCP segments with
+    /// SYN or RST, ICMP and ICMPv6.
+    pub fn open_answers(index: u32) -> Result<Self, Error> {
+        Self::open_with(index, Some(&ANSWERS))
     }
 
     fn open_with(index: u32, filter: Option<&[libc::sock_filter]>) -> Result<Self, Error> {
