@@ -110,6 +110,7 @@ fn options(args: &Args) -> Result<Options, ExitCode> {
     options.servers.clone_from(&args.servers);
     options.directors.clone_from(&args.directors);
     options.interfaces.clone_from(&args.interfaces);
+    options.config.clone_from(&args.config);
     options.instance = crate::instance(args.instance.as_deref());
     options.rounds = args.rounds;
     options.probe = !args.no_probe;

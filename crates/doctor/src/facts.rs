@@ -144,6 +144,8 @@ pub struct Xdp {
     pub program: u32,
     /// Its name, if it may be asked.
     pub name: Option<String>,
+    /// The process that holds it there, if one does.
+    pub holder: Option<u32>,
 }
 
 /// An address.
@@ -212,6 +214,8 @@ pub struct Segment {
     pub daemon: Option<Daemon>,
     /// Why it does not.
     pub daemon_silent: Option<String>,
+    /// The command that starts it.
+    pub daemon_start: String,
     /// Real servers that were named, beside those of the services.
     pub servers: Vec<IpAddr>,
     /// Addresses of the director, if known.

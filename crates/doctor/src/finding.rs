@@ -165,8 +165,6 @@ codes! {
     VipDadFailed = "vip-dad-failed",
     /// IPv6: the VIP may be chosen as source of the host's own connections.
     VipPreferred = "vip-preferred",
-    /// IPv6 is off where the VIP must be.
-    Ipv6Disabled = "ipv6-disabled",
     /// `lo` is off.
     LoDown = "lo-down",
     /// An interface is off or has no wire.
@@ -191,8 +189,6 @@ codes! {
     ProxyArp = "proxy-arp",
     /// Reverse path filtering drops, or will drop, clients' packets.
     RpFilterStrict = "rp-filter-strict",
-    /// Replies of the VIP would be refused on their way through this host.
-    AcceptLocal = "accept-local",
     /// A real server's replies go through the director.
     ReplyThroughDirector = "reply-through-director",
     /// There is no way back to clients.

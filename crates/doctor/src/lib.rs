@@ -51,6 +51,8 @@ pub struct Options {
     pub directors: Vec<IpAddr>,
     /// Only these interfaces are asked on; none means all that do ARP.
     pub interfaces: Vec<String>,
+    /// The director's configuration that the services are of, if they are of one.
+    pub config: Option<std::path::PathBuf>,
     /// The instance whose daemon is asked.
     pub instance: String,
     /// Rounds of questions.

@@ -65,3 +65,6 @@ pub const CONNTRACK_FULL_PERCENT: u64 = 90;
 
 /// Available memory, in percent of all, below which the daemon may be the one that is ended.
 pub const MEMORY_LOW_PERCENT: u64 = 3;
+
+/// Descriptors of one process that are looked at; who attaches programs has few.
+pub const FDS_MAX: usize = 4_096;

@@ -14,6 +14,7 @@ pub(super) fn segment(options: &Options) -> Segment {
         services: options.services.clone(),
         servers: options.servers.clone(),
         directors: options.directors.clone(),
+        daemon_start: start(options),
         ..Segment::default()
     };
     if let Err(error) = ask(&mut segment, &options.instance)
@@ -55,6 +56,21 @@ fn ask(segment: &mut Segment, instance: &str) -> Result<(), api::ClientError> {
             .collect(),
     });
     Ok(())
+}
+
+/// How a daemon is started here: by systemd, if it has the unit, else by hand.
+fn start(options: &Options) -> String {
+    const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
+    let has_unit = UNITS.iter().any(|place| Path::new(place).join("dirigo.service").exists());
+    if has_unit && options.instance == api::DEFAULT_INSTANCE {
+        return "systemctl start dirigo".to_owned();
+    }
+    let config = match &options.config {
+        Some(path) => format!(" -c {}", path.display()),
+        None => String::new(),
+    };
+    let instance = &options.instance;
+    format!("setsid dirigo run{config} --instance {instance} >/dev/null 2>&1 </dev/null &")
 }
 
 fn destination(found: &api::Destination) -> Destination {

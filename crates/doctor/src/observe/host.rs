@@ -7,7 +7,7 @@ use std::path::Path;
 use netlink::{Netlink, NeighbourState, XdpMode, ethtool};
 
 use super::Error;
-use crate::limits::ROUTES_MAX;
+use crate::limits::{FDS_MAX, ROUTES_MAX};
 use crate::facts::{Address, Host, Link, Neighbour, Route, Segment, Xdp};
 
 /// Kinds of interface whose ports hand every frame to their master before ARP sees it.
@@ -133,6 +133,7 @@ fn describe(link: &netlink::Link, all: &[netlink::Link], names: &BTreeMap<u32, S
             mode: mode(xdp.mode).to_owned(),
             program: xdp.program,
             name: names.get(&xdp.program).cloned(),
+            holder: holder(xdp.program),
         }),
         queues: channels.map(|found| (found.rx, found.rx_max, found.combined)),
         rss: ethtool::rss_queues(name).ok(),
@@ -170,6 +171,26 @@ fn programs(links: &[netlink::Link], unseen: &mut Vec<String>) -> BTreeMap<u32, 
         }
     }
     names
+}
+
+/// The process with a descriptor of the link that holds a program on an interface: such a program
+/// stays until that process ends, whatever `ip link` is told.
+fn holder(program: u32) -> Option<u32> {
+    let wanted = program.to_string();
+    let is_held = |info: &str| {
+        let value = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim)
+        };
+        value("link_type:") == Some("xdp") && value("prog_id:") == Some(wanted.as_str())
+    };
+    let processes = std::fs::read_dir("/proc").ok()?.flatten();
+    let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| {
+        let infos = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
+        let mut infos = infos.into_iter().flatten().flatten().take(FDS_MAX);
+        infos.any(|info| std::fs::read_to_string(info.path()).is_ok_and(|text| is_held(&text)))
+    })
 }
 
 fn sysctls(links: &[Link]) -> BTreeMap<String, i64> {

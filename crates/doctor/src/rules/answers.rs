@@ -55,14 +55,18 @@ fn of_vip(facts: &Facts, vip: IpAddr) -> Vec<Finding> {
 
 fn unanswered(facts: &Facts, vip: IpAddr) -> Finding {
     let director = hosts::director(facts);
+    let fix = match director.address {
+        Some(address) => hosts::hold_on_interface(vip, &hosts::interface_of(address)),
+        None => format!("dirigo doctor --vip {vip}"),
+    };
     Finding::problem(
         Code::VipUnanswered,
         director,
         format!("nobody answers {} for {vip}", protocol(vip)),
         "clients that do not know the director's MAC yet cannot reach the service. The director must \
-         hold the address on its interface, and be up",
+         hold the address on its interface, and be up; its own doctor tells more",
     )
-    .fix(format!("dirigo doctor --vip {vip}"))
+    .fix(fix)
     .about(vip)
 }
 

@@ -68,6 +68,19 @@ fn answered_elsewhere<'a>(facts: &'a Facts, link: &Link) -> Option<(IpAddr, &'a 
     })
 }
 
+/// Whether clients beyond the segment, which come by the director on `link`, are answered by another
+/// interface.
+fn anywhere<'a>(facts: &'a Facts, link: &Link) -> Option<(IpAddr, &'a str)> {
+    let heard = |claim: &&crate::facts::Claim| claim.interface == link.name && facts.is_vip(claim.address);
+    facts.claims.iter().find(heard)?;
+    let mut ways = facts.host.routes.iter();
+    ways.find_map(|(address, route)| {
+        let route = route.as_ref()?;
+        let leaves = address.is_ipv4() && route.gateway.is_some() && route.interface != link.name;
+        leaves.then_some((*address, route.interface.as_str()))
+    })
+}
+
 fn arp_filter(facts: &Facts, link: &Link) -> Option<Finding> {
     if facts.host.effective(&link.name, "arp_filter") == 0 {
         return None;
@@ -112,7 +125,7 @@ fn rp_filter(facts: &Facts, link: &Link) -> Option<Finding> {
     if facts.role != Role::Realserver || facts.host.effective(&link.name, "rp_filter") != 1 {
         return None;
     }
-    let (address, other) = answered_elsewhere(facts, link)?;
+    let (address, other) = answered_elsewhere(facts, link).or_else(|| anywhere(facts, link))?;
     Some(
         Finding::problem(
             Code::RpFilterStrict,

@@ -19,7 +19,8 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         for (what, packet) in packets(facts, &key) {
             for culprit in fate(&facts.host.ruleset, &packet) {
                 let finding = found(facts, &key, what, &packet, &culprit);
-                let known = |one: &Finding| (one.code, &one.seen) == (finding.code, &finding.seen);
+                // One rule stops several packets of a connection; the first tells.
+                let known = |one: &Finding| (one.code, &one.fix) == (finding.code, &finding.fix);
                 if !findings.iter().any(known) {
                     findings.push(finding);
                 }

@@ -13,7 +13,8 @@ pub(super) fn here(facts: &Facts) -> HostName {
         let daemon = facts.segment.daemon.as_ref().filter(|daemon| daemon.here);
         daemon.is_none_or(|daemon| daemon.interfaces.iter().any(|(name, ..)| *name == link.name))
     });
-    let link = link.or_else(|| facts.host.segment_links().next());
+    let any = || facts.host.links.iter().find(|link| !link.loopback && !link.port);
+    let link = link.or_else(|| facts.host.segment_links().next()).or_else(any);
     let held = link.and_then(|link| {
         let mut own = facts.host.addresses.iter().filter(|held| {
             held.interface == link.name && !facts.is_vip(held.address) && !is_link_local(held.address)
@@ -138,7 +139,10 @@ fn is_double(facts: &Facts, address: IpAddr) -> bool {
 
 /// An address, not a virtual one, that is known to be at a MAC.
 fn address_at(facts: &Facts, mac: Mac) -> Option<IpAddr> {
-    let fits = |address: IpAddr| !facts.is_vip(address) && !is_link_local(address);
+    let fits = |address: IpAddr| {
+        let is_ours = facts.host.holders(address).next().is_some();
+        !facts.is_vip(address) && !is_link_local(address) && !is_ours && !is_double(facts, address)
+    };
     let mut claims = facts.claims.iter().filter(|claim| claim.mac == mac && fits(claim.address));
     let mut entries = facts.host.neighbours.iter();
     claims.next().map(|claim| claim.address).or_else(|| {

@@ -57,5 +57,5 @@ fn daemon(facts: &Facts) -> Vec<Finding> {
         "what an earlier daemon attached goes on forwarding, but nobody follows real servers that \
          come, go or change their MAC, and nobody holds the VIP",
     );
-    vec![finding.fix("systemctl start dirigo")]
+    vec![finding.fix(&facts.segment.daemon_start)]
 }

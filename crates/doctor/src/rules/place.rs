@@ -71,15 +71,16 @@ fn as_it_stands(facts: &Facts, held: &Address) -> Option<Finding> {
     let again = format!("ip address del {vip}/{} dev {interface}", held.prefix);
     let whole = netlink::host_prefix(&vip);
     let finding = if held.prefix != whole {
-        Finding::problem(
+        let finding = Finding::problem(
             Code::VipPrefix,
             host,
             format!("{vip} is on {interface} as /{}, not as /{whole}", held.prefix),
             "the host takes the VIP for an address of its network: it may choose it as its own source \
              towards real servers, which hold the same address and answer themselves",
-        )
-        .fix(hosts::hold_on_interface(vip, interface))
-        .fix(again)
+        );
+        let right = hosts::hold_on_interface(vip, interface);
+        // IPv6 has an address once, whatever its prefix; IPv4 need not be without it for a moment.
+        if vip.is_ipv6() { finding.fix(again).fix(right) } else { finding.fix(right).fix(again) }
     } else if held.dad_failed {
         Finding::problem(
             Code::VipDadFailed,

@@ -107,10 +107,10 @@ fn reply_through_director(facts: &Facts) -> Option<Finding> {
             hosts::here(facts),
             format!("the router of this host is {gateway}, the director"),
             "replies carry the VIP as source, which is the director's own address: its kernel drops them as \
-             forged, unless accept_local is on there. Better: give this host the network's own router",
+             forged, unless accept_local is on there, and if it is, they take its share of work. Give this \
+             host the network's own router instead",
         )
-        .fix("sysctl -w net.ipv4.conf.all.accept_local=1 net.ipv4.ip_forward=1")
-        .fix_at(hosts::director(facts)),
+        .fix(format!("ip route del default via {gateway}")),
     )
 }
 

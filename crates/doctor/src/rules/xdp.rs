@@ -130,14 +130,22 @@ fn foreign(facts: &Facts, link: &Link, xdp: &Xdp) -> Finding {
         }
         _ => "it sees every frame before this host's stack, and may drop or redirect the VIP's",
     };
-    let word = if xdp.mode == "generic" { "xdpgeneric" } else { "xdp" };
+    let off = match xdp.holder {
+        Some(process) => format!("kill {process}"),
+        None => remove(link, xdp),
+    };
     let finding = Finding::problem(
         Code::XdpForeign,
         hosts::here(facts),
         format!("the XDP program {name} (id {}, {}) is on {}", xdp.program, xdp.mode, link.name),
         why,
     )
-    .fix(format!("ip link set dev {} {word} off", link.name))
+    .fix(off)
     .on(&link.name);
     if facts.role == Role::Director { finding } else { finding.risk() }
+}
+
+fn remove(link: &Link, xdp: &Xdp) -> String {
+    let word = if xdp.mode == "generic" { "xdpgeneric" } else { "xdp" };
+    format!("ip link set dev {} {word} off", link.name)
 }
