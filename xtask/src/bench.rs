@@ -18,12 +18,13 @@ use nix::unistd::Pid;
 
 mod frames;
 mod rig;
+mod sweep;
 
 use frames::Kind;
 use rig::Rig;
 
 /// Options of `cargo xtask bench`.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub struct Args {
     /// Rounds; the first is not counted
     #[arg(long, default_value_t = 9)]
@@ -37,7 +38,7 @@ pub struct Args {
     /// Connections the table has room for
     #[arg(long, default_value_t = 1 << 20)]
     connections: u32,
-    /// Only rows whose name contains this
+    /// Only rows whose name contains this; `sweep` for what the daemon does with a full table
     #[arg(long)]
     only: Option<String>,
     /// Tab-separated values
@@ -151,7 +152,19 @@ pub fn main(args: &Args) -> Result<()> {
             rows[at].run(round > 0)?;
         }
     }
-    report(&mut plane.dataplane, &rows, args)
+    let mut missed = report(&mut plane.dataplane, &rows, args)?;
+    drop(plane);
+    if args.only.as_ref().is_none_or(|only| only == "sweep") {
+        missed.extend(sweep::report(args)?);
+    }
+    if missed.is_empty() {
+        return Ok(());
+    }
+    println!("marks missed: {}", missed.join(", "));
+    if args.enforce {
+        bail!("{} of the marks missed", missed.len());
+    }
+    Ok(())
 }
 
 /// A data plane of the bench's own, with one service for each frame kind.
@@ -283,7 +296,8 @@ fn spread(values: &[f64]) -> (f64, f64, f64) {
     (sorted[0], median, sorted[sorted.len() - 1])
 }
 
-fn report(dataplane: &mut Dataplane, rows: &[Timed], args: &Args) -> Result<()> {
+/// Prints the rows; the names of marks missed.
+fn report(dataplane: &mut Dataplane, rows: &[Timed], args: &Args) -> Result<Vec<&'static str>> {
     let mut missed = Vec::new();
     if args.tsv {
         println!("name\tmin_ns\tmedian_ns\tmax_ns\tratio_min\tratio\tratio_max\tmark");
@@ -329,12 +343,5 @@ fn report(dataplane: &mut Dataplane, rows: &[Timed], args: &Args) -> Result<()> 
         "maps {:.1} MiB",
         dataplane.memory_bytes() as f64 / f64::from(1 << 20)
     );
-    if missed.is_empty() {
-        return Ok(());
-    }
-    println!("marks missed: {}", missed.join(", "));
-    if args.enforce {
-        bail!("{} of the marks missed", missed.len());
-    }
-    Ok(())
+    Ok(missed)
 }

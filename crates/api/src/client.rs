@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Client::services() ─► connect ─► GET /v1/services ─► collect ─► Vec<Service>
-//! Client::connections(visit) ─► … ─► body frames ─► lines ─► visit(Connection) each
+//! Client::connections(query, visit) ─► … ─► body frames ─► lines ─► visit(Connection) each
 //! ```
 //!
 //! Each call is one connection and one request, so a client never holds the daemon's resources
@@ -23,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
-use crate::{Change, Connection, Refusal, Service, Status, Stop};
+use crate::{BATCH_MAX, Change, Connection, ConnectionQuery, Refusal, Service, Status, Stop};
 
 /// How long the daemon may be silent before the call is given up.
 ///
@@ -118,7 +118,7 @@ impl Client {
         self.get("/v1/services")
     }
 
-    /// Shows every remembered connection to `visit`, as they arrive, until it says
+    /// Shows the remembered connections that `query` is about to `visit`, as they arrive, until it says
     /// [`ControlFlow::Break`].
     ///
     /// # Errors
@@ -126,12 +126,33 @@ impl Client {
     /// Every [`ClientError`]; connections before the error have been visited.
     pub fn connections(
         &self,
+        query: &ConnectionQuery,
         visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
+        let mut wrong = None;
+        self.connection_lines(query, &mut |line| match read(line) {
+            Ok(connection) => visit(connection),
+            Err(error) => {
+                wrong = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// The same without reading them: each is one line of JSON, without its end.
+    ///
+    /// # Errors
+    ///
+    /// As above.
+    pub fn connection_lines(
+        &self,
+        query: &ConnectionQuery,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let route = format!("/v1/connections{}", query.to_text());
         run(async {
-            let answer = self
-                .ask(Method::GET, "/v1/connections", Bytes::new())
-                .await?;
+            let answer = self.ask(Method::GET, &route, Bytes::new()).await?;
             self.visit_lines(answer, visit).await
         })
     }
@@ -142,7 +163,28 @@ impl Client {
     ///
     /// Every [`ClientError`]; a refusal leaves the table as it was.
     pub fn change(&self, change: &Change) -> Result<(), ClientError> {
-        self.post("/v1/changes", change)
+        self.post("/v1/changes", change).map(drop)
+    }
+
+    /// Asks for many changes, in order; each is done or refused by itself. When this returns, those
+    /// without a refusal are done.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`] but a refusal of one of them; changes before the error may have been done.
+    pub fn change_all(&self, changes: &[Change]) -> Result<Vec<Option<Refusal>>, ClientError> {
+        let mut refusals = Vec::with_capacity(changes.len());
+        for batch in changes.chunks(BATCH_MAX) {
+            let answer: Vec<Option<Refusal>> = read(&self.post("/v1/batches", &batch)?)?;
+            if answer.len() != batch.len() {
+                let (asked, answered) = (batch.len(), answer.len());
+                return Err(ClientError::Protocol(format!(
+                    "{answered} answers to {asked} changes"
+                )));
+            }
+            refusals.extend(answer);
+        }
+        Ok(refusals)
     }
 
     /// Asks the daemon to stop.
@@ -151,7 +193,7 @@ impl Client {
     ///
     /// Every [`ClientError`].
     pub fn stop(&self, stop: Stop) -> Result<(), ClientError> {
-        self.post("/v1/stop", &stop)
+        self.post("/v1/stop", &stop).map(drop)
     }
 
     fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, ClientError> {
@@ -162,12 +204,12 @@ impl Client {
         read(&body)
     }
 
-    fn post(&self, route: &str, body: &impl Serialize) -> Result<(), ClientError> {
+    fn post(&self, route: &str, body: &impl Serialize) -> Result<Bytes, ClientError> {
         let body = serde_json::to_vec(body)
             .map_err(|error| ClientError::Local(std::io::Error::other(error)))?;
         run(async {
             let answer = self.ask(Method::POST, route, body.into()).await?;
-            self.collect(answer).await.map(drop)
+            self.collect(answer).await
         })
     }
 
@@ -223,7 +265,7 @@ impl Client {
     async fn visit_lines(
         &self,
         answer: Response<Incoming>,
-        visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         let mut body = answer.into_body();
         let mut lines = Lines::default();
@@ -234,7 +276,7 @@ impl Client {
             };
             lines.push(data).map_err(ClientError::Protocol)?;
             while let Some(line) = lines.next_line() {
-                if visit(read(&line)?).is_break() {
+                if visit(line).is_break() {
                     return Ok(());
                 }
             }

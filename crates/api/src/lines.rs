@@ -28,16 +28,14 @@ impl Lines {
     }
 
     /// The next whole line, without its newline. Blank lines are passed over.
-    pub(crate) fn next_line(&mut self) -> Option<Vec<u8>> {
-        loop {
-            let rest = self.rest();
-            let length = rest.iter().position(|byte| *byte == b'\n')?;
-            let line = rest.get(..length)?.to_vec();
-            self.start += length + 1;
-            if !line.is_empty() {
-                return Some(line);
-            }
-        }
+    pub(crate) fn next_line(&mut self) -> Option<&[u8]> {
+        let rest = self.rest();
+        let blank = rest.iter().take_while(|byte| **byte == b'\n').count();
+        let line = rest.get(blank..)?;
+        let length = line.iter().position(|byte| *byte == b'\n')?;
+        let start = self.start + blank;
+        self.start = start + length + 1;
+        self.buffer.get(start..start + length)
     }
 
     /// What follows the last whole line.
@@ -56,7 +54,7 @@ mod tests {
         let mut found = Vec::new();
         for piece in pieces {
             lines.push(piece).unwrap();
-            found.extend(std::iter::from_fn(|| lines.next_line()));
+            found.extend(std::iter::from_fn(|| lines.next_line().map(<[u8]>::to_vec)));
         }
         (found, lines.rest().to_vec())
     }

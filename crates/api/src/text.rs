@@ -1,17 +1,17 @@
-//! The text forms of keys: `tcp:192.0.2.100:80`, `udp:[2001:db8::100]:53`.
+//! The text forms of keys: `tcp:192.0.2.100:80`, `udp:[2001:db8::100]:53`, `fwm:7`, `fwm6:8`.
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Protocol, ServiceKey};
+use crate::{Family, Protocol, ServiceKey};
 
 /// A text that is not a service key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{found:?} is not a service: write tcp:ADDRESS:PORT or udp:ADDRESS:PORT, IPv6 addresses in brackets"
+    "{found:?} is not a service: write tcp:ADDRESS:PORT, udp:ADDRESS:PORT or sctp:ADDRESS:PORT, IPv6 \
+     addresses in brackets, or for a firewall mark fwm:MARK or fwm6:MARK"
 )]
 pub struct ParseError {
     /// The text.
@@ -20,16 +20,16 @@ pub struct ParseError {
 
 impl fmt::Display for Protocol {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        })
+        f.write_str(self.name())
     }
 }
 
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.protocol, self.address)
+        match self {
+            Self::Address { protocol, address } => write!(f, "{protocol}:{address}"),
+            Self::Mark { mark, family } => write!(f, "{}:{mark}", prefix(*family)),
+        }
     }
 }
 
@@ -37,39 +37,31 @@ impl FromStr for ServiceKey {
     type Err = ParseError;
 
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let wrong = || ParseError {
+        read(text).ok_or_else(|| ParseError {
             found: text.to_owned(),
-        };
-        let (protocol, address) = text.split_once(':').ok_or_else(wrong)?;
-        let protocol = match protocol {
-            "tcp" => Protocol::Tcp,
-            "udp" => Protocol::Udp,
-            _ => return Err(wrong()),
-        };
-        Ok(Self {
-            protocol,
-            address: address.parse().map_err(|_| wrong())?,
         })
     }
 }
 
-impl Ord for ServiceKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let rank = |key: &Self| {
-            (
-                key.address.is_ipv6(),
-                key.protocol,
-                key.address.ip(),
-                key.address.port(),
-            )
-        };
-        rank(self).cmp(&rank(other))
+fn read(text: &str) -> Option<ServiceKey> {
+    let (kind, rest) = text.split_once(':')?;
+    let family = [Family::V4, Family::V6]
+        .into_iter()
+        .find(|family| prefix(*family) == kind);
+    if let Some(family) = family {
+        let mark = rest.parse().ok()?;
+        return Some(ServiceKey::Mark { mark, family });
     }
+    Some(ServiceKey::Address {
+        protocol: Protocol::ALL.into_iter().find(|one| one.name() == kind)?,
+        address: rest.parse().ok()?,
+    })
 }
 
-impl PartialOrd for ServiceKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
+fn prefix(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "fwm",
+        Family::V6 => "fwm6",
     }
 }
 
@@ -91,28 +83,35 @@ impl<'de> Deserialize<'de> for ServiceKey {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::net::SocketAddr;
+    use std::net::{IpAddr, SocketAddr};
+    use std::num::NonZeroU32;
 
-    fn key(protocol: bool, address: std::net::IpAddr, port: u16) -> ServiceKey {
-        ServiceKey {
-            protocol: if protocol {
-                Protocol::Tcp
-            } else {
-                Protocol::Udp
-            },
-            address: SocketAddr::new(address, port),
-        }
+    fn any_key() -> impl Strategy<Value = ServiceKey> {
+        let protocol = proptest::sample::select(Protocol::ALL.to_vec());
+        let address = (protocol, any::<IpAddr>(), any::<u16>()).prop_map(|(protocol, ip, port)| {
+            let address = SocketAddr::new(ip, port);
+            ServiceKey::Address { protocol, address }
+        });
+        let mark = (1..=u32::MAX, any::<bool>()).prop_map(|(mark, ipv6)| ServiceKey::Mark {
+            mark: NonZeroU32::new(mark).unwrap(),
+            family: if ipv6 { Family::V6 } else { Family::V4 },
+        });
+        prop_oneof![address, mark]
     }
 
     #[test]
-    fn services_order_by_family_then_protocol_then_address_then_port() {
+    fn services_order_by_mark_then_family_then_protocol_then_address_then_port() {
         let sorted = [
             "tcp:192.0.2.9:443",
             "tcp:192.0.2.100:80",
             "tcp:192.0.2.100:443",
             "udp:192.0.2.1:53",
+            "sctp:192.0.2.1:53",
             "tcp:[2001:db8::100]:80",
             "udp:[2001:db8::1]:53",
+            "fwm:7",
+            "fwm6:7",
+            "fwm:8",
         ];
         let mut keys: Vec<ServiceKey> = sorted.iter().map(|text| text.parse().unwrap()).collect();
         keys.reverse();
@@ -127,9 +126,13 @@ mod tests {
             "",
             "tcp",
             "192.0.2.1:80",
-            "sctp:192.0.2.1:80",
+            "dccp:192.0.2.1:80",
             "tcp:2001:db8::1:80",
             "tcp:192.0.2.1",
+            "fwm:0",
+            "fwm:",
+            "fwm4:1",
+            "fwm:4294967296",
         ] {
             let error = text.parse::<ServiceKey>().unwrap_err();
             assert!(error.to_string().contains("tcp:ADDRESS:PORT"), "{error}");
@@ -138,11 +141,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_service_key_survives_text_and_json(tcp: bool, address: std::net::IpAddr, port: u16) {
-            let key = key(tcp, address, port);
+        fn a_service_key_survives_text_and_json(key in any_key()) {
             prop_assert_eq!(key.to_string().parse::<ServiceKey>().unwrap(), key);
             let json = serde_json::to_string(&key).unwrap();
             prop_assert_eq!(serde_json::from_str::<ServiceKey>(&json).unwrap(), key);
+        }
+
+        #[test]
+        fn the_order_of_keys_tells_all_of_them_apart(a in any_key(), b in any_key()) {
+            prop_assert_eq!(a.cmp(&b) == std::cmp::Ordering::Equal, a == b);
         }
     }
 }

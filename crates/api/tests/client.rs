@@ -7,7 +7,9 @@ use std::ops::ControlFlow;
 use std::os::unix::net::UnixListener;
 use std::thread::JoinHandle;
 
-use dirigo_api::{Change, Client, ClientError, Connection, Protocol, RefusalCode, Stop};
+use dirigo_api::{
+    Change, Client, ClientError, Connection, ConnectionQuery, Protocol, RefusalCode, Stop,
+};
 
 /// A daemon that says one thing, in the given pieces, and remembers what it was asked.
 struct Prepared {
@@ -80,7 +82,7 @@ fn read_request(stream: &mut impl Read) -> String {
 
 fn connection_line(port: u16) -> String {
     let connection = Connection {
-        protocol: Protocol::Tcp,
+        protocol: Some(Protocol::Tcp),
         client: ([192, 0, 2, 1], port).into(),
         virtual_address: ([192, 0, 2, 100], 80).into(),
         destination: ([192, 0, 2, 11], 80).into(),
@@ -123,6 +125,30 @@ fn a_change_is_posted_as_json_and_an_empty_answer_is_success() {
         "{asked}"
     );
     assert!(asked.ends_with("\r\n\r\n{\"change\":\"clear\"}"), "{asked}");
+}
+
+#[test]
+fn many_changes_are_posted_as_one_list_and_each_has_its_answer() {
+    let body = r#"[null,{"code":"no-such-service","message":"there is none"}]"#;
+    let daemon = Prepared::answering("200 OK", body);
+    let zero = Change::Zero { service: None };
+    let refusals = daemon.client.change_all(&[Change::Clear, zero]).unwrap();
+    let codes: Vec<_> = refusals
+        .iter()
+        .map(|refusal| refusal.as_ref().map(|refusal| refusal.code))
+        .collect();
+    assert_eq!(codes, [None, Some(RefusalCode::NoSuchService)]);
+    let asked = daemon.asked();
+    assert!(asked.starts_with("post /v1/batches "), "{asked}");
+    let sent = "\r\n\r\n[{\"change\":\"clear\"},{\"change\":\"zero\"}]";
+    assert!(asked.ends_with(sent), "{asked}");
+}
+
+#[test]
+fn an_answer_that_leaves_changes_out_is_an_error() {
+    let daemon = Prepared::answering("200 OK", "[]");
+    let error = daemon.client.change_all(&[Change::Clear]).unwrap_err();
+    assert!(error.to_string().contains("0 answers to 1"), "{error}");
 }
 
 #[test]
@@ -177,7 +203,7 @@ fn connections_are_visited_one_by_one_wherever_the_pieces_were_cut() {
     let mut ports = Vec::new();
     daemon
         .client
-        .connections(&mut |connection| {
+        .connections(&ConnectionQuery::default(), &mut |connection| {
             ports.push(connection.client.port());
             ControlFlow::Continue(())
         })
@@ -192,7 +218,7 @@ fn a_visitor_that_has_seen_enough_ends_the_list() {
     let mut visited = 0;
     daemon
         .client
-        .connections(&mut |_| {
+        .connections(&ConnectionQuery::default(), &mut |_| {
             visited += 1;
             ControlFlow::Break(())
         })
@@ -207,7 +233,7 @@ fn a_list_that_breaks_off_is_an_error_after_what_arrived_was_visited() {
     let mut visited = 0;
     let error = daemon
         .client
-        .connections(&mut |_| {
+        .connections(&ConnectionQuery::default(), &mut |_| {
             visited += 1;
             ControlFlow::Continue(())
         })

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::doctor::{Destination, Error, Finding, News, Options, Report, Role, Service, limits};
+use ::doctor::{Destination, Error, Finding, Key, News, Options, Report, Role, Service, limits};
 use realserver::Vip;
 
 use crate::exit;
@@ -114,7 +114,7 @@ fn options(args: &Args) -> Result<Options, ExitCode> {
     options.instance = crate::instance(args.instance.as_deref());
     options.rounds = args.rounds;
     options.probe = !args.no_probe;
-    let mut services: BTreeMap<api::ServiceKey, Vec<Destination>> = BTreeMap::new();
+    let mut services: BTreeMap<Key, Vec<Destination>> = BTreeMap::new();
     if let Some(path) = &args.config {
         let config = config::Config::load(path).map_err(|error| {
             talk!("{error}");
@@ -128,11 +128,13 @@ fn options(args: &Args) -> Result<Options, ExitCode> {
                 mac: None,
                 unresolved: None,
             });
-            services.insert(service.key, all.collect());
+            if let Some(key) = Key::of(&service.key) {
+                services.insert(key, all.collect());
+            }
         }
     }
-    for key in &args.services {
-        services.entry(*key).or_default();
+    for key in args.services.iter().filter_map(Key::of) {
+        services.entry(key).or_default();
     }
     let services = services.into_iter();
     options.services = services
@@ -182,7 +184,12 @@ fn print_news(news: &News, first: bool) {
         print_finding(finding);
     }
     for finding in &news.gone {
-        data!("gone: {} on {}: {}", finding.code.text(), finding.host, finding.seen);
+        data!(
+            "gone: {} on {}: {}",
+            finding.code.text(),
+            finding.host,
+            finding.seen
+        );
     }
     if news.report.ok && (first || !news.gone.is_empty()) {
         print_ok(&news.report);

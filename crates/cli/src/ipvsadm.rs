@@ -17,14 +17,16 @@
 //!
 //! It never touches the kernel's IPVS, and never reads a configuration.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use api::Change;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 mod address;
 mod change;
+mod draft;
 mod failure;
 mod grammar;
 mod kernel;
@@ -33,24 +35,29 @@ mod list;
 mod names;
 mod order;
 mod parse;
+mod proc;
+mod restore;
 mod save;
 #[cfg(test)]
 mod tests;
 mod values;
 mod words;
+mod wrapper;
 
-use change::{existing, unsupported};
 use failure::{Doing, Failure, from_client};
 use kernel::Kernel;
-use line::{Layout, Line, Listing, Subject};
+use line::{Line, Listing, Subject};
 use names::Names;
+
+pub use wrapper::Wrapper;
 
 /// What `-v` prints: the version whose behaviour this is.
 const VERSION: &str = "ipvsadm v1.31 2019/12/24 (compiled with popt and IPVS v1.2.1)\n";
 /// What `-h` prints after the version; `{program}` is how it was called.
 const USAGE: &str = include_str!("ipvsadm/usage.txt");
-/// Longest line that `-R` reads: a hundred times the longest sensible one.
-const LINE_MAX_BYTES: u64 = 64 << 10;
+/// What of standard input is read at once. Lines that have arrived together go to the daemon
+/// together.
+const INPUT_BYTES: usize = 256 << 10;
 
 /// The words as typed; ipvsadm's grammar is not clap's.
 #[derive(clap::Args)]
@@ -60,22 +67,49 @@ pub struct Args {
     pub words: Vec<std::ffi::OsString>,
 }
 
-/// Runs it for the daemon of this user's instance. `program` is how messages call it.
-pub fn main(program: &str, args: Args) -> ExitCode {
+/// How this is called, and what for.
+pub enum Called<'a> {
+    /// As ipvsadm; this is its name in messages.
+    Ipvsadm(&'a str),
+    /// As one of the scripts that come with it.
+    Wrapper(Wrapper),
+    /// For a file of `/proc/net`, which the original has from the kernel.
+    Proc,
+}
+
+/// Runs it for the daemon of this user's instance.
+pub fn main(called: &Called<'_>, args: Args) -> ExitCode {
     let words: Vec<String> = args
         .words
         .iter()
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
+    let mut input = std::io::stdin().lock();
+    let mut output = std::io::BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
     let mut ipvsadm = Ipvsadm {
-        program,
+        program: match called {
+            Called::Ipvsadm(name) => name,
+            Called::Wrapper(_) | Called::Proc => "ipvsadm",
+        },
         kernel: &mut api::Client::new(&crate::instance(None)),
         names: &names::SystemNames::default(),
-        input: &mut std::io::stdin().lock(),
-        output: &mut std::io::stdout().lock(),
+        input: BufReader::with_capacity(INPUT_BYTES, &mut input),
+        has_input,
+        output: &mut output,
         complaints: &mut std::io::stderr().lock(),
     };
-    ExitCode::from(ipvsadm.run(&words))
+    ExitCode::from(match called {
+        Called::Ipvsadm(_) => ipvsadm.run(&words),
+        Called::Wrapper(wrapper) => ipvsadm.wrap(*wrapper, &words),
+        Called::Proc => ipvsadm.proc(&words),
+    })
+}
+
+/// Whether standard input has something, or its end, at once.
+fn has_input() -> bool {
+    let stdin = std::io::stdin();
+    let mut asked = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    poll(&mut asked, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// ipvsadm and everything it touches.
@@ -87,7 +121,9 @@ pub struct Ipvsadm<'a> {
     /// Host and service names.
     pub names: &'a dyn Names,
     /// For `-R`.
-    pub input: &'a mut dyn BufRead,
+    pub input: BufReader<&'a mut dyn Read>,
+    /// Whether more of it can be read without waiting.
+    pub has_input: fn() -> bool,
     /// Tables.
     pub output: &'a mut dyn Write,
     /// Messages.
@@ -123,7 +159,16 @@ impl Ipvsadm<'_> {
     }
 
     fn line(&mut self, words: &[String], restoring: bool) -> Done {
-        match parse::parse(self.program, words, self.names)? {
+        let line = parse::parse(self.program, words, self.names)?;
+        self.carry_out(line, restoring)
+    }
+
+    fn carry_out(&mut self, line: Line, restoring: bool) -> Done {
+        if let Some(asked) = change::asked(&line) {
+            self.change(&asked)?;
+            return Ok(ControlFlow::Continue(0));
+        }
+        match line {
             Line::Help => {
                 let usage = USAGE.replace("{program}", self.program);
                 self.print(&format!("{VERSION}{usage}"))?;
@@ -141,39 +186,28 @@ impl Ipvsadm<'_> {
             Line::Restore => return Ok(ControlFlow::Continue(self.restore()?)),
             Line::Save { numeric } => self.save(numeric)?,
             Line::List(listing) => self.list(listing)?,
-            Line::Flush => self.change(&Change::Clear, Doing::Other)?,
-            Line::AddService(line) => self.set_service(line, true)?,
-            Line::EditService(line) => self.set_service(line, false)?,
-            Line::DeleteService(service) => {
-                let service = existing(service, Doing::Service)?;
-                self.change(&Change::DeleteService { service }, Doing::Service)?;
-            }
-            Line::AddServer(line) => self.set_server(line, true)?,
-            Line::EditServer(line) => self.set_server(line, false)?,
-            Line::DeleteServer {
-                service,
-                destination,
-            } => {
-                let service = existing(service, Doing::Destination)?;
-                let change = Change::DeleteDestination {
-                    service,
-                    destination,
-                };
-                self.change(&change, Doing::Destination)?;
-            }
-            Line::Zero(service) => self.zero(service)?,
-            Line::Set(timeouts) => {
-                self.change(&Change::SetTimeouts { timeouts }, Doing::Other)?;
-            }
             Line::StartDaemon => {
-                return Err(unsupported(
-                    "connection synchronisation (--start-daemon) is",
-                ));
+                self.reach()?;
+                return Err(Failure::Unsupported {
+                    what: "connection synchronisation (--start-daemon) is",
+                });
             }
-            // None can have been started.
-            Line::StopDaemon => return Err(Failure::Refused("No daemon is running".to_owned())),
+            Line::StopDaemon => {
+                self.reach()?;
+                // None can have been started.
+                return Err(Failure::Refused("No daemon is running".to_owned()));
+            }
+            // Changes were asked for above.
+            _ => {}
         }
         Ok(ControlFlow::Continue(0))
+    }
+
+    /// Whether a daemon is there at all.
+    fn reach(&mut self) -> Result<(), Failure> {
+        self.kernel
+            .reach()
+            .map_err(|error| from_client(error, Doing::Other))
     }
 
     fn services(&mut self, sorted: bool) -> Result<Vec<api::Service>, Failure> {
@@ -199,18 +233,14 @@ impl Ipvsadm<'_> {
                 self.print(&format!("Timeout (tcp tcpfin udp): {tcp} {tcpfin} {udp}\n"))
             }
             // No synchronisation, no daemons: the original prints nothing then.
-            Subject::Daemons => self
-                .kernel
-                .reach()
-                .map_err(|error| from_client(error, Doing::Other)),
+            Subject::Daemons => self.reach(),
             Subject::All => {
                 let services = self.services(listing.sorted)?;
                 self.list_services(list::BANNER, &services, listing)
             }
             Subject::One(named) => {
                 let mut services = self.services(listing.sorted)?;
-                let key = list::key(named);
-                services.retain(|service| Some(service.service) == key);
+                services.retain(|service| service.service == named);
                 if services.is_empty() {
                     return Err(Failure::NothingToList);
                 }
@@ -225,9 +255,6 @@ impl Ipvsadm<'_> {
         services: &[api::Service],
         listing: Listing,
     ) -> Result<(), Failure> {
-        if listing.layout == Layout::Rate && !services.is_empty() {
-            return Err(unsupported("listing rates (--rate) is"));
-        }
         let writer = self.writer(listing.numeric);
         let mut text = banner.to_owned() + &list::titles(listing.layout);
         for service in services {
@@ -237,26 +264,13 @@ impl Ipvsadm<'_> {
     }
 
     fn list_connections(&mut self, listing: Listing) -> Result<(), Failure> {
-        // The titles wait for the first line: without a daemon there is nothing to head.
-        let mut titles = Some(list::connection_titles(listing.layout));
+        let titles = list::connection_titles(listing.layout);
         let writer = list::Writer {
             names: (!listing.numeric).then_some(self.names),
         };
-        let output = &mut *self.output;
-        let mut written = Ok(());
-        self.kernel
-            .connections(&mut |connection| {
-                let line = list::connection(&connection, writer);
-                let text = titles.take().unwrap_or_default() + &line;
-                written = output.write_all(text.as_bytes());
-                match written {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
-                }
-            })
-            .map_err(|error| from_client(error, Doing::Other))?;
-        written?;
-        self.print(&titles.unwrap_or_default())
+        self.stream_connections(titles, &mut |connection, text| {
+            list::connection(connection, writer, text);
+        })
     }
 
     fn save(&mut self, numeric: bool) -> Result<(), Failure> {
@@ -267,43 +281,6 @@ impl Ipvsadm<'_> {
             .map(|service| save::service(service, writer))
             .collect();
         self.print(&lines)
-    }
-
-    /// Does the lines of standard input one by one. The exit code is the last line's; bad use of
-    /// options ends it at once, what the table refuses does not.
-    fn restore(&mut self) -> Result<u8, Failure> {
-        self.kernel
-            .reach()
-            .map_err(|error| from_client(error, Doing::Other))?;
-        let mut code = 0;
-        while let Some(line) = self.input_line()? {
-            let words = save::words(&line);
-            if words.is_empty() {
-                continue;
-            }
-            code = match self.line(&words, true) {
-                Ok(ControlFlow::Continue(code)) => code,
-                Ok(ControlFlow::Break(())) => return Ok(0),
-                Err(failure) if failure.ends_restore() => return Err(failure),
-                Err(failure) => self.report(&failure),
-            };
-        }
-        Ok(code)
-    }
-
-    fn input_line(&mut self) -> Result<Option<String>, Failure> {
-        let mut line = Vec::new();
-        let length = (&mut *self.input)
-            .take(LINE_MAX_BYTES)
-            .read_until(b'\n', &mut line)
-            .map_err(Failure::Input)?;
-        match length as u64 {
-            0 => Ok(None),
-            LINE_MAX_BYTES.. => Err(Failure::Input(std::io::Error::other(format!(
-                "a line is longer than {LINE_MAX_BYTES} bytes; one line is one command"
-            )))),
-            _ => Ok(Some(String::from_utf8_lossy(&line).into_owned())),
-        }
     }
 
     fn writer(&self, numeric: bool) -> list::Writer<'_> {

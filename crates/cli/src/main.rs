@@ -14,6 +14,7 @@ use clap::{Parser, Subcommand};
 mod talk;
 
 mod check;
+mod connections;
 mod doctor;
 mod exit;
 mod ipvsadm;
@@ -22,6 +23,8 @@ mod pages;
 mod realserver;
 mod run;
 mod show;
+
+use ipvsadm::{Called, Wrapper};
 
 /// The LVS director: direct routing on XDP.
 #[derive(Parser)]
@@ -44,7 +47,7 @@ enum Command {
     /// Virtual services and their destinations
     Services(show::ServicesArgs),
     /// Remembered connections
-    Connections(show::ConnectionsArgs),
+    Connections(connections::Args),
     /// ipvsadm's own grammar and output
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Ipvsadm(ipvsadm::Args),
@@ -64,8 +67,8 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
-    if let Some((program, words)) = as_ipvsadm(&words) {
-        return ipvsadm::main(&program, ipvsadm::Args { words });
+    if let Some((called, words)) = as_ipvsadm(&words) {
+        return ipvsadm::main(&called, ipvsadm::Args { words });
     }
     match Cli::parse().command {
         Command::Run(args) => run::main(args),
@@ -73,8 +76,8 @@ fn main() -> std::process::ExitCode {
         Command::Check(args) => check::main(args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
-        Command::Connections(args) => show::connections(&args),
-        Command::Ipvsadm(args) => ipvsadm::main("dirigo ipvsadm", args),
+        Command::Connections(args) => connections::main(&args),
+        Command::Ipvsadm(args) => ipvsadm::main(&Called::Ipvsadm("dirigo ipvsadm"), args),
         Command::Realserver(args) => realserver::main(args),
         Command::Doctor(args) => doctor::main(args),
         Command::Lab(args) => lab::main(args),
@@ -83,17 +86,25 @@ fn main() -> std::process::ExitCode {
     }
 }
 
-/// When this is `ipvsadm …` or `dirigo ipvsadm …`: how it was called, and the words after that.
+/// When this is `ipvsadm …`, one of its scripts, or `dirigo ipvsadm …`: how it was called, and the
+/// words after that.
 ///
 /// Taken from clap's hands early, because clap would keep a `--` for itself.
-fn as_ipvsadm(words: &[OsString]) -> Option<(String, Vec<OsString>)> {
+fn as_ipvsadm(words: &[OsString]) -> Option<(Called<'_>, Vec<OsString>)> {
     let (called, words) = words.split_first()?;
-    if Path::new(called).file_name()? == "ipvsadm" {
-        return Some((called.to_string_lossy().into_owned(), words.to_vec()));
+    let name = Path::new(called).file_name()?.to_str()?;
+    if name == "ipvsadm" {
+        return Some((Called::Ipvsadm(called.to_str()?), words.to_vec()));
     }
-    match words.split_first()? {
-        (first, words) if first == "ipvsadm" => Some(("dirigo ipvsadm".to_owned(), words.to_vec())),
-        _ => None,
+    if let Some(wrapper) = Wrapper::named(name) {
+        return Some((Called::Wrapper(wrapper), words.to_vec()));
+    }
+    let (_, words) = words
+        .split_first()
+        .filter(|(first, _)| *first == "ipvsadm")?;
+    match words.split_first() {
+        Some((proc, files)) if proc == "proc" => Some((Called::Proc, files.to_vec())),
+        _ => Some((Called::Ipvsadm("dirigo ipvsadm"), words.to_vec())),
     }
 }
 

@@ -1,30 +1,29 @@
-//! `dirigo status|services|connections`: what the daemon knows, as tables or as the API's JSON.
+//! `dirigo status|services`: what the daemon knows, as tables or as the API's JSON.
 //!
 //! Addresses and ports are numbers. Data goes to stdout, so `--json | jq` works; what went wrong
 //! goes to stderr with the exit codes of [`crate::exit`].
 
 use std::io::Write;
-use std::ops::ControlFlow;
 use std::process::ExitCode;
 
-use api::{Client, ClientError, Connection, LinkState, RefusalCode, Service, Status};
+use api::{Client, ClientError, LinkState, RefusalCode, Service, Status};
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::exit;
 
-/// What the three have in common.
+/// What commands that show have in common.
 #[derive(clap::Args)]
-struct Common {
+pub(crate) struct Common {
     /// Which daemon, when there are several [default: DIRIGO_INSTANCE, else "default"]
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
     /// The API's objects
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 impl Common {
-    fn client(&self) -> Client {
+    pub(crate) fn client(&self) -> Client {
         Client::new(&crate::instance(self.instance.as_deref()))
     }
 }
@@ -43,20 +42,18 @@ pub struct ServicesArgs {
     common: Common,
 }
 
-/// Arguments of `dirigo connections`.
-#[derive(clap::Args)]
-pub struct ConnectionsArgs {
-    #[command(flatten)]
-    common: Common,
-}
-
 /// Why nothing, or not all, was shown.
 #[derive(Debug, thiserror::Error)]
-enum ShowError {
+pub(crate) enum ShowError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
+    #[error(
+        "more than {0} connections to sort: say how many you want with --limit, or which \
+         (dirigo connections --help)"
+    )]
+    TooManyToSort(usize),
 }
 
 /// Shows the daemon and its data plane.
@@ -72,16 +69,6 @@ pub fn services(args: &ServicesArgs) -> ExitCode {
         sort(&mut services);
         services_text(&services)
     }))
-}
-
-/// Shows connections as they arrive; the table may be larger than memory should hold.
-pub fn connections(args: &ConnectionsArgs) -> ExitCode {
-    let mut output = std::io::BufWriter::new(std::io::stdout().lock());
-    finish(list_connections(
-        &args.common.client(),
-        args.common.json,
-        &mut output,
-    ))
 }
 
 fn show<T: serde::Serialize>(
@@ -100,7 +87,7 @@ fn show<T: serde::Serialize>(
     Ok(())
 }
 
-fn finish(done: Result<(), ShowError>) -> ExitCode {
+pub(crate) fn finish(done: Result<(), ShowError>) -> ExitCode {
     let Err(error) = done else {
         return ExitCode::SUCCESS;
     };
@@ -266,57 +253,6 @@ fn services_text(services: &[Service]) -> String {
     lines(&mut table)
 }
 
-fn list_connections(client: &Client, json: bool, output: &mut dyn Write) -> Result<(), ShowError> {
-    let row = if json { json_row } else { plain_row };
-    // Without a daemon there is nothing to head, so the heading waits for the first answer.
-    let mut heading = (!json).then(|| {
-        connection_row([
-            "proto",
-            "state",
-            "expires",
-            "client",
-            "virtual",
-            "destination",
-        ])
-    });
-    let mut written = Ok(());
-    client.connections(&mut |connection| {
-        let text = heading.take().unwrap_or_default() + &row(&connection);
-        written = output.write_all(text.as_bytes());
-        match written {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(_) => ControlFlow::Break(()),
-        }
-    })?;
-    written?;
-    output.write_all(heading.unwrap_or_default().as_bytes())?;
-    Ok(output.flush()?)
-}
-
-fn json_row(connection: &Connection) -> String {
-    // Every type in it has a JSON form, so this cannot fail.
-    serde_json::to_string(connection).unwrap_or_default() + "\n"
-}
-
-fn plain_row(connection: &Connection) -> String {
-    connection_row([
-        &connection.protocol.to_string(),
-        &connection.state,
-        &format!("{} s", connection.expires_s),
-        &connection.client.to_string(),
-        &connection.virtual_address.to_string(),
-        &connection.destination.to_string(),
-    ])
-}
-
-/// Columns of fixed width, because the rows to come are not known yet; wide enough for IPv4, and
-/// for most of IPv6.
-fn connection_row([protocol, state, expires, client, service, destination]: [&str; 6]) -> String {
-    format!(
-        "{protocol:<5}  {state:<11}  {expires:>7}  {client:<28}  {service:<28}  {destination}\n"
-    )
-}
-
 fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -385,7 +321,7 @@ fn bytes(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::{Destination, DestinationSettings, ForwardingMethod, Origin, ServiceSettings, Stats};
+    use api::{Destination, DestinationSettings, Origin, ServiceSettings, Stats};
 
     fn status() -> Status {
         Status {
@@ -403,6 +339,11 @@ mod tests {
             connections: 17,
             connections_max: 1_048_576,
             map_bytes: 67_108_864,
+            services: 1,
+            destinations: 2,
+            deleted: 0,
+            stats: Stats::default(),
+            rates: api::Rates::default(),
             timeouts: api::Timeouts::default(),
             settings: api::Settings::default(),
             counters: [("forwarded", 72), ("not_a_service", 5), ("truncated", 0)]
@@ -414,12 +355,7 @@ mod tests {
     fn destination(address: &str, weight: u32, link: LinkState) -> Destination {
         Destination {
             destination: address.parse().unwrap(),
-            settings: DestinationSettings {
-                forwarding: ForwardingMethod::DirectRouting,
-                weight,
-                upper_threshold: 0,
-                lower_threshold: 0,
-            },
+            settings: DestinationSettings::of(weight),
             origin: Origin::Config,
             active: 1,
             inactive: 11,
@@ -428,7 +364,10 @@ mod tests {
                 connections: 12,
                 packets: 51,
                 bytes: 2_856,
+                ..Stats::default()
             },
+            overloaded: false,
+            rates: api::Rates::default(),
             link,
         }
     }
@@ -448,7 +387,9 @@ mod tests {
                 connections: 17,
                 packets: 72,
                 bytes: 4_050,
+                ..Stats::default()
             },
+            rates: api::Rates::default(),
             origin: Origin::Config,
             destinations: vec![
                 destination("192.0.2.12:80", 1, unresolved),

@@ -13,15 +13,19 @@
 //! It never looks names up, opens no socket, and does not ask whether an interface exists:
 //! `dirigo check` runs anywhere.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 mod address;
+mod check;
 pub mod limits;
 mod lines;
 mod mistake;
 mod read;
+mod rules;
 pub mod schema;
 mod section;
 mod service;
@@ -29,7 +33,9 @@ mod suggest;
 mod values;
 
 pub use address::AddressFault;
+pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
 pub use mistake::{Advice, Mistake, Mistakes, Quoted, Reason};
+pub use rules::Health;
 pub use values::{
     BadInterfaceName, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, OutOfRange, Scheduler,
     Seconds, Timeouts, Weight,
@@ -57,6 +63,8 @@ pub struct Config {
     pub manage_vips: bool,
     /// Virtual services in the order of the file.
     pub services: Vec<Service>,
+    /// Health checks by name.
+    pub checks: BTreeMap<Arc<str>, health::check::Check>,
 }
 
 /// A virtual service with its destinations.
@@ -72,6 +80,8 @@ pub struct Service {
     pub one_packet: bool,
     /// Destinations in the order of the file.
     pub destinations: Vec<Destination>,
+    /// Their checks, if they have any.
+    pub health: Option<Health>,
 }
 
 /// A real server's place in one virtual service.
@@ -155,9 +165,9 @@ impl Service {
     #[must_use]
     pub fn settings(&self) -> api::ServiceSettings {
         api::ServiceSettings {
-            scheduler: self.scheduler.name().to_owned(),
             persistence: self.persistence,
             one_packet: self.one_packet,
+            ..api::ServiceSettings::of(self.scheduler.name())
         }
     }
 }
@@ -166,12 +176,7 @@ impl Destination {
     /// The destination without its address, as the API says it.
     #[must_use]
     pub fn settings(&self) -> api::DestinationSettings {
-        api::DestinationSettings {
-            forwarding: api::ForwardingMethod::DirectRouting,
-            weight: self.weight.into(),
-            upper_threshold: 0,
-            lower_threshold: 0,
-        }
+        api::DestinationSettings::of(self.weight.into())
     }
 }
 

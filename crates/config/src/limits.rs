@@ -37,6 +37,21 @@ pub const CONN_REUSE_MODE: RangeInclusive<i64> = 0..=2;
 /// Weight of a destination, as in `ipvsadm -w`.
 pub const WEIGHT: RangeInclusive<i64> = 0..=2_147_483_647;
 
+/// Checks. Services share them; a director with more has written them by a program that repeats itself.
+pub const CHECKS: usize = 1_024;
+
+/// Shortest and longest interval of a check; the room `health` bounds them in the same way.
+pub const CHECK_INTERVAL: (&str, &str) = ("100ms", "60m");
+
+/// Shortest and longest timeout of a check.
+pub const CHECK_TIMEOUT: (&str, &str) = ("10ms", "60m");
+
+/// Shortest and longest slow start.
+pub const SLOW_START: (&str, &str) = ("0s", "60m");
+
+/// Bytes of a compiled pattern: patterns with large repetitions are mistakes.
+pub const PATTERN_BYTES: usize = 1 << 20;
+
 /// Mistakes reported in one run. Nobody reads on behind these, and to place each costs a walk
 /// through the file.
 pub const MISTAKES: usize = 1_000;

@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use api::ServiceKey;
 
 use crate::address::AddressFault;
+use crate::check::CheckFault;
 use crate::schema::Table;
 use crate::values::BadInterfaceName;
 use crate::{Scheduler, limits};
@@ -127,6 +128,8 @@ pub enum Reason {
     #[error("{found} interfaces are named, but the data plane has room for {limit}: remove {}", found - limit)]
     TooManyInterfaces { found: usize, limit: usize },
 
+    #[error(transparent)]
+    Check(CheckFault),
     #[error(transparent)]
     Address(AddressFault),
     #[error(
@@ -335,7 +338,11 @@ fn listed(words: &[&str]) -> String {
 }
 
 fn schedulers() -> String {
-    listed(&Scheduler::ALL.map(Scheduler::name))
+    listed(
+        &Scheduler::available()
+            .map(Scheduler::name)
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn family(address: &IpAddr) -> &'static str {

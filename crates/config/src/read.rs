@@ -9,7 +9,7 @@ use crate::mistake::{Advice, Mistake, Mistakes, Reason};
 use crate::schema::{self, Table};
 use crate::section::{At, Notes, Section};
 use crate::{
-    Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Timeouts, limits,
+    Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Timeouts, check, limits,
     service, suggest,
 };
 
@@ -109,6 +109,7 @@ fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
     let timeouts = root.one(&schema::TIMEOUTS, Table::Timeouts, notes);
     let settings = root.one(&schema::SETTINGS, Table::Settings, notes);
     let vips = root.one(&schema::VIPS, Table::Vips, notes);
+    let checks = check::all(&root, notes);
     let director = director.as_ref();
     if root.position(&schema::DIRECTOR).is_none() {
         notes.add(0, Reason::NoInterface);
@@ -130,7 +131,11 @@ fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
         manage_vips: vips
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
-        services: service::all(&root, notes),
+        services: service::all(&root, &checks, notes),
+        checks: checks
+            .into_iter()
+            .map(|(name, check)| (name, check.value))
+            .collect(),
     }
 }
 

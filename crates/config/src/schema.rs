@@ -21,6 +21,8 @@ pub enum Table {
     Service,
     /// `[[service.destination]]`
     Destination,
+    /// `[[check]]`
+    Check,
 }
 
 impl fmt::Display for Table {
@@ -34,6 +36,7 @@ impl fmt::Display for Table {
             Self::Vips => "[vips]",
             Self::Service => "[[service]]",
             Self::Destination => "[[service.destination]]",
+            Self::Check => "[[check]]",
         })
     }
 }
@@ -63,6 +66,7 @@ pub(crate) const TIMEOUTS: Key = key(Table::Root, "timeouts", "[timeouts]");
 pub(crate) const SETTINGS: Key = key(Table::Root, "settings", "[settings]");
 pub(crate) const VIPS: Key = key(Table::Root, "vips", "[vips]");
 pub(crate) const SERVICE: Key = key(Table::Root, "service", "[[service]]");
+pub(crate) const CHECK: Key = key(Table::Root, "check", "[[check]]");
 
 pub(crate) const INTERFACE: Key = key(Table::Director, "interface", "\"eth0\"");
 pub(crate) const INTERFACES: Key = key(Table::Director, "interfaces", "[\"eth0\", \"eth1\"]");
@@ -89,6 +93,14 @@ pub(crate) const SCHEDULER: Key = key(Table::Service, "scheduler", "\"wrr\"");
 pub(crate) const PERSISTENCE: Key = key(Table::Service, "persistence", "360");
 pub(crate) const NETMASK: Key = key(Table::Service, "netmask", "\"255.255.255.0\"");
 pub(crate) const ONE_PACKET: Key = key(Table::Service, "one_packet", "false");
+pub(crate) const SERVICE_CHECKS: Key = key(Table::Service, "checks", "[\"web\"]");
+pub(crate) const QUORUM: Key = key(Table::Service, "quorum", "1");
+pub(crate) const HYSTERESIS: Key = key(Table::Service, "hysteresis", "0");
+pub(crate) const INHIBIT_ON_FAILURE: Key = key(Table::Service, "inhibit_on_failure", "false");
+pub(crate) const SLOW_START: Key = key(Table::Service, "slow_start", "\"30s\"");
+pub(crate) const ALPHA: Key = key(Table::Service, "alpha", "true");
+pub(crate) const OMEGA: Key = key(Table::Service, "omega", "false");
+pub(crate) const SORRY_SERVER: Key = key(Table::Service, "sorry_server", "\"192.168.188.109\"");
 pub(crate) const DESTINATION: Key = key(Table::Service, "destination", "[[service.destination]]");
 
 pub(crate) const ADDRESS: Key = key(Table::Destination, "address", "\"192.168.188.107\"");
@@ -96,14 +108,49 @@ pub(crate) const PORT: Key = key(Table::Destination, "port", "80");
 pub(crate) const WEIGHT: Key = key(Table::Destination, "weight", "1");
 pub(crate) const FORWARDING: Key = key(Table::Destination, "forwarding", "\"direct-routing\"");
 
+pub(crate) const DESTINATION_CHECKS: Key = key(Table::Destination, "checks", "[\"web\"]");
+
+pub(crate) const CHECK_NAME: Key = key(Table::Check, "name", "\"web\"");
+pub(crate) const CHECK_TYPE: Key = key(Table::Check, "type", "\"http\"");
+pub(crate) const CHECK_TO: Key = key(Table::Check, "to", "\"vip\"");
+pub(crate) const CHECK_PORT: Key = key(Table::Check, "port", "80");
+pub(crate) const CHECK_INTERVAL: Key = key(Table::Check, "interval", "\"2s\"");
+pub(crate) const CHECK_FAST_INTERVAL: Key = key(Table::Check, "fast_interval", "\"500ms\"");
+pub(crate) const CHECK_JITTER: Key = key(Table::Check, "jitter", "10");
+pub(crate) const CHECK_TIMEOUT: Key = key(Table::Check, "timeout", "\"1s\"");
+pub(crate) const CHECK_RISE: Key = key(Table::Check, "rise", "2");
+pub(crate) const CHECK_FALL: Key = key(Table::Check, "fall", "3");
+pub(crate) const CHECK_SUPPRESSION: Key = key(Table::Check, "suppression", "true");
+pub(crate) const CHECK_METHOD: Key = key(Table::Check, "method", "\"GET\"");
+pub(crate) const CHECK_PATH: Key = key(Table::Check, "path", "\"/health\"");
+pub(crate) const CHECK_HOST: Key = key(Table::Check, "host", "\"www.example.com\"");
+pub(crate) const CHECK_STATUS: Key = key(Table::Check, "status", "[\"200-299\"]");
+pub(crate) const CHECK_BODY: Key = key(Table::Check, "body", "\"^OK\"");
+pub(crate) const CHECK_DIGEST: Key = key(
+    Table::Check,
+    "digest",
+    "\"5d41402abc4b2a76b9719d911017c592\"",
+);
+pub(crate) const CHECK_SNI: Key = key(Table::Check, "sni", "\"www.example.com\"");
+pub(crate) const CHECK_TRUST: Key = key(Table::Check, "trust", "\"system\"");
+pub(crate) const CHECK_DAYS_LEFT: Key = key(Table::Check, "days_left", "7");
+pub(crate) const CHECK_QUERY: Key = key(Table::Check, "query", "\"www.example.com\"");
+pub(crate) const CHECK_RECORD: Key = key(Table::Check, "record", "\"SOA\"");
+pub(crate) const CHECK_PAYLOAD: Key = key(Table::Check, "payload", "\"ping\"");
+pub(crate) const CHECK_REPLY: Key = key(Table::Check, "reply", "\"^pong\"");
+pub(crate) const CHECK_HELO: Key = key(Table::Check, "helo", "\"dirigo.invalid\"");
+pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/local/bin/check\"]");
+pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
+
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 30] = [
+pub const KEYS: [Key; 67] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
     SETTINGS,
     VIPS,
     SERVICE,
+    CHECK,
     INTERFACE,
     INTERFACES,
     REQUIRE_NATIVE,
@@ -123,11 +170,47 @@ pub const KEYS: [Key; 30] = [
     PERSISTENCE,
     NETMASK,
     ONE_PACKET,
+    SERVICE_CHECKS,
+    QUORUM,
+    HYSTERESIS,
+    INHIBIT_ON_FAILURE,
+    SLOW_START,
+    ALPHA,
+    OMEGA,
+    SORRY_SERVER,
     DESTINATION,
     ADDRESS,
     PORT,
     WEIGHT,
     FORWARDING,
+    DESTINATION_CHECKS,
+    CHECK_NAME,
+    CHECK_TYPE,
+    CHECK_TO,
+    CHECK_PORT,
+    CHECK_INTERVAL,
+    CHECK_FAST_INTERVAL,
+    CHECK_JITTER,
+    CHECK_TIMEOUT,
+    CHECK_RISE,
+    CHECK_FALL,
+    CHECK_SUPPRESSION,
+    CHECK_METHOD,
+    CHECK_PATH,
+    CHECK_HOST,
+    CHECK_STATUS,
+    CHECK_BODY,
+    CHECK_DIGEST,
+    CHECK_SNI,
+    CHECK_TRUST,
+    CHECK_DAYS_LEFT,
+    CHECK_QUERY,
+    CHECK_RECORD,
+    CHECK_PAYLOAD,
+    CHECK_REPLY,
+    CHECK_HELO,
+    CHECK_COMMAND,
+    CHECK_USER,
 ];
 
 /// Keys that IPVS has an option for and Dirigo has not yet.

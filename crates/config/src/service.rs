@@ -1,18 +1,19 @@
 //! `[[service]]` and `[[service.destination]]`, and what direct routing asks of them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use api::{Netmask, Persistence, Protocol, ServiceKey};
 
 use crate::address::{self, not_unicast};
+use crate::check::Checks;
 use crate::mistake::{Advice, Reason};
 use crate::schema::{self, Table};
 use crate::section::{At, Notes, Section};
-use crate::{Destination, OutOfRange, Scheduler, Seconds, Service, Weight, limits, read};
+use crate::{Destination, OutOfRange, Scheduler, Seconds, Service, Weight, limits, read, rules};
 
 /// All services of the file.
-pub(crate) fn all(root: &Section<'_>, notes: &mut Notes<'_>) -> Vec<Service> {
+pub(crate) fn all(root: &Section<'_>, checks: &Checks, notes: &mut Notes<'_>) -> Vec<Service> {
     let (sections, beyond) = root.many(&schema::SERVICE, Table::Service, limits::SERVICES, notes);
     if let Some(at) = beyond {
         let number = limits::SERVICES + 1;
@@ -21,7 +22,7 @@ pub(crate) fn all(root: &Section<'_>, notes: &mut Notes<'_>) -> Vec<Service> {
     let mut seen = Seen::default();
     let mut services = Vec::new();
     for section in &sections {
-        services.extend(one(section, &mut seen, notes));
+        services.extend(one(section, checks, &mut seen, notes));
     }
     seen.note_loops(notes);
     services
@@ -51,7 +52,12 @@ impl Seen {
     }
 }
 
-fn one(section: &Section<'_>, seen: &mut Seen, notes: &mut Notes<'_>) -> Option<Service> {
+fn one(
+    section: &Section<'_>,
+    checks: &Checks,
+    seen: &mut Seen,
+    notes: &mut Notes<'_>,
+) -> Option<Service> {
     section.require(&schema::SERVICE_ADDRESS, notes);
     section.require(&schema::PROTOCOL, notes);
     let address = virtual_address(section, notes);
@@ -64,14 +70,27 @@ fn one(section: &Section<'_>, seen: &mut Seen, notes: &mut Notes<'_>) -> Option<
     }
     let persistence = persistence(section, address.as_ref().map(|one| one.value.ip()), notes);
     let one_packet = one_packet(section, protocol, notes);
+    let virtual_address = address.as_ref().map(|address| address.value);
+    let mut exceptions = BTreeMap::new();
     let destinations = destinations(
         section,
-        address.as_ref().map(|address| address.value),
+        virtual_address,
+        &mut |section, server, notes| {
+            let names = rules::names(section, &schema::DESTINATION_CHECKS, checks, notes);
+            exceptions.extend(names.map(|names| (server, names)));
+        },
         seen,
         notes,
     );
+    let health = rules::of_service(
+        section,
+        virtual_address,
+        checks,
+        (&destinations, exceptions),
+        notes,
+    );
     let (address, protocol) = (address?, protocol?);
-    let key = ServiceKey {
+    let key = ServiceKey::Address {
         protocol,
         address: address.value,
     };
@@ -94,6 +113,7 @@ fn one(section: &Section<'_>, seen: &mut Seen, notes: &mut Notes<'_>) -> Option<
         persistence,
         one_packet,
         destinations,
+        health,
     })
 }
 
@@ -128,19 +148,15 @@ fn protocol(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Protocol> {
 
 fn scheduler(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Scheduler> {
     let word = section.string(&schema::SCHEDULER, notes)?;
-    if let Some(scheduler) = Scheduler::named(word.value) {
-        return Some(scheduler);
-    }
-    let not_yet = Scheduler::NOT_YET
-        .into_iter()
-        .find(|&name| name == word.value);
-    let reason = match not_yet {
-        Some(name) => Reason::SchedulerNotYet { name },
-        None => read::unknown_value(
-            &schema::SCHEDULER,
-            word.value,
-            &Scheduler::ALL.map(Scheduler::name),
-        ),
+    let reason = match Scheduler::named(word.value) {
+        Some(scheduler) if scheduler.is_available() => return Some(scheduler),
+        Some(scheduler) => Reason::SchedulerNotYet {
+            name: scheduler.name(),
+        },
+        None => {
+            let names: Vec<_> = Scheduler::available().map(Scheduler::name).collect();
+            read::unknown_value(&schema::SCHEDULER, word.value, &names)
+        }
     };
     notes.add(word.at, reason);
     None
@@ -208,6 +224,7 @@ fn one_packet(section: &Section<'_>, protocol: Option<Protocol>, notes: &mut Not
 fn destinations(
     service: &Section<'_>,
     virtual_address: Option<SocketAddr>,
+    with: &mut dyn FnMut(&Section<'_>, IpAddr, &mut Notes<'_>),
     seen: &mut Seen,
     notes: &mut Notes<'_>,
 ) -> Vec<Destination> {
@@ -235,6 +252,7 @@ fn destinations(
             continue;
         }
         first_places.insert(address.value, address.at);
+        with(section, address.value, notes);
         let port = virtual_address.map_or(0, |service| service.port());
         destinations.push(Destination {
             address: SocketAddr::new(address.value, port),
@@ -356,7 +374,7 @@ fn note_forwarding(section: &Section<'_>, notes: &mut Notes<'_>) {
 }
 
 /// A port as a number of TOML, 1 to 65535.
-fn port(value: i64) -> Result<u16, OutOfRange> {
+pub(crate) fn port(value: i64) -> Result<u16, OutOfRange> {
     u16::try_from(value)
         .ok()
         .filter(|&port| port != 0)

@@ -214,16 +214,74 @@ pub enum Scheduler {
     /// Weighted round robin.
     #[default]
     Wrr,
+    /// Least connections.
+    Lc,
+    /// Least connections for the weight.
+    Wlc,
+    /// Where connections to this virtual address went before.
+    Lblc,
+    /// One of where connections to this virtual address went before.
+    Lblcr,
+    /// By the virtual address.
+    Dh,
+    /// By the client's address.
+    Sh,
+    /// Shortest expected delay.
+    Sed,
+    /// An idle one, else shortest expected delay.
+    Nq,
+    /// The highest weight.
+    Fo,
+    /// The highest weight that has room.
+    Ovf,
+    /// By the client's address, in a Maglev table.
+    Mh,
+    /// The better of two drawn by weight.
+    Twos,
+    /// None: nobody gets a new connection.
+    None,
 }
 
 impl Scheduler {
-    /// Those that Dirigo has.
-    pub const ALL: [Self; 2] = [Self::Rr, Self::Wrr];
-
-    /// Those that IPVS has as well and Dirigo has not yet.
-    pub const NOT_YET: [&str; 12] = [
-        "wlc", "lc", "sh", "mh", "dh", "sed", "nq", "fo", "ovf", "lblc", "lblcr", "twos",
+    /// All of IPVS's.
+    pub const ALL: [Self; 15] = [
+        Self::Rr,
+        Self::Wrr,
+        Self::Lc,
+        Self::Wlc,
+        Self::Lblc,
+        Self::Lblcr,
+        Self::Dh,
+        Self::Sh,
+        Self::Sed,
+        Self::Nq,
+        Self::Fo,
+        Self::Ovf,
+        Self::Mh,
+        Self::Twos,
+        Self::None,
     ];
+
+    /// Whether the data plane has it.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        matches!(self, Self::Rr | Self::Wrr)
+    }
+
+    /// Those that the data plane has.
+    pub fn available() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|one| one.is_available())
+    }
+
+    /// Whether it compares what its destinations have at the moment of choice, so that a new connection
+    /// costs more with each of them.
+    #[must_use]
+    pub fn is_dynamic(self) -> bool {
+        !matches!(
+            self,
+            Self::Rr | Self::Wrr | Self::Dh | Self::Sh | Self::Mh | Self::None
+        )
+    }
 
     /// IPVS's name.
     #[must_use]
@@ -231,10 +289,23 @@ impl Scheduler {
         match self {
             Self::Rr => "rr",
             Self::Wrr => "wrr",
+            Self::Lc => "lc",
+            Self::Wlc => "wlc",
+            Self::Lblc => "lblc",
+            Self::Lblcr => "lblcr",
+            Self::Dh => "dh",
+            Self::Sh => "sh",
+            Self::Sed => "sed",
+            Self::Nq => "nq",
+            Self::Fo => "fo",
+            Self::Ovf => "ovf",
+            Self::Mh => "mh",
+            Self::Twos => "twos",
+            Self::None => "none",
         }
     }
 
-    /// The scheduler of this name, if Dirigo has it.
+    /// The scheduler of this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name() == name)

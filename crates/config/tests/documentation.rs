@@ -25,7 +25,7 @@ fn every_key_is_documented() {
     for (_, key, _) in schema::NOT_YET {
         assert!(PAGE.contains(&format!("`{key}`")), "{key}");
     }
-    for scheduler in dirigo_config::Scheduler::NOT_YET {
+    for scheduler in dirigo_config::Scheduler::ALL {
         assert!(PAGE.contains(&format!("`{scheduler}`")), "{scheduler}");
     }
 }
@@ -49,12 +49,31 @@ fn the_mistakes_on_the_page_are_the_ones_that_are_printed() {
     assert_eq!(printed, block("<!-- mistakes:out -->", "text").trim_end());
 }
 
+/// A check of each type with all its keys; that of type `http` has the name of the examples.
+fn checks_of_examples() -> String {
+    let mut text = String::new();
+    for kind in dirigo_config::CHECK_TYPES {
+        let name = if kind == "http" { "web" } else { kind };
+        text += &format!("[[check]]\nname = \"{name}\"\ntype = \"{kind}\"\n");
+        let keys = schema::KEYS.iter().filter(|key| {
+            key.table == schema::Table::Check && !matches!(key.name, "name" | "type")
+        });
+        for key in keys.filter(|key| dirigo_config::check_takes(kind, key.name)) {
+            text += &format!("{} = {}\n", key.name, key.example);
+        }
+    }
+    text
+}
+
 /// A file of all the examples, but without the key `left_out`.
 fn file_of_examples(left_out: &schema::Key) -> String {
     let mut text = String::new();
     let mut table = schema::Table::Root;
     for key in schema::KEYS {
-        if key.table == schema::Table::Root || key.name == "destination" || key == *left_out {
+        if matches!(key.table, schema::Table::Root | schema::Table::Check)
+            || key.name == "destination"
+            || key == *left_out
+        {
             continue;
         }
         if key.table != table {
@@ -63,7 +82,7 @@ fn file_of_examples(left_out: &schema::Key) -> String {
         }
         text += &format!("{} = {}\n", key.name, key.example);
     }
-    text
+    text + &checks_of_examples()
 }
 
 #[test]

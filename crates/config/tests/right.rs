@@ -138,7 +138,7 @@ fn the_number_of_connections_is_rounded_up_to_a_power_of_two() {
 #[test]
 fn the_changes_are_the_files_services_and_destinations_in_order() {
     let changes: Vec<Change> = classic().changes().collect();
-    let web = ServiceKey {
+    let web = ServiceKey::Address {
         protocol: Protocol::Tcp,
         address: "192.168.188.120:80".parse().unwrap(),
     };
@@ -294,4 +294,90 @@ one_packet = true
         ]
     );
     assert_eq!(parse(SMALLEST).settings, api::Settings::default());
+}
+
+#[test]
+fn checks_are_defined_once_and_used_by_services_and_destinations() {
+    use health::check::{Http, Kind, Pace, Statuses, Tls, To, Trust};
+    let config = Config::parse(
+        r#"
+        [director]
+        interface = "eth0"
+
+        [[check]]
+        name = "web"
+        type = "https"
+        path = "/health"
+        host = "www.example.com"
+        status = ["200", "301-302"]
+        interval = "500 ms"
+        trust = "/etc/ssl/own.pem"
+        days_left = 7
+        rise = 1
+
+        [[check]]
+        name = "port"
+        type = "tcp"
+        to = "own"
+        port = 8080
+        timeout = "2s"
+
+        [[service]]
+        address = "192.168.188.120:443"
+        protocol = "tcp"
+        checks = ["web", "port"]
+        slow_start = "1m"
+        sorry_server = "192.168.188.109"
+
+          [[service.destination]]
+          address = "192.168.188.107"
+
+          [[service.destination]]
+          address = "192.168.188.110"
+          checks = ["port"]
+
+        [[service]]
+        address = "192.168.188.120:80"
+        protocol = "tcp"
+        "#,
+        "director.toml",
+    )
+    .unwrap();
+    let web = &config.checks["web"];
+    assert_eq!(web.to, To::Vip);
+    assert!(web.suppression);
+    let expected = Http {
+        tls: Some(Tls {
+            sni: None,
+            trust: Trust::File("/etc/ssl/own.pem".into()),
+            days_left: Some(7),
+        }),
+        path: "/health".to_owned(),
+        host: Some("www.example.com".to_owned()),
+        statuses: Statuses(vec![200..=200, 301..=302]),
+        ..Http::default()
+    };
+    assert_eq!(web.kind, Kind::Http(expected));
+    // The default timeout is a second, but never longer than the interval.
+    let pace = Pace {
+        interval: std::time::Duration::from_millis(500),
+        timeout: std::time::Duration::from_millis(500),
+        rise: 1,
+        ..Pace::default()
+    };
+    assert_eq!(web.pace, pace);
+    assert_eq!(config.checks["port"].port, Some(8080));
+    let health = config.services[0].health.as_ref().unwrap();
+    assert_eq!(health.checks, ["web".into(), "port".into()]);
+    assert_eq!(
+        health.exceptions[&"192.168.188.110".parse().unwrap()],
+        ["port".into()]
+    );
+    assert_eq!(health.rules.slow_start.as_secs(), 60);
+    assert_eq!(
+        health.rules.sorry_server,
+        Some("192.168.188.109".parse().unwrap())
+    );
+    assert!(health.rules.alpha);
+    assert_eq!(config.services[1].health, None);
 }

@@ -38,6 +38,7 @@ wrong! {
     an_unclosed_list
     an_unknown_protocol
     an_unknown_scheduler
+    checks_that_cannot_be
     destinations_that_are_not_unicast
     interface_and_interfaces
     interface_names_that_cannot_be

@@ -10,7 +10,8 @@ use crate::check::{self, refusal};
 use crate::event::Observed;
 use crate::limits;
 use crate::rotation::Place;
-use crate::state::{Destination, Link, Service, State, Trashed};
+use crate::schedule::Cause;
+use crate::state::{Destination, Link, Rest, Service, State, Trashed};
 
 pub(crate) fn apply(
     state: &mut State,
@@ -31,6 +32,7 @@ pub(crate) fn apply(
             Ok(())
         }
         Change::SetTimeouts { timeouts } => set_timeouts(state, timeouts),
+        Change::Zero { service } => zero(state, service, observed),
         Change::AddDestination {
             service,
             destination,
@@ -61,9 +63,9 @@ pub(crate) fn add_service(
             format!("service {key} exists already: edit it instead"),
         ));
     }
-    check::scheduler(&settings.scheduler)?;
+    let scheduler = check::scheduler(&settings)?;
     check::service(&key, &settings)?;
-    let id = state.free_service_ids().next().ok_or_else(|| {
+    let id = state.index.free_services().next().ok_or_else(|| {
         refusal(
             RefusalCode::Full,
             format!(
@@ -72,7 +74,6 @@ pub(crate) fn add_service(
             ),
         )
     })?;
-    let place = start(&settings, &[])?;
     let service = Service {
         id,
         incarnation: state.number(),
@@ -80,30 +81,33 @@ pub(crate) fn add_service(
         settings,
         origin,
         list: Vec::new(),
-        place,
+        place: Place::start(scheduler, &[]),
         picks: observed.picks.get(&id).copied().unwrap_or(0),
         retired: Stats::default(),
     };
-    state.services.insert(key, service);
+    state.add_service(key, service);
     Ok(())
 }
 
-/// Another scheduler starts afresh on the list; the same one is not disturbed.
+/// Another scheduler starts afresh on the list; the same one is not disturbed. A share that is not
+/// named stays: ipvsadm does not know of it.
 pub(crate) fn edit_service(
     state: &mut State,
     key: ServiceKey,
-    settings: ServiceSettings,
+    mut settings: ServiceSettings,
     observed: &Observed,
 ) -> Result<(), Refusal> {
     let service = state.services.get(&key).ok_or_else(|| no_service(&key))?;
-    check::scheduler(&settings.scheduler)?;
+    settings.share = settings.share.or(service.settings.share);
+    let scheduler = check::scheduler(&settings)?;
     if service.settings == settings {
         return Ok(());
     }
     check::service(&key, &settings)?;
+    check::room(&key, scheduler, service.list.len())?;
     let place = match service.settings.scheduler == settings.scheduler {
         true => None,
-        false => Some(start(&settings, &state.candidates(service))?),
+        false => Some(Place::start(scheduler, &state.candidates(service))),
     };
     state.rework(&key, observed, |_, service| {
         if let Some(place) = place {
@@ -115,7 +119,7 @@ pub(crate) fn edit_service(
 }
 
 pub(crate) fn delete_service(state: &mut State, key: &ServiceKey) -> Result<(), Refusal> {
-    let service = state.services.remove(key).ok_or_else(|| no_service(key))?;
+    let service = state.remove_service(key).ok_or_else(|| no_service(key))?;
     for id in service.list {
         discard(state, id);
     }
@@ -123,9 +127,52 @@ pub(crate) fn delete_service(state: &mut State, key: &ServiceKey) -> Result<(), 
 }
 
 fn clear(state: &mut State) {
-    let services = std::mem::take(&mut state.services);
-    for id in services.into_values().flat_map(|service| service.list) {
-        discard(state, id);
+    let keys: Vec<ServiceKey> = state.services.keys().copied().collect();
+    for key in keys {
+        let list = state.remove_service(&key).map(|service| service.list);
+        for id in list.unwrap_or_default() {
+            discard(state, id);
+        }
+    }
+}
+
+/// What was shown last becomes the new zero point (`ipvs.md` 5).
+fn zero(
+    state: &mut State,
+    service: Option<ServiceKey>,
+    observed: &Observed,
+) -> Result<(), Refusal> {
+    let keys: Vec<ServiceKey> = match service {
+        Some(key) if !state.services.contains_key(&key) => return Err(no_service(&key)),
+        Some(key) => vec![key],
+        None => state.services.keys().copied().collect(),
+    };
+    if service.is_none() {
+        state.base = observed.total;
+    }
+    for key in keys {
+        zero_service(state, key, observed);
+    }
+    Ok(())
+}
+
+fn zero_service(state: &mut State, key: ServiceKey, observed: &Observed) {
+    let Some(service) = state.services.get_mut(&key) else {
+        return;
+    };
+    service.retired = Stats::default();
+    let list = service.list.clone();
+    let deleted: Vec<u32> = state.index.deleted_of(key).collect();
+    let reading = |id: u32| observed.stats.get(&id).copied().unwrap_or_default();
+    for id in list {
+        if let Some(destination) = state.destinations.get_mut(&id) {
+            destination.base = reading(id);
+        }
+    }
+    for id in deleted {
+        if let Some(gone) = state.trash.get_mut(&id) {
+            gone.destination.base = reading(id);
+        }
     }
 }
 
@@ -133,11 +180,12 @@ fn clear(state: &mut State) {
 fn set_timeouts(state: &mut State, timeouts: api::Timeouts) -> Result<(), Refusal> {
     check::timeouts(timeouts)?;
     let wish = |seconds: u32| (seconds != 0).then_some(seconds);
-    let set = &mut state.timeouts_set;
+    let rest: &mut Rest = state;
+    let set = &mut rest.timeouts_set;
     set.tcp = wish(timeouts.tcp).or(set.tcp);
     set.tcpfin = wish(timeouts.tcpfin).or(set.tcpfin);
     set.udp = wish(timeouts.udp).or(set.udp);
-    state.timeouts = set.over(state.timeouts);
+    rest.timeouts = set.over(rest.timeouts);
     Ok(())
 }
 
@@ -152,7 +200,7 @@ pub(crate) fn add_destination(
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     let address = with_port_of(key, address);
     check::ranges(&settings)?;
-    check::family(key, address)?;
+    check::family(key, address, settings.forwarding)?;
     if state.listed(service, address).is_some() {
         return Err(refusal(
             RefusalCode::DestinationExists,
@@ -161,9 +209,10 @@ pub(crate) fn add_destination(
     }
     check::address(address.ip(), observed)?;
     check::supported(&settings)?;
+    check::room(key, service.scheduler(), service.list.len() + 1)?;
     let incarnation = service.incarnation;
-    let id = match trashed(state, key, address) {
-        Some(id) => id,
+    let id = match state.index.deleted.get(&(*key, address)) {
+        Some(id) => *id,
         None => free_destination_id(state)?,
     };
     let base = base(state, id, incarnation, observed);
@@ -171,17 +220,17 @@ pub(crate) fn add_destination(
         service: *key,
         incarnation,
         address,
+        last_weight: settings.weight,
         settings,
         origin,
         base,
     };
     state.rework(key, observed, |state, service| {
-        state.trash.remove(&id);
-        state.destinations.insert(id, destination);
-        state
-            .links
-            .entry(address.ip())
-            .or_insert_with(Link::unknown);
+        state.remove_deleted(id);
+        state.add_destination(id, destination);
+        if !state.links.contains_key(&address.ip()) {
+            state.links.insert(address.ip(), Link::unknown());
+        }
         service.list.insert(0, id);
         service.place.changed(&state.candidates(service));
     });
@@ -198,13 +247,16 @@ pub(crate) fn edit_destination(
     let service = state.services.get(key).ok_or_else(|| no_service(key))?;
     let address = with_port_of(key, address);
     check::ranges(&settings)?;
-    check::family(key, address)?;
+    check::family(key, address, settings.forwarding)?;
     let id = state
         .listed(service, address)
         .ok_or_else(|| no_destination(key, address))?;
     check::supported(&settings)?;
-    state.rework(key, observed, |state, service| {
+    state.rework_for(key, Cause::Weight, observed, |state, service| {
         if let Some(destination) = state.destinations.get_mut(&id) {
+            if settings.weight != 0 {
+                destination.last_weight = settings.weight;
+            }
             destination.settings = settings;
         }
         service.place.changed(&state.candidates(service));
@@ -233,12 +285,12 @@ pub(crate) fn delete_destination(
 
 /// Puts a destination in the trash.
 fn discard(state: &mut State, id: u32) {
-    if let Some(destination) = state.destinations.remove(&id) {
+    if let Some(destination) = state.remove_destination(id) {
         let gone = Trashed {
             destination,
             idle_since_s: None,
         };
-        state.trash.insert(id, gone);
+        state.add_deleted(id, gone);
     }
 }
 
@@ -252,31 +304,13 @@ fn base(state: &State, id: u32, incarnation: u64, observed: &Observed) -> Stats 
     }
 }
 
-fn trashed(state: &State, key: &ServiceKey, address: SocketAddr) -> Option<u32> {
-    let mut trash = state.trash.iter();
-    trash
-        .find(|(_, gone)| gone.destination.service == *key && gone.destination.address == address)
-        .map(|(id, _)| *id)
-}
-
-fn start(
-    settings: &ServiceSettings,
-    list: &[crate::rotation::Candidate],
-) -> Result<Place, Refusal> {
-    Place::start(&settings.scheduler, list).ok_or_else(|| {
-        refusal(
-            RefusalCode::NoSuchScheduler,
-            format!(
-                "there is no scheduler {:?}: use rr or wrr",
-                settings.scheduler
-            ),
-        )
-    })
-}
-
-/// Direct routing keeps the packet's port, so a destination's port can only be the service's.
+/// Direct routing keeps the packet's port, so a destination's port can only be the service's. That of a
+/// firewall mark's has no meaning to packets, but names it (`ipvs.md` 1.4).
 fn with_port_of(key: &ServiceKey, destination: SocketAddr) -> SocketAddr {
-    SocketAddr::new(destination.ip(), key.address.port())
+    match key.address() {
+        Some(address) => SocketAddr::new(destination.ip(), address.port()),
+        None => destination,
+    }
 }
 
 /// The free id that has rested longest.

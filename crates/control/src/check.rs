@@ -7,40 +7,79 @@ use api::{
     ServiceSettings,
 };
 
+use config::Scheduler;
+
 use crate::event::Observed;
 use crate::limits;
-
-/// Schedulers that IPVS has and we do not, `none` included.
-const OTHER_SCHEDULERS: [&str; 13] = [
-    "lc", "wlc", "sed", "nq", "lblc", "lblcr", "dh", "sh", "fo", "ovf", "mh", "twos", "none",
-];
 
 pub(crate) fn refusal(code: RefusalCode, message: String) -> Refusal {
     Refusal { code, message }
 }
 
-/// A scheduler that we have.
-pub(crate) fn scheduler(name: &str) -> Result<(), Refusal> {
-    if matches!(name, "rr" | "wrr") {
+/// A scheduler and a persistence engine that there are.
+pub(crate) fn scheduler(settings: &ServiceSettings) -> Result<Scheduler, Refusal> {
+    let scheduler = Scheduler::named(&settings.scheduler).ok_or_else(|| {
+        let names: Vec<&str> = Scheduler::ALL.into_iter().map(Scheduler::name).collect();
+        refusal(
+            RefusalCode::NoSuchScheduler,
+            format!(
+                "there is no scheduler {:?}: use one of {}",
+                settings.scheduler,
+                names.join(" ")
+            ),
+        )
+    })?;
+    match settings.engine.as_deref() {
+        None => Ok(scheduler),
+        Some("sip") => Err(refusal(
+            RefusalCode::NotSupported,
+            "persistence engine sip (--pe) is not supported yet: leave it out, and clients are told \
+             apart by their addresses"
+                .to_owned(),
+        )),
+        Some(engine) => Err(refusal(
+            RefusalCode::NoSuchScheduler,
+            format!("there is no persistence engine {engine:?}: leave it out"),
+        )),
+    }
+}
+
+/// As many destinations as a scheduler can choose from.
+pub(crate) fn room(
+    key: &ServiceKey,
+    scheduler: Scheduler,
+    destinations: usize,
+) -> Result<(), Refusal> {
+    let (limit, cost) = match scheduler.is_dynamic() {
+        true => (
+            limits::DYNAMIC_DESTINATIONS,
+            "looks at each of them for every new connection",
+        ),
+        false => (limits::STATIC_DESTINATIONS, "has a table of them"),
+    };
+    if destinations <= limit {
         return Ok(());
     }
-    if OTHER_SCHEDULERS.contains(&name) {
-        return Err(refusal(
-            RefusalCode::NotSupported,
-            format!("scheduler {name} is not supported yet: use rr or wrr"),
-        ));
-    }
     Err(refusal(
-        RefusalCode::NoSuchScheduler,
-        format!("there is no scheduler {name:?}: use rr or wrr"),
+        RefusalCode::Full,
+        format!(
+            "service {key} would have {destinations} destinations, but scheduler {scheduler} {cost}: \
+             at most {limit}"
+        ),
     ))
 }
 
 /// A service's own address: one form of each, and every port only with persistence. And what it
 /// does beside scheduling.
 pub(crate) fn service(key: &ServiceKey, settings: &ServiceSettings) -> Result<(), Refusal> {
+    if let Some(share) = settings.share.filter(|share| !(1..=100).contains(share)) {
+        return Err(refusal(
+            RefusalCode::OutOfRange,
+            format!("a share of {share} % of the connection table is none: give 1 to 100"),
+        ));
+    }
     // The data plane writes IPv4 addresses in this form: the two services would be one there.
-    if let IpAddr::V6(v6) = key.address.ip()
+    if let Some(IpAddr::V6(v6)) = key.address().map(|address| address.ip())
         && let Some(meant) = v6.to_ipv4_mapped()
     {
         return Err(refusal(
@@ -48,13 +87,14 @@ pub(crate) fn service(key: &ServiceKey, settings: &ServiceSettings) -> Result<()
             format!("service {key} has an IPv4 address in IPv6 form: write {meant}"),
         ));
     }
-    if key.address.port() == 0 && settings.persistence.is_none() {
+    let is_every_port = key.address().is_some_and(|address| address.port() == 0);
+    if is_every_port && settings.persistence.is_none() {
         return Err(refusal(
             RefusalCode::BadRequest,
             format!("service {key} has port 0, which needs persistence (-p): give a port"),
         ));
     }
-    if settings.one_packet && key.protocol != Protocol::Udp {
+    if settings.one_packet && !matches!(key.protocol(), Some(Protocol::Udp) | None) {
         return Err(refusal(
             RefusalCode::BadRequest,
             format!("service {key} cannot have one-packet scheduling: that is for UDP"),
@@ -76,7 +116,7 @@ pub(crate) fn service(key: &ServiceKey, settings: &ServiceSettings) -> Result<()
 
 /// A mask of the service's own family.
 fn netmask(key: &ServiceKey, mask: Netmask) -> Result<(), Refusal> {
-    let wanted = match (key.address.is_ipv6(), mask) {
+    let wanted = match (key.is_ipv6(), mask) {
         (false, Netmask::V4(_)) | (true, Netmask::V6(1..=128)) => return Ok(()),
         (false, _) => "a mask, for example 255.255.255.0",
         (true, _) => "the length of a prefix, 1 to 128",
@@ -138,9 +178,14 @@ pub(crate) fn ranges(settings: &DestinationSettings) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Direct routing needs both addresses in one family.
-pub(crate) fn family(key: &ServiceKey, destination: SocketAddr) -> Result<(), Refusal> {
-    if key.address.is_ipv6() == destination.is_ipv6() {
+/// Direct routing needs both addresses in one family; a tunnel does not.
+pub(crate) fn family(
+    key: &ServiceKey,
+    destination: SocketAddr,
+    forwarding: ForwardingMethod,
+) -> Result<(), Refusal> {
+    let is_tunnelled = forwarding == ForwardingMethod::Tunnelling;
+    if is_tunnelled || key.is_ipv6() == destination.is_ipv6() {
         return Ok(());
     }
     Err(refusal(
@@ -187,22 +232,13 @@ pub(crate) fn address(destination: IpAddr, observed: &Observed) -> Result<(), Re
 
 /// What IPVS can do and we cannot yet.
 pub(crate) fn supported(settings: &DestinationSettings) -> Result<(), Refusal> {
-    let method = match settings.forwarding {
-        ForwardingMethod::DirectRouting => None,
-        ForwardingMethod::Tunnelling => Some("tunnelling (-i)"),
-        ForwardingMethod::Masquerading => Some("masquerading (-m)"),
+    let (method, missing) = match settings.forwarding {
+        ForwardingMethod::DirectRouting => return Ok(()),
+        ForwardingMethod::Tunnelling => ("tunnelling (-i)", "a header is put around packets"),
+        ForwardingMethod::Masquerading => ("masquerading (-m)", "replies come back through here"),
     };
-    if let Some(method) = method {
-        return Err(refusal(
-            RefusalCode::NotSupported,
-            format!("{method} is not supported yet: use direct routing (-g)"),
-        ));
-    }
-    if settings.upper_threshold != 0 {
-        return Err(refusal(
-            RefusalCode::NotSupported,
-            "connection thresholds (-x, -y) are not supported yet: leave them out".to_owned(),
-        ));
-    }
-    Ok(())
+    Err(refusal(
+        RefusalCode::NotSupported,
+        format!("{method}, where {missing}, is not supported yet: use direct routing (-g)"),
+    ))
 }

@@ -5,13 +5,14 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::mark::MarkRule;
 use crate::state::State;
 
 /// Something that may change the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Event {
-    /// Somebody asked for a change: `ipvsadm`, the API.
+    /// Somebody asked for a change: `ipvsadm`, the API. For many at once there is [`crate::step_all`].
     Change(api::Change),
     /// The configuration was read.
     Config(Desired),
@@ -54,6 +55,9 @@ pub struct Desired {
     /// Connection behaviour.
     #[serde(default)]
     pub settings: api::Settings,
+    /// Which packets have which firewall mark; of several rules the first one counts.
+    #[serde(default)]
+    pub marks: Vec<MarkRule>,
     /// Virtual services in file order.
     pub services: Vec<DesiredService>,
 }
@@ -105,6 +109,8 @@ pub struct Questions {
     pub picks: Vec<u32>,
     /// Destinations, by id: what do the counters say?
     pub stats: Vec<u32>,
+    /// Destinations, by id, and all together: what did the counters say when they were last shown?
+    pub shown: Vec<u32>,
 }
 
 /// The answers, and the addresses of this host.
@@ -113,8 +119,11 @@ pub struct Observed {
     /// Picks ever made, by service number; this count never goes back, not even when a number
     /// is used for another service.
     pub picks: BTreeMap<u32, u64>,
-    /// Counters by destination id.
+    /// Counters by destination id; to be zeroed, as they were last shown.
     pub stats: BTreeMap<u32, api::Stats>,
+    /// Counters of all together, as they were last shown.
+    #[serde(default)]
+    pub total: api::Stats,
     /// Addresses of this host.
     pub addresses: Vec<HostAddress>,
 }
@@ -187,6 +196,7 @@ impl From<&config::Config> for Desired {
             manage_vips: config.manage_vips,
             timeouts: config.timeouts.into(),
             settings: config.settings,
+            marks: Vec::new(),
             services: services.collect(),
         }
     }
@@ -197,11 +207,16 @@ impl State {
     #[must_use]
     pub fn questions(&self, event: &Event) -> Questions {
         match event {
-            Event::Change(change) => self.questions_of_change(change),
+            Event::Change(change) => self.questions_of_changes(std::slice::from_ref(change)),
             Event::Links(reports) => {
-                let addresses: BTreeSet<IpAddr> = reports.iter().map(|(one, _)| *one).collect();
+                let servers = reports.iter().map(|(server, _)| *server);
+                let services: BTreeSet<u32> = servers
+                    .flat_map(|server| self.index.by_server.get(&server).into_iter().flatten())
+                    .filter_map(|id| self.services.get(&self.destinations.get(id)?.service))
+                    .map(|service| service.id)
+                    .collect();
                 Questions {
-                    picks: self.services_of(|address| addresses.contains(&address)),
+                    picks: services.into_iter().collect(),
                     ..Questions::default()
                 }
             }
@@ -211,60 +226,89 @@ impl State {
         }
     }
 
+    /// What must be observed before many changes are applied, one after another.
+    #[must_use]
+    pub fn questions_of_changes(&self, changes: &[api::Change]) -> Questions {
+        let is_added = |change: &&api::Change| matches!(change, api::Change::AddService { .. });
+        let added = changes.iter().filter(is_added).count();
+        if changes.contains(&api::Change::Clear) {
+            let all = self.questions_of_all(added);
+            return Questions {
+                stats: self.ids().collect(),
+                ..all
+            };
+        }
+        let mut picks: BTreeSet<u32> = self.free_services(added).collect();
+        let (mut stats, mut shown) = (BTreeSet::new(), BTreeSet::new());
+        for change in changes {
+            match change {
+                api::Change::Zero { service: None } => shown.extend(self.ids()),
+                api::Change::Zero { service: Some(key) } => shown.extend(self.ids_of(key)),
+                _ => {}
+            }
+            let Some(key) = key_of(change) else { continue };
+            if let Some(service) = self.services.get(key) {
+                picks.insert(service.id);
+            }
+            match change {
+                // What is deleted may be added again by a later one.
+                api::Change::DeleteService { .. } | api::Change::DeleteDestination { .. }
+                    if changes.len() > 1 =>
+                {
+                    stats.extend(self.ids_of(key));
+                }
+                api::Change::AddDestination { .. } => stats.extend(self.index.deleted_of(*key)),
+                _ => {}
+            }
+        }
+        Questions {
+            picks: picks.into_iter().collect(),
+            stats: stats.into_iter().collect(),
+            shown: shown.into_iter().collect(),
+        }
+    }
+
     /// Everything, and the next `new` free service numbers: their counts go on from where an
     /// earlier service left them.
     fn questions_of_all(&self, new: usize) -> Questions {
         let used = self.services.values().map(|service| service.id);
         Questions {
-            picks: used.chain(self.free_service_ids().take(new)).collect(),
+            picks: used.chain(self.free_services(new)).collect(),
             stats: self.trash.keys().copied().collect(),
+            shown: Vec::new(),
         }
     }
 
-    fn questions_of_change(&self, change: &api::Change) -> Questions {
-        use api::Change::{
-            AddDestination, AddService, Clear, DeleteDestination, DeleteService, EditDestination,
-            EditService, SetTimeouts,
-        };
-        let key = match change {
-            AddDestination { service, .. }
-            | EditDestination { service, .. }
-            | DeleteDestination { service, .. }
-            | EditService { service, .. } => service,
-            AddService { .. } => {
-                return Questions {
-                    picks: self.free_service_ids().take(1).collect(),
-                    ..Questions::default()
-                };
-            }
-            DeleteService { .. } | Clear | SetTimeouts { .. } => return Questions::default(),
-        };
-        let trashed = self
-            .trash
-            .iter()
-            .filter(|(_, gone)| gone.destination.service == *key);
-        Questions {
-            picks: self
-                .services
-                .get(key)
-                .map(|service| service.id)
-                .into_iter()
-                .collect(),
-            stats: trashed.map(|(id, _)| *id).collect(),
-        }
+    fn free_services(&self, count: usize) -> impl Iterator<Item = u32> + '_ {
+        self.index.free_services().take(count)
     }
 
-    fn services_of(&self, matches: impl Fn(IpAddr) -> bool) -> Vec<u32> {
-        self.services
-            .values()
-            .filter(|service| {
-                service.list.iter().any(|id| {
-                    self.destinations
-                        .get(id)
-                        .is_some_and(|destination| matches(destination.address.ip()))
-                })
-            })
-            .map(|service| service.id)
-            .collect()
+    /// All destinations, deleted ones included.
+    pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
+        self.destinations.keys().chain(self.trash.keys()).copied()
+    }
+
+    /// Destinations of a service, deleted ones included.
+    pub fn ids_of(&self, key: &api::ServiceKey) -> impl Iterator<Item = u32> + '_ {
+        let service = self.services.get(key);
+        let listed = service.into_iter().flat_map(|service| &service.list);
+        listed.copied().chain(self.index.deleted_of(*key))
+    }
+}
+
+fn key_of(change: &api::Change) -> Option<&api::ServiceKey> {
+    use api::Change::{
+        AddDestination, AddService, Clear, DeleteDestination, DeleteService, EditDestination,
+        EditService, SetTimeouts, Zero,
+    };
+    match change {
+        AddService { service, .. }
+        | EditService { service, .. }
+        | DeleteService { service }
+        | AddDestination { service, .. }
+        | EditDestination { service, .. }
+        | DeleteDestination { service, .. } => Some(service),
+        Zero { service } => service.as_ref(),
+        Clear | SetTimeouts { .. } => None,
     }
 }

@@ -2,30 +2,37 @@
 //!
 //! ```text
 //!   Event ───────────────►┐
-//!   (change, file, link)  │   next = state + event      Plan::between(state, next)
-//!   Observed ────────────►├─► step ───────────────► Plan: ordered actions, as data
+//!   (change, file, link)  │   state becomes what follows      Plan::of_step(state)
+//!   Observed ────────────►├─► step ─────────────────────► Plan: ordered actions, as data
 //!   (picks, addresses)    │
-//!   State ───────────────►┘
+//!   State ───────────────►┘   (it knows what it was, for as long as a step)
 //! ```
 //!
 //! Every change means what IPVS means by it: new destinations come first in the list, deleted
 //! ones wait in the trash while their connections live and come back with them, `rr` and `wrr`
-//! go on from where they stand ([`rotation`]).
+//! go on from where they stand ([`rotation`]), the tables of `dh`, `sh` and `mh` are the kernel's
+//! ([`hashing`]).
 //!
 //! You may rely on it: a refused event leaves the state untouched; a plan is the difference of
 //! two states, so running it twice, or running the plan of a whole state, changes nothing more;
-//! nothing becomes reachable before all it needs is written.
+//! nothing becomes reachable before all it needs is written; a step costs what it touches, however
+//! large the table is.
 //!
 //! It opens no socket, reads no clock, draws no random number and calls no kernel.
 
 mod change;
 mod check;
 mod event;
+pub mod hashing;
+mod index;
+mod ledger;
 pub mod limits;
 mod link;
+mod mark;
 mod plan;
 mod reconcile;
 pub mod rotation;
+mod schedule;
 mod state;
 mod trash;
 mod vip;
@@ -33,9 +40,12 @@ mod vip;
 pub use event::{
     Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,
 };
+pub use ledger::Ledger;
+pub use mark::MarkRule;
 pub use plan::{Action, Plan};
+pub use schedule::{Dynamic, Hash, Schedule};
 pub use state::{
-    Destination, Egress, Link, Reach, Saved, Service, State, TimeoutsSet, Trashed, Vip,
+    Destination, Egress, Link, Reach, Rest, Saved, Service, State, TimeoutsSet, Trashed, Vip,
 };
 pub use trash::{minus, plus};
 
@@ -47,13 +57,35 @@ use api::Refusal;
 ///
 /// A refusal with IPVS's meaning; the state is then what it was.
 pub fn step(state: &mut State, event: Event, observed: &Observed) -> Result<Plan, Refusal> {
-    let mut next = state.clone();
-    apply(&mut next, event, observed)?;
-    link::forget_unused(&mut next);
-    vip::follow_services(&mut next, observed);
-    let plan = Plan::between(state, &next);
-    *state = next;
-    Ok(plan)
+    state.begin();
+    match apply(state, event, observed) {
+        Ok(()) => Ok(finish(state, observed)),
+        Err(refusal) => {
+            state.refuse();
+            Err(refusal)
+        }
+    }
+}
+
+/// Applies changes one after another; those after a refused one are done all the same. One plan is for
+/// all of them.
+pub fn step_all(
+    state: &mut State,
+    changes: Vec<api::Change>,
+    observed: &Observed,
+) -> (Vec<Option<Refusal>>, Plan) {
+    state.begin();
+    // A change asks everything before it does anything, so a refused one has left no trace.
+    let apply = |change| change::apply(state, change, api::Origin::Runtime, observed).err();
+    let refusals = changes.into_iter().map(apply).collect();
+    (refusals, finish(state, observed))
+}
+
+/// What follows from what changed, and the plan of it all.
+fn finish(state: &mut State, observed: &Observed) -> Plan {
+    link::forget_unused(state);
+    vip::follow_services(state, observed);
+    Plan::of_step(state)
 }
 
 fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Refusal> {

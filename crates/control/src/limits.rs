@@ -7,8 +7,29 @@ pub const SERVICES: u32 = 16_384;
 /// connection table keeps 17 bits for each; number 0 is never used.
 pub const DESTINATION_IDS: u32 = 131_072;
 
+/// Destinations of one service whose scheduler chooses by a rotation or a table: `wrr` may need half a million
+/// slots for as many with different weights, an eighth of what the data plane has.
+pub const STATIC_DESTINATIONS: usize = 1_024;
+
+/// Destinations of one service whose scheduler looks at all of them for each new connection.
+pub const DYNAMIC_DESTINATIONS: usize = 256;
+
 /// Interfaces that frames leave through: a destination names its slot in 4 bits.
 pub const EGRESS_SLOTS: u8 = 16;
+
+/// Rules of firewall marks: each packet of no known connection is compared with all of them in turn.
+pub const MARK_RULES: usize = 1_024;
+
+/// Addresses of one such rule that the data plane looks at one by one: a /24. For more it looks at
+/// every packet.
+pub const MARK_ADDRESSES: u32 = 256;
+
+/// Addresses of all such rules together: as many as services may have.
+pub const MARKED_ADDRESSES: usize = SERVICES as usize;
+
+/// Share of the connection table that a service may take when there are others, in percent: one that is
+/// flooded leaves a quarter to them.
+pub const SHARE_DEFAULT: u8 = 75;
 
 /// Largest weight and threshold: IPVS keeps a C `int`, and ipvsadm refuses more.
 pub const WEIGHT_MAX: u32 = i32::MAX as u32;

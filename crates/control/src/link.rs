@@ -11,6 +11,7 @@ use api::{Refusal, RefusalCode};
 use crate::check::refusal;
 use crate::event::{LinkReport, Observed};
 use crate::limits;
+use crate::schedule::Cause;
 use crate::state::{Egress, Link, State};
 
 /// A real server's link was seen. Ignored for addresses that are no listed destination.
@@ -65,9 +66,18 @@ pub(crate) fn interface_gone(state: &mut State, index: u32, observed: &Observed)
 
 /// Forgets the links of real servers that are no destination any more.
 pub(crate) fn forget_unused(state: &mut State) {
-    let destinations = state.destinations.values();
-    let used: BTreeSet<IpAddr> = destinations.map(|one| one.address.ip()).collect();
-    state.links.retain(|address, _| used.contains(address));
+    let touched = state.destinations.touched();
+    let left = touched.filter_map(|id| Some(state.destinations.was(id)?.address.ip()));
+    // One that came and went in this step was no destination when it began.
+    let met = state.links.touched().copied();
+    let is_used = |address: &IpAddr| state.index.by_server.contains_key(address);
+    let unused: BTreeSet<IpAddr> = left
+        .chain(met)
+        .filter(|address| !is_used(address))
+        .collect();
+    for address in unused {
+        state.links.remove(&address);
+    }
 }
 
 fn set(state: &mut State, address: IpAddr, link: Link, observed: &Observed) {
@@ -77,17 +87,15 @@ fn set(state: &mut State, address: IpAddr, link: Link, observed: &Observed) {
     if old.is_usable() != link.is_usable() {
         // Places are brought up to date with the old eligibility, before it changes.
         for key in services_with(state, address) {
-            state.rework(&key, observed, |_, _| {});
+            state.rework_for(&key, Cause::Link, observed, |_, _| {});
         }
     }
     state.links.insert(address, link);
 }
 
-fn services_with(state: &State, address: IpAddr) -> Vec<api::ServiceKey> {
-    let listed = state.destinations.values();
-    listed
-        .filter(|one| one.address.ip() == address)
-        .map(|one| one.service)
+fn services_with(state: &State, address: IpAddr) -> BTreeSet<api::ServiceKey> {
+    let ids = state.index.by_server.get(&address).into_iter().flatten();
+    ids.filter_map(|id| Some(state.destinations.get(id)?.service))
         .collect()
 }
 

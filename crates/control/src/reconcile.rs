@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use api::{DestinationSettings, Origin, Refusal, ServiceKey};
 
@@ -22,6 +23,7 @@ pub(crate) fn apply(
     state.interfaces.clone_from(&desired.interfaces);
     state.manage_vips = desired.manage_vips;
     state.settings = desired.settings;
+    state.marks = Arc::new(desired.marks.clone());
     let before = state.applied.take().unwrap_or_default();
     follow_timeouts(state, before.timeouts, desired.timeouts);
     let before: BTreeMap<_, _> = before.services.iter().map(|old| (old.key, old)).collect();
@@ -30,7 +32,7 @@ pub(crate) fn apply(
         let old = before.get(&service.key).copied();
         follow(state, service, old, observed)?;
     }
-    state.applied = Some(desired);
+    state.applied = Some(Arc::new(desired));
     Ok(())
 }
 
@@ -66,14 +68,18 @@ fn follow(
 ) -> Result<(), Refusal> {
     let key = service.key;
     let same_settings = old.is_some_and(|old| old.settings == service.settings);
-    match state.services.get_mut(&key) {
+    match state.services.get(&key).map(|existing| existing.origin) {
         None if same_settings => return follow_deleted(state, service, old, observed),
         None => {
             let settings = service.settings.clone();
             change::add_service(state, key, settings, Origin::Config, observed)?;
         }
-        Some(existing) => {
-            existing.origin = Origin::Config;
+        Some(origin) => {
+            if origin != Origin::Config
+                && let Some(existing) = state.services.get_mut(&key)
+            {
+                existing.origin = Origin::Config;
+            }
             if !same_settings {
                 change::edit_service(state, key, service.settings.clone(), observed)?;
             }

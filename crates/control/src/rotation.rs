@@ -1,4 +1,4 @@
-//! The static schedulers as data: what the data plane picks, in which order, from where.
+//! `rr` and `wrr` as data: what the data plane picks, in which order, from where.
 //!
 //! The data plane counts a service's picks from its publication on; pick *p* takes position
 //! `(first + p) mod cycle`. A [`Segment`] covers a range of positions and repeats its
@@ -16,6 +16,9 @@
 //!
 //! A packet that finds no eligible destination leaves the place alone.
 
+use std::net::SocketAddr;
+
+use config::Scheduler;
 use serde::{Deserialize, Serialize};
 
 mod rr;
@@ -31,6 +34,10 @@ pub struct Candidate {
     pub id: u32,
     /// Its weight; counts for levels even while it is not usable.
     pub weight: u32,
+    /// Its last weight that was not set to 0 by an edit.
+    pub last_weight: u32,
+    /// Real address and port.
+    pub address: SocketAddr,
     /// Whether a frame can reach it now.
     pub usable: bool,
 }
@@ -104,16 +111,19 @@ pub enum Place {
     /// `wrr`
     #[serde(rename = "wrr")]
     Weighted(WeightedRoundRobin),
+    /// The others: they choose by what is there.
+    #[serde(rename = "other")]
+    Memoryless,
 }
 
 impl Place {
-    /// Where `scheduler` starts on a list; `None` when we do not have it.
+    /// Where `scheduler` starts on a list.
     #[must_use]
-    pub fn start(scheduler: &str, list: &[Candidate]) -> Option<Self> {
+    pub fn start(scheduler: Scheduler, list: &[Candidate]) -> Self {
         match scheduler {
-            "rr" => Some(Self::RoundRobin(RoundRobin::start())),
-            "wrr" => Some(Self::Weighted(WeightedRoundRobin::start(list))),
-            _ => None,
+            Scheduler::Rr => Self::RoundRobin(RoundRobin::start()),
+            Scheduler::Wrr => Self::Weighted(WeightedRoundRobin::start(list)),
+            _ => Self::Memoryless,
         }
     }
 
@@ -123,6 +133,7 @@ impl Place {
         match self {
             Self::RoundRobin(place) => place.rotation(list),
             Self::Weighted(place) => place.rotation(list),
+            Self::Memoryless => Rotation::default(),
         }
     }
 
@@ -135,13 +146,14 @@ impl Place {
         match self {
             Self::RoundRobin(place) => Self::RoundRobin(place.after(list, picks)),
             Self::Weighted(place) => Self::Weighted(place.after(list, picks)),
+            Self::Memoryless => Self::Memoryless,
         }
     }
 
     /// A destination was added to the list or edited; `list` is the new list.
     pub fn changed(&mut self, list: &[Candidate]) {
         match self {
-            Self::RoundRobin(_) => {}
+            Self::RoundRobin(_) | Self::Memoryless => {}
             Self::Weighted(place) => place.changed(list),
         }
     }
@@ -150,6 +162,7 @@ impl Place {
     pub fn deleted(&mut self, id: u32, list: &[Candidate]) {
         match self {
             Self::RoundRobin(place) => place.deleted(id, list),
+            Self::Memoryless => {}
             Self::Weighted(place) => {
                 let rest: Vec<_> = list.iter().copied().filter(|one| one.id != id).collect();
                 place.changed(&rest);

@@ -1,31 +1,52 @@
 //! The table as it stands: everything a restarted daemon must know.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use api::{DestinationSettings, Origin, ServiceKey, ServiceSettings, Stats};
-use serde::{Deserialize, Serialize};
+use config::Scheduler;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::event::{Desired, Observed};
+use crate::event::{Desired, Observed, Questions};
+use crate::index::Index;
+use crate::ledger::Ledger;
 use crate::limits;
+use crate::mark::{self, MarkRule};
 use crate::plan::Plan;
-use crate::rotation::{Candidate, Place, Rotation};
+use crate::rotation::{Candidate, Place};
+use crate::schedule::{Cause, Schedule, depends_on};
 
 /// Virtual services, their destinations, and how those are reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(remote = "Self")]
 pub struct State {
     /// Virtual services.
-    pub services: BTreeMap<ServiceKey, Service>,
+    pub services: Ledger<ServiceKey, Service>,
     /// Destinations of services, by id.
-    pub destinations: BTreeMap<u32, Destination>,
+    pub destinations: Ledger<u32, Destination>,
     /// Deleted destinations that are remembered, by id.
-    pub trash: BTreeMap<u32, Trashed>,
+    pub trash: Ledger<u32, Trashed>,
     /// How real servers are reached. One entry for each that is a listed destination.
-    pub links: BTreeMap<IpAddr, Link>,
+    pub links: Ledger<IpAddr, Link>,
     /// Interfaces that frames leave through, by slot.
-    pub egress: BTreeMap<u8, Egress>,
+    pub egress: Ledger<u8, Egress>,
     /// Virtual addresses that this host should have.
-    pub vips: BTreeMap<IpAddr, Vip>,
+    pub vips: Ledger<IpAddr, Vip>,
+    rest: Rest,
+    #[serde(skip)]
+    pub(crate) index: Index,
+    #[serde(skip)]
+    was: Was,
+}
+
+/// What is small enough to be copied at each step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// Which packets have which firewall mark.
+    #[serde(default)]
+    pub marks: Arc<Vec<MarkRule>>,
     /// Idle timeouts.
     pub timeouts: api::Timeouts,
     /// Those of them that were set at runtime.
@@ -40,13 +61,26 @@ pub struct State {
     pub manage_vips: bool,
     /// The configuration that was applied last; forgotten at an orderly stop, so that the next
     /// start follows the file in everything it names.
-    pub applied: Option<Desired>,
+    pub applied: Option<Arc<Desired>>,
     /// Identity of the network namespace that interfaces and links are of.
     pub network: u64,
     /// Counts service incarnations and publications; each gets a number of its own.
     pub sequence: u64,
     /// Where the search for a free destination id goes on: an id rests as long as possible.
     pub last_id: u32,
+    /// Counters of all services together, of destinations that have left the trash.
+    #[serde(default)]
+    pub retired: Stats,
+    /// Counters of all services together, at their zero point.
+    #[serde(default)]
+    pub base: Stats,
+}
+
+/// The rest as it was when the step began. Says nothing about a state, so all are equal.
+#[derive(Clone, Debug, Default)]
+struct Was {
+    rest: Rest,
+    has_services: bool,
 }
 
 /// Idle timeouts that were set at runtime (`--set`), in seconds.
@@ -94,6 +128,8 @@ pub struct Destination {
     pub address: SocketAddr,
     /// Its settings.
     pub settings: DestinationSettings,
+    /// Its last weight that was not set to 0 by an edit: `mh` keeps a drained one's slots.
+    pub last_weight: u32,
     /// Where it came from.
     pub origin: Origin,
     /// Counters at its zero point.
@@ -181,7 +217,7 @@ pub struct Saved {
 
 impl Saved {
     /// Changes when an older daemon could not read what a newer one writes.
-    pub const VERSION: u32 = 1;
+    pub const VERSION: u32 = 2;
 }
 
 impl Link {
@@ -224,68 +260,51 @@ impl State {
                 Some(Candidate {
                     id: *id,
                     weight: destination.settings.weight,
+                    last_weight: destination.last_weight,
+                    address: destination.address,
                     usable: link.is_some_and(Link::is_usable),
                 })
             })
             .collect()
     }
 
-    /// What the data plane must pick for a service.
+    /// What the data plane must choose by for a service.
     #[must_use]
-    pub fn rotation(&self, service: &Service) -> Rotation {
-        service.place.rotation(&self.candidates(service))
+    pub fn schedule(&self, service: &Service) -> Schedule {
+        Schedule::of(&service.settings, &service.place, &self.candidates(service))
     }
 
-    /// What the data plane must know of each destination, by id.
+    /// The part of the connection table that a service may take, in percent.
     #[must_use]
-    pub fn reaches(&self) -> BTreeMap<u32, Reach> {
-        let listed = self.destinations.iter();
-        let gone = self.trash.keys().map(|id| (*id, Reach::Gone));
-        listed
-            .map(|(id, destination)| (*id, self.reach(destination)))
-            .chain(gone)
-            .collect()
+    pub fn share(&self, service: &Service) -> u8 {
+        let alone = self.services.len() < 2;
+        let default = if alone { 100 } else { limits::SHARE_DEFAULT };
+        service.settings.share.unwrap_or(default)
     }
 
-    /// Whether this is a destination of weight 0.
+    /// Addresses whose traffic the data plane looks at: those of services, those of deleted services whose
+    /// connections live, those of marks; and whether it looks at all. Without any service everything goes
+    /// to the host (`ipvs.md` 3.1).
     #[must_use]
-    pub fn is_drained(&self, id: u32) -> bool {
-        let destination = self.destinations.get(&id);
-        destination.is_some_and(|destination| destination.settings.weight == 0)
-    }
-
-    fn reach(&self, destination: &Destination) -> Reach {
-        match self.links.get(&destination.address.ip()) {
-            Some(Link::Via { mac, slot }) => Reach::Via {
-                mac: *mac,
-                slot: *slot,
-            },
-            Some(Link::Local) => Reach::Local,
-            Some(Link::Unresolved { .. }) | None => Reach::Unresolved,
-        }
-    }
-
-    /// Addresses whose traffic the data plane looks at: those of services, and those of deleted
-    /// services whose connections live. Without any service everything goes to the host
-    /// (`ipvs.md` 3.1).
-    #[must_use]
-    pub fn served_addresses(&self) -> Vec<IpAddr> {
+    pub fn served_addresses(&self) -> (Vec<IpAddr>, bool) {
         if self.services.is_empty() {
-            return Vec::new();
+            return (Vec::new(), false);
         }
-        let of_services = self.services.keys().map(|key| key.address.ip());
-        let of_trash = self
-            .trash
-            .values()
-            .map(|gone| gone.destination.service.address.ip());
-        let all: BTreeSet<IpAddr> = of_services.chain(of_trash).collect();
-        all.into_iter().collect()
+        let (marked, everything) = mark::looked_at(self);
+        let all: BTreeSet<IpAddr> = self.index.served().chain(marked).collect();
+        (all.into_iter().collect(), everything)
     }
 
     /// Real servers whose links must be known.
     #[must_use]
     pub fn real_servers(&self) -> BTreeSet<IpAddr> {
         self.links.keys().copied().collect()
+    }
+
+    /// Deleted destinations of a service, by id.
+    pub fn deleted_of(&self, key: ServiceKey) -> impl Iterator<Item = (u32, &Destination)> {
+        let ids = self.index.deleted_of(key);
+        ids.filter_map(|id| Some((id, &self.trash.get(&id)?.destination)))
     }
 
     /// The id of a destination in a service's list.
@@ -299,25 +318,39 @@ impl State {
         })
     }
 
-    /// This state as the aim of the way back from `failed`, a later one that was carried out in
-    /// part: what it published otherwise is published anew, from where the data plane stands.
-    #[must_use]
-    pub fn restored(&self, failed: &Self, observed: &Observed) -> Self {
-        let mut restored = self.clone();
+    /// Goes back to what was before the last step, which was carried out in part: what it published
+    /// otherwise is published anew, from where the data plane stands. The way back is the plan.
+    pub fn go_back(&mut self, observe: impl FnOnce(Questions) -> Observed) -> Plan {
+        let failed = self.sequence;
+        self.undo();
         // Numbers that the failed step gave stay given: its publications must not look like ours.
-        restored.sequence = failed.sequence;
-        let is_other = |(key, service): (&ServiceKey, &Service)| {
-            failed
-                .services
-                .get(key)
-                .is_none_or(|other| other.publication != service.publication)
-                .then_some(*key)
+        self.sequence = failed;
+        let is_other = |key: &&ServiceKey| {
+            let publication = |service: &Service| service.publication;
+            self.services.was(key).map(publication) != self.services.get(key).map(publication)
         };
-        let others: Vec<ServiceKey> = self.services.iter().filter_map(is_other).collect();
+        let others: Vec<ServiceKey> = self.services.touched().filter(is_other).copied().collect();
+        let ids = others.iter().filter_map(|key| self.services.get(key));
+        let observed = observe(Questions {
+            picks: ids.map(|service| service.id).collect(),
+            ..Questions::default()
+        });
         for key in others {
-            restored.rework(&key, observed, |_, _| {});
+            self.rework(&key, &observed, |_, _| {});
         }
-        restored
+        Plan::of_step(self)
+    }
+
+    /// Whether it is another state than when the last step began.
+    #[must_use]
+    pub fn has_changed(&self) -> bool {
+        self.rest != self.was.rest
+            || self.services.has_changed()
+            || self.destinations.has_changed()
+            || self.trash.has_changed()
+            || self.links.has_changed()
+            || self.egress.has_changed()
+            || self.vips.has_changed()
     }
 
     pub(crate) fn settle_all(&mut self, observed: &Observed) {
@@ -340,7 +373,9 @@ impl State {
         };
         if let Some(picks) = observed.picks.get(&service.id) {
             let since = picks.saturating_sub(service.picks);
-            service.place = service.place.after(&self.candidates(&service), since);
+            if service.place != Place::Memoryless {
+                service.place = service.place.after(&self.candidates(&service), since);
+            }
             service.picks = *picks;
         }
         service.publication = self.number();
@@ -348,15 +383,187 @@ impl State {
         self.services.insert(*key, service);
     }
 
-    /// Service numbers that are free, lowest first.
-    pub(crate) fn free_service_ids(&self) -> impl Iterator<Item = u32> + use<> {
-        let used: BTreeSet<u32> = self.services.values().map(|service| service.id).collect();
-        (0..limits::SERVICES).filter(move |id| !used.contains(id))
+    /// The same, when what changes may be nothing to the scheduler: then nothing is published.
+    pub(crate) fn rework_for(
+        &mut self,
+        key: &ServiceKey,
+        cause: Cause,
+        observed: &Observed,
+        change: impl FnOnce(&mut Self, &mut Service),
+    ) {
+        if self
+            .services
+            .get(key)
+            .is_some_and(|service| service.depends_on(cause))
+        {
+            return self.rework(key, observed, change);
+        }
+        if let Some(mut service) = self.services.remove(key) {
+            change(self, &mut service);
+            self.services.insert(*key, service);
+        }
+    }
+
+    pub(crate) fn add_service(&mut self, key: ServiceKey, service: Service) {
+        self.index.add_service(&key, service.id);
+        self.services.insert(key, service);
+    }
+
+    pub(crate) fn remove_service(&mut self, key: &ServiceKey) -> Option<Service> {
+        let service = self.services.remove(key)?;
+        self.index.remove_service(key, service.id);
+        Some(service)
+    }
+
+    pub(crate) fn add_destination(&mut self, id: u32, destination: Destination) {
+        self.index.add_listed(id, &destination);
+        self.destinations.insert(id, destination);
+    }
+
+    pub(crate) fn remove_destination(&mut self, id: u32) -> Option<Destination> {
+        let destination = self.destinations.remove(&id)?;
+        self.index.remove_listed(id, &destination);
+        Some(destination)
+    }
+
+    pub(crate) fn add_deleted(&mut self, id: u32, gone: Trashed) {
+        self.index.add_deleted(id, &gone.destination);
+        self.trash.insert(id, gone);
+    }
+
+    pub(crate) fn remove_deleted(&mut self, id: u32) -> Option<Trashed> {
+        let gone = self.trash.remove(&id)?;
+        self.index.remove_deleted(&gone.destination);
+        Some(gone)
     }
 
     /// A number never given before.
     pub(crate) fn number(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence
+    }
+
+    /// Begins a step: what is now is what was.
+    pub(crate) fn begin(&mut self) {
+        self.services.begin();
+        self.destinations.begin();
+        self.trash.begin();
+        self.links.begin();
+        self.egress.begin();
+        self.vips.begin();
+        self.was = Was {
+            rest: self.rest.clone(),
+            has_services: !self.services.is_empty(),
+        };
+        self.index.is_served_changed = false;
+    }
+
+    /// Makes nothing of a step that was refused.
+    pub(crate) fn refuse(&mut self) {
+        let is_touched = self.services.touched().next().is_some()
+            || self.destinations.touched().next().is_some()
+            || self.trash.touched().next().is_some()
+            || self.links.touched().next().is_some()
+            || self.egress.touched().next().is_some()
+            || self.vips.touched().next().is_some();
+        // Most refusals come before anything is touched, and cost nothing.
+        if is_touched {
+            self.undo();
+        } else {
+            self.rest = self.was.rest.clone();
+        }
+        self.begin();
+    }
+
+    /// Makes everything what it was, and what was what is.
+    pub(crate) fn undo(&mut self) {
+        let has_services = !self.services.is_empty();
+        self.services.undo();
+        self.destinations.undo();
+        self.trash.undo();
+        self.links.undo();
+        self.egress.undo();
+        self.vips.undo();
+        std::mem::swap(&mut self.was.rest, &mut self.rest);
+        self.was.has_services = has_services;
+        self.reindex();
+        self.index.is_served_changed = true;
+    }
+
+    /// The rest as it was when the step began.
+    pub(crate) fn was(&self) -> &Rest {
+        &self.was.rest
+    }
+
+    /// Whether the addresses that are looked at may be others than when the step began.
+    pub(crate) fn is_served_changed(&self) -> bool {
+        let is_mark = |key: &&ServiceKey| key.mark().is_some();
+        self.index.is_served_changed
+            || self.was.has_services == self.services.is_empty()
+            || self.was.rest.marks != self.rest.marks
+            || self.services.touched().any(|key| is_mark(&key))
+    }
+
+    fn reindex(&mut self) {
+        let mut index = Index::default();
+        for (key, service) in &self.services {
+            index.add_service(key, service.id);
+        }
+        for (id, destination) in &self.destinations {
+            index.add_listed(*id, destination);
+        }
+        for (id, gone) in &self.trash {
+            index.add_deleted(*id, &gone.destination);
+        }
+        index.is_served_changed = false;
+        self.index = index;
+    }
+}
+
+impl Service {
+    /// Its scheduler.
+    #[must_use]
+    pub fn scheduler(&self) -> Scheduler {
+        Scheduler::named(&self.settings.scheduler).unwrap_or(Scheduler::None)
+    }
+
+    fn depends_on(&self, cause: Cause) -> bool {
+        depends_on(self.scheduler(), cause)
+    }
+}
+
+impl Deref for State {
+    type Target = Rest;
+
+    fn deref(&self) -> &Rest {
+        &self.rest
+    }
+}
+
+impl DerefMut for State {
+    fn deref_mut(&mut self) -> &mut Rest {
+        &mut self.rest
+    }
+}
+
+impl PartialEq for Was {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Was {}
+
+impl Serialize for State {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        State::serialize(self, serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for State {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut state = State::deserialize(deserializer)?;
+        state.reindex();
+        Ok(state)
     }
 }

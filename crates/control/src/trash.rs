@@ -38,10 +38,11 @@ pub(crate) fn reclaim(state: &mut State, now_s: u64, readings: &BTreeMap<u32, Tr
 fn forget(state: &mut State, id: u32, stats: api::Stats) {
     let Some(Trashed {
         destination: gone, ..
-    }) = state.trash.remove(&id)
+    }) = state.remove_deleted(id)
     else {
         return;
     };
+    state.retired = plus(state.retired, stats);
     if let Some(service) = state.services.get_mut(&gone.service)
         && service.incarnation == gone.incarnation
     {
@@ -56,6 +57,8 @@ pub fn plus(a: api::Stats, b: api::Stats) -> api::Stats {
         connections: a.connections.saturating_add(b.connections),
         packets: a.packets.saturating_add(b.packets),
         bytes: a.bytes.saturating_add(b.bytes),
+        out_packets: a.out_packets.saturating_add(b.out_packets),
+        out_bytes: a.out_bytes.saturating_add(b.out_bytes),
     }
 }
 
@@ -66,5 +69,7 @@ pub fn minus(a: api::Stats, b: api::Stats) -> api::Stats {
         connections: a.connections.saturating_sub(b.connections),
         packets: a.packets.saturating_sub(b.packets),
         bytes: a.bytes.saturating_sub(b.bytes),
+        out_packets: a.out_packets.saturating_sub(b.out_packets),
+        out_bytes: a.out_bytes.saturating_sub(b.out_bytes),
     }
 }

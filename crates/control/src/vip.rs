@@ -1,7 +1,9 @@
 //! Virtual addresses on this host follow the services.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+
+use api::ServiceKey;
 
 use crate::event::Observed;
 use crate::state::{State, Vip};
@@ -11,29 +13,45 @@ use crate::state::{State, Vip};
 /// no longer ours to manage, those we added go: whoever moves them now puts them where they belong.
 pub(crate) fn follow_services(state: &mut State, observed: &Observed) {
     if !state.manage_vips {
-        state.vips.clear();
+        if !state.vips.is_empty() {
+            state.vips.clear();
+        }
         return;
     }
-    let wanted: BTreeSet<IpAddr> = state
-        .services
-        .keys()
-        .map(|key| key.address.ip())
-        .filter(is_ownable)
-        .collect();
-    let before = state.vips.clone();
-    let interfaces = &state.interfaces;
-    state.vips.retain(|address, vip| {
+    for address in in_question(state) {
+        let is_wanted = state.index.offered.contains_key(&address) && is_ownable(&address);
+        let vip = state.vips.get(&address);
         // One of ours on an interface that the configuration names no more is placed anew.
-        wanted.contains(address) && (!vip.ours || interfaces.contains(&vip.interface))
-    });
-    for address in wanted {
-        if state.vips.contains_key(&address) {
+        let is_placed =
+            vip.is_some_and(|vip| !vip.ours || state.interfaces.contains(&vip.interface));
+        if is_wanted && is_placed {
             continue;
         }
-        if let Some(vip) = place(state, &before, address, observed) {
+        let before = state.vips.remove(&address);
+        if let Some(vip) = is_wanted
+            .then(|| place(state, before.as_ref(), address, observed))
+            .flatten()
+        {
             state.vips.insert(address, vip);
         }
     }
+}
+
+/// Addresses that may have become a service's or nobody's in this step: all, when where they belong may
+/// have changed.
+fn in_question(state: &State) -> BTreeSet<IpAddr> {
+    let was = state.was();
+    let is_same = (was.manage_vips, &was.interfaces) == (state.manage_vips, &state.interfaces);
+    if is_same {
+        let touched = state.services.touched();
+        return touched.filter_map(address_of).collect();
+    }
+    let offered = state.index.offered.keys();
+    offered.chain(state.vips.keys()).copied().collect()
+}
+
+fn address_of(key: &ServiceKey) -> Option<IpAddr> {
+    Some(key.address()?.ip())
 }
 
 /// IPVS takes any service address; a host cannot have every one (`ipvs.md` 1.4).
@@ -43,13 +61,8 @@ fn is_ownable(address: &IpAddr) -> bool {
 
 /// Where the address is, or the interface it belongs on: the one whose subnet covers it, else
 /// the first.
-fn place(
-    state: &State,
-    before: &BTreeMap<IpAddr, Vip>,
-    address: IpAddr,
-    observed: &Observed,
-) -> Option<Vip> {
-    let was_ours = before.get(&address).filter(|vip| vip.ours);
+fn place(state: &State, before: Option<&Vip>, address: IpAddr, observed: &Observed) -> Option<Vip> {
+    let was_ours = before.filter(|vip| vip.ours);
     let mut own = observed
         .addresses
         .iter()

@@ -17,6 +17,10 @@ fn other() -> ServiceKey {
     key("tcp:192.0.2.101:80")
 }
 
+fn virtual_address(key: ServiceKey) -> IpAddr {
+    key.address().unwrap().ip()
+}
+
 fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
@@ -137,8 +141,6 @@ fn what_exists_or_does_not_is_refused_with_the_kernels_meaning() {
     let cases = [
         (add_service(web(), "nonsense"), ServiceExists),
         (add_service(other(), "nonsense"), NoSuchScheduler),
-        (add_service(other(), "wlc"), NotSupported),
-        (add_service(other(), "none"), NotSupported),
         (add_service(key("tcp:192.0.2.100:0"), "rr"), BadRequest),
         (
             add_service(key("tcp:[::ffff:192.0.2.101]:80"), "rr"),
@@ -146,7 +148,6 @@ fn what_exists_or_does_not_is_refused_with_the_kernels_meaning() {
         ),
         (edit_service(other(), "rr"), NoSuchService),
         (edit_service(web(), "nonsense"), NoSuchScheduler),
-        (edit_service(web(), "sh"), NotSupported),
         (Change::DeleteService { service: other() }, NoSuchService),
         (add(other(), "192.0.2.12:80"), NoSuchService),
         (add(web(), "192.0.2.11:80"), DestinationExists),
@@ -236,9 +237,8 @@ fn ranges_are_asked_before_existence_and_support_after_it() {
     let cases = [
         (with(1, |s| s.weight = 1 << 31), OutOfRange),
         (with(2, |s| s.lower_threshold = 1), OutOfRange),
-        (with(2, |s| s.upper_threshold = u32::MAX), OutOfRange),
+        (with(2, |s| s.upper_threshold = 1 << 31), OutOfRange),
         (with(1, |s| s.upper_threshold = 5), DestinationExists),
-        (with(2, |s| s.upper_threshold = 5), NotSupported),
         (
             with(2, |s| s.forwarding = ForwardingMethod::Tunnelling),
             NotSupported,
@@ -287,6 +287,7 @@ fn a_destination_revived_under_a_service_made_anew_counts_from_zero() {
         connections: 3,
         packets: 30,
         bytes: 3000,
+        ..Stats::default()
     };
     world.stats.insert(id, counted);
 
@@ -310,6 +311,7 @@ fn an_id_rests_until_its_connections_are_gone_and_the_trash_time_is_over() {
         connections: 1,
         packets: 2,
         bytes: 3,
+        ..Stats::default()
     };
     world.stats.insert(id, counted);
     world.delete(web(), server(1));
@@ -337,7 +339,7 @@ fn traffic_of_a_deleted_service_is_looked_at_until_no_service_is_left() {
     world.add(web(), server(1), 1);
     assert_eq!(
         world.maps.looked_at,
-        [web().address.ip(), other().address.ip()]
+        [virtual_address(web()), virtual_address(other())]
     );
 
     world
@@ -345,7 +347,7 @@ fn traffic_of_a_deleted_service_is_looked_at_until_no_service_is_left() {
         .unwrap();
     assert_eq!(
         world.maps.looked_at,
-        [web().address.ip(), other().address.ip()]
+        [virtual_address(web()), virtual_address(other())]
     );
 
     world
@@ -356,11 +358,11 @@ fn traffic_of_a_deleted_service_is_looked_at_until_no_service_is_left() {
     world.add_service(other(), "rr");
     assert_eq!(
         world.maps.looked_at,
-        [web().address.ip(), other().address.ip()]
+        [virtual_address(web()), virtual_address(other())]
     );
     read_trash(&mut world, 1, &[]);
     read_trash(&mut world, 121, &[]);
-    assert_eq!(world.maps.looked_at, [other().address.ip()]);
+    assert_eq!(world.maps.looked_at, [virtual_address(other())]);
 }
 
 #[test]
@@ -695,6 +697,7 @@ fn the_plan_back_undoes_a_plan() {
     world.resolve(server(1));
     let before = world.state.clone();
     let (published, looked_at) = (world.maps.published.clone(), world.maps.looked_at.clone());
+    let reach = world.maps.reach.clone();
 
     world.add_service(other(), "rr");
     world.add_resolved(other(), server(1), 1);
@@ -704,7 +707,7 @@ fn the_plan_back_undoes_a_plan() {
 
     assert_eq!(world.maps.published, published);
     assert_eq!(world.maps.looked_at, looked_at);
-    for (id, reach) in before.reaches() {
+    for (id, reach) in reach {
         assert_eq!(world.maps.reach[&id], reach);
     }
 }
@@ -722,7 +725,7 @@ fn the_whole_plan_makes_an_empty_data_plane_hold_the_state() {
     let rotations = |maps: &common::Maps| {
         let published = maps.published.iter();
         published
-            .map(|(key, one)| (*key, one.service, one.rotation.clone()))
+            .map(|(key, one)| (*key, one.service, one.schedule.clone()))
             .collect::<Vec<_>>()
     };
     assert_eq!(rotations(&maps), rotations(&world.maps));
@@ -771,16 +774,11 @@ fn every_service_number_is_used_and_one_more_is_refused() {
             settings: scheduler("rr"),
         })
     };
-    // Built directly: 16,384 steps, each with a copy of the state, would take minutes.
-    dirigo_control::step(&mut state, add(0), &observed).unwrap();
-    let first = state.services.values().next().unwrap().clone();
-    for id in 1..16_384 {
-        let mut service = first.clone();
-        service.id = id;
-        state
-            .services
-            .insert(key(&format!("tcp:192.0.2.100:{}", id + 1)), service);
+    for n in 0..16_384 {
+        dirigo_control::step(&mut state, add(n), &observed).unwrap();
     }
+    let ids: std::collections::BTreeSet<u32> = state.services.values().map(|one| one.id).collect();
+    assert_eq!(ids, (0..16_384).collect());
 
     let refusal = dirigo_control::step(&mut state, add(20_000), &observed).unwrap_err();
 
@@ -802,7 +800,7 @@ fn a_timeout_that_was_set_stays_until_the_file_says_something_new_of_it() {
 
     assert_eq!(plan.to_string(), "timeouts 900 60 30 s\n");
     for applied in [Some(file.clone()), None] {
-        world.state.applied = applied;
+        world.state.applied = applied.map(std::sync::Arc::new);
         world.run(Event::Config(file.clone()));
         let api::Timeouts { tcp, tcpfin, udp } = world.state.timeouts;
         assert_eq!((tcp, tcpfin, udp), (900, 60, 30));
@@ -822,12 +820,8 @@ fn a_timeout_that_was_set_stays_until_the_file_says_something_new_of_it() {
 #[test]
 fn a_state_written_before_timeouts_could_be_set_is_read() {
     let mut text = serde_json::to_value(State::default()).unwrap();
-    assert!(
-        text.as_object_mut()
-            .unwrap()
-            .remove("timeouts_set")
-            .is_some()
-    );
+    let rest = text["rest"].as_object_mut().unwrap();
+    assert!(rest.remove("timeouts_set").is_some());
     assert_eq!(
         serde_json::from_value::<State>(text).unwrap(),
         State::default()
@@ -865,24 +859,21 @@ fn persistence_is_published_and_a_change_of_it_disturbs_no_turn() {
 }
 
 #[test]
-fn the_data_plane_is_told_which_destinations_are_drained() {
+fn the_data_plane_is_told_the_weight_and_an_edit_of_it_publishes_a_rotation_anew() {
     let mut world = World::new();
     world.add_service(web(), "rr");
     world.add_resolved(web(), server(1), 1);
-    for (weight, is_drained) in [(0, true), (3, false)] {
+    for new in [0, 3] {
         let plan = world
             .change(Change::EditDestination {
                 service: web(),
                 destination: SocketAddr::new(server(1), 80),
-                settings: settings(weight),
+                settings: settings(new),
             })
             .unwrap();
+        assert_eq!(names(&plan), ["write-destination", "publish-service"]);
         let id = world.id(web(), server(1));
-        let told = plan.actions.iter().any(|action| {
-            matches!(action, dirigo_control::Action::WriteDestination { id: of, drained, .. }
-                if *of == id && *drained == is_drained)
-        });
-        assert!(told, "{plan}");
+        assert_eq!(world.maps.weights[&id], new);
     }
 }
 

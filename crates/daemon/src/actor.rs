@@ -20,12 +20,13 @@ use control::{Event, HostAddress, Link, Observed, Plan, Questions, State, TrashR
 use tokio::sync::oneshot;
 use tracing::{error, info};
 
+use crate::estimates::Estimates;
 use crate::execute::Rooms;
 use crate::files::Files;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
-use crate::plane::Plane;
+use crate::plane::{self, Plane};
 use crate::resolver::{Handle, Wanted};
 use crate::view;
 
@@ -47,6 +48,7 @@ pub(crate) struct Actor<P, H> {
     /// Why an interface could not be attached again: said once, tried again and again.
     pub(crate) attach_failure: Option<String>,
     pub(crate) file: File,
+    pub(crate) estimates: Estimates,
 }
 
 /// How the file stands to the state. What the network tells may be written a tick later, once for
@@ -72,14 +74,15 @@ pub(crate) struct About {
     pub(crate) release_on_stop: bool,
 }
 
-/// A reply that waits for a real server's first answer.
+/// A reply that waits for real servers' first answers.
 pub(crate) struct Waiting {
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
     until: Instant,
-    reply: oneshot::Sender<Result<(), Refusal>>,
+    reply: Reply,
 }
 
-type Reply = oneshot::Sender<Result<(), Refusal>>;
+/// Says that what was asked for is done.
+type Reply = Box<dyn FnOnce() + Send>;
 
 impl<P: Plane, H: Host> Actor<P, H> {
     /// Works until told to stop.
@@ -118,12 +121,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.status());
             }
             Message::Services(reply) => {
-                let _gone = reply.send(view::services(&self.state, &self.rooms.plane));
+                let view = view::services(&self.state, &self.rooms.plane, &self.estimates);
+                let _gone = reply.send(view);
             }
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
             Message::Change(change, reply) => self.change(change, reply),
+            Message::Batch(changes, reply) => self.batch(changes, reply),
             Message::Network(notice) => self.notice(notice),
             // Handled by `run`.
             Message::Stop(..) | Message::Terminate => {}
@@ -132,21 +137,29 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Applies an event: step, save, carry out. On failure everything is as before.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
-        let observed = self.observe(&event)?;
-        let before = self.state.clone();
+        let addresses = match event {
+            Event::Change(_) | Event::Config(_) => self.addresses()?,
+            _ => Vec::new(),
+        };
+        let observed = self.answers(self.state.questions(&event), addresses);
         let can_wait = matches!(event, Event::Links(_));
         let plan = control::step(&mut self.state, event, &observed)?;
-        if plan.is_empty() && self.state == before {
+        self.follow(&plan, can_wait)
+    }
+
+    /// Makes the file and the rooms follow the state; on failure the state follows them.
+    fn follow(&mut self, plan: &Plan, can_wait: bool) -> Result<(), Refusal> {
+        if plan.is_empty() && !self.state.has_changed() {
             return Ok(());
         }
         let saved = if can_wait {
             self.file = File::Behind;
             Ok(())
         } else {
-            self.save(&plan)
+            self.save(plan)
         };
-        if let Err(error) = saved.and_then(|()| self.rooms.carry_out(&plan)) {
-            self.go_back(&before);
+        if let Err(error) = saved.and_then(|()| self.rooms.carry_out(plan)) {
+            self.go_back();
             return Err(internal(&error));
         }
         self.tell_resolver();
@@ -172,71 +185,107 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn go_back(&mut self, before: &State) {
+    fn go_back(&mut self) {
         // Of what is read for it, nothing is asked of the host, which may be what fails.
-        let questions = before.questions(&Event::Resume);
-        let restored = before.restored(&self.state, &self.answers(questions, Vec::new()));
-        let back = Plan::between(&self.state, &restored);
-        self.state = restored;
+        let plane = &self.rooms.plane;
+        let back = self
+            .state
+            .go_back(|questions| answers(plane, questions, Vec::new()));
         if let Err(error) = self.save(&back) {
             error!(error = crate::chain(&error), "state not saved");
         }
         self.rooms.carry_out_what_works(&back);
     }
 
-    fn observe(&self, event: &Event) -> Result<Observed, Refusal> {
-        let addresses = match event {
-            Event::Change(_) | Event::Config(_) => self
-                .rooms
-                .host
-                .addresses()
-                .map_err(|error| internal(&error))?,
-            _ => Vec::new(),
-        };
-        Ok(self.answers(self.state.questions(event), addresses))
+    fn addresses(&self) -> Result<Vec<HostAddress>, Refusal> {
+        let addresses = self.rooms.host.addresses();
+        addresses.map_err(|error| internal(&error))
     }
 
-    fn answers(&self, questions: Questions, addresses: Vec<HostAddress>) -> Observed {
-        let plane = &self.rooms.plane;
-        let picks = questions.picks.into_iter();
-        let stats = questions.stats.into_iter();
-        Observed {
-            picks: picks.map(|id| (id, plane.picks(id))).collect(),
-            stats: stats.map(|id| (id, plane.stats(id))).collect(),
-            addresses,
+    fn answers(&self, mut questions: Questions, addresses: Vec<HostAddress>) -> Observed {
+        let shown = std::mem::take(&mut questions.shown);
+        let mut observed = answers(&self.rooms.plane, questions, addresses);
+        for id in shown {
+            observed.stats.insert(id, self.estimates.shown(id));
         }
+        observed.total = self.estimates.shown_total();
+        observed
     }
 
-    fn change(&mut self, change: Change, reply: Reply) {
-        let text = describe(&change);
-        let awaited = match &change {
-            Change::AddDestination { destination, .. } => Some(destination.ip()),
-            _ => None,
-        };
-        match self.apply(Event::Change(change)) {
-            Ok(()) => {
-                info!(change = text, "table changed");
-                self.answer_when_asked(awaited, reply);
-            }
+    fn change(&mut self, change: Change, reply: oneshot::Sender<Result<(), Refusal>>) {
+        let awaited = added(&change);
+        match self.change_table(change) {
+            Ok(()) => self.answer_when_heard(awaited.into_iter().collect(), || {
+                let _gone = reply.send(Ok(()));
+            }),
             Err(refusal) => {
-                info!(change = text, %refusal, "change refused");
                 let _gone = reply.send(Err(refusal));
             }
         }
     }
 
-    /// Answers at once, or when the real server was heard of for the first time.
-    fn answer_when_asked(&mut self, awaited: Option<IpAddr>, reply: Reply) {
-        match awaited.filter(|address| self.is_unknown(*address)) {
-            None => {
-                let _gone = reply.send(Ok(()));
-            }
-            Some(address) => self.waiting.push(Waiting {
-                address,
-                until: Instant::now() + limits::RESOLVE_WAIT,
-                reply,
-            }),
+    /// Each change by itself, in order; those after a refused one are done all the same, as
+    /// `ipvsadm -R` does them.
+    fn batch(&mut self, changes: Vec<Change>, reply: oneshot::Sender<Vec<Option<Refusal>>>) {
+        let awaited = changes.iter().filter_map(added).collect();
+        let texts: Vec<String> = changes.iter().map(describe).collect();
+        let count = changes.len();
+        let refusals = self
+            .step_all(changes)
+            .unwrap_or_else(|refusal| vec![Some(refusal); count]);
+        for (change, refusal) in texts.iter().zip(&refusals) {
+            log(change, refusal.as_ref());
         }
+        self.answer_when_heard(awaited, || {
+            let _gone = reply.send(refusals);
+        });
+    }
+
+    /// One plan and one save for all of them.
+    fn step_all(&mut self, changes: Vec<Change>) -> Result<Vec<Option<Refusal>>, Refusal> {
+        let zeroed = zeroed(&changes);
+        let mut refusals: Vec<Option<Refusal>> = changes.iter().map(plane::not_yet).collect();
+        let possible = changes.into_iter().zip(&refusals);
+        let possible = possible.filter(|(_, refusal)| refusal.is_none());
+        let changes: Vec<Change> = possible.map(|(change, _)| change).collect();
+        let questions = self.state.questions_of_changes(&changes);
+        let observed = self.answers(questions, self.addresses()?);
+        let (answers, plan) = control::step_all(&mut self.state, changes, &observed);
+        self.follow(&plan, false)?;
+        self.estimates.zero(&self.state, &zeroed);
+        let possible = refusals.iter_mut().filter(|refusal| refusal.is_none());
+        possible
+            .zip(answers)
+            .for_each(|(place, answer)| *place = answer);
+        Ok(refusals)
+    }
+
+    fn change_table(&mut self, change: Change) -> Result<(), Refusal> {
+        let text = describe(&change);
+        let zeroed = zeroed(std::slice::from_ref(&change));
+        let done = match plane::not_yet(&change) {
+            Some(refusal) => Err(refusal),
+            None => self.apply(Event::Change(change)),
+        };
+        log(&text, done.as_ref().err());
+        if done.is_ok() {
+            self.estimates.zero(&self.state, &zeroed);
+        }
+        done
+    }
+
+    /// Answers at once, or when the real servers were heard of for the first time.
+    fn answer_when_heard(&mut self, awaited: Vec<IpAddr>, reply: impl FnOnce() + Send + 'static) {
+        let is_unknown = |address: &IpAddr| self.is_unknown(*address);
+        let addresses: Vec<IpAddr> = awaited.into_iter().filter(is_unknown).collect();
+        if addresses.is_empty() {
+            return reply();
+        }
+        self.waiting.push(Waiting {
+            addresses,
+            until: Instant::now() + limits::RESOLVE_WAIT,
+            reply: Box::new(reply),
+        });
     }
 
     fn is_unknown(&self, address: IpAddr) -> bool {
@@ -245,9 +294,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     fn answer_waiting(&mut self) {
         let now = Instant::now();
-        for waiting in std::mem::take(&mut self.waiting) {
-            if waiting.until <= now || !self.is_unknown(waiting.address) {
-                let _gone = waiting.reply.send(Ok(()));
+        for mut waiting in std::mem::take(&mut self.waiting) {
+            waiting
+                .addresses
+                .retain(|address| self.is_unknown(*address));
+            if waiting.until <= now || waiting.addresses.is_empty() {
+                (waiting.reply)();
             } else {
                 self.waiting.push(waiting);
             }
@@ -257,6 +309,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     fn tick(&mut self) {
         self.ticks += 1;
         self.rooms.plane.sweep(limits::SWEEP_TICKS);
+        self.estimates.tick(&self.state, &self.rooms.plane);
         self.rooms.announce(Instant::now());
         self.answer_waiting();
         self.save_if_behind();
@@ -331,6 +384,11 @@ impl<P: Plane, H: Host> Actor<P, H> {
             connections: view::connections(&self.state, plane),
             connections_max,
             map_bytes,
+            services: self.state.services.len() as u64,
+            destinations: self.state.destinations.len() as u64,
+            deleted: self.state.trash.len() as u64,
+            stats: control::minus(self.estimates.shown_total(), self.state.base),
+            rates: self.estimates.total_rates(),
             timeouts: self.state.timeouts,
             settings: self.state.settings,
             counters: plane
@@ -345,7 +403,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let listed = self.state.destinations.iter();
         let gone = self.state.trash.iter();
         let gone = gone.map(|(id, gone)| (id, &gone.destination));
+        let services = self.state.services.iter();
         Connections {
+            services: services.map(|(key, service)| (service.id, *key)).collect(),
             addresses: listed
                 .chain(gone)
                 .map(|(id, one)| (*id, one.address))
@@ -364,10 +424,10 @@ pub(crate) fn wanted(state: &State) -> Wanted {
         };
         (*address, believed)
     });
-    let services = state.services.keys();
+    let addresses = state.services.keys().filter_map(api::ServiceKey::address);
     Wanted {
         servers: servers.collect(),
-        vips: services.map(|key| key.address.ip()).collect(),
+        vips: addresses.map(|address| address.ip()).collect(),
         interfaces: state.interfaces.iter().cloned().collect(),
     }
 }
@@ -385,6 +445,42 @@ pub(crate) fn internal(error: &anyhow::Error) -> Refusal {
     }
 }
 
+/// What the data plane answers.
+fn answers(plane: &impl Plane, questions: Questions, addresses: Vec<HostAddress>) -> Observed {
+    let picks = questions.picks.into_iter();
+    let stats = questions.stats.into_iter();
+    Observed {
+        picks: picks.map(|id| (id, plane.picks(id))).collect(),
+        stats: stats.map(|id| (id, plane.stats(id))).collect(),
+        addresses,
+        ..Observed::default()
+    }
+}
+
+/// Whose rates begin anew.
+fn zeroed(changes: &[Change]) -> Vec<Option<api::ServiceKey>> {
+    let zeroed = changes.iter().filter_map(|change| match change {
+        Change::Zero { service } => Some(*service),
+        _ => None,
+    });
+    zeroed.collect()
+}
+
+fn log(change: &str, refusal: Option<&Refusal>) {
+    match refusal {
+        None => info!(change, "table changed"),
+        Some(refusal) => info!(change, %refusal, "change refused"),
+    }
+}
+
+/// The real server whose first answer a change should wait for.
+fn added(change: &Change) -> Option<IpAddr> {
+    match change {
+        Change::AddDestination { destination, .. } => Some(destination.ip()),
+        _ => None,
+    }
+}
+
 /// One line for the log.
 fn describe(change: &Change) -> String {
     match change {
@@ -396,6 +492,10 @@ fn describe(change: &Change) -> String {
         }
         Change::DeleteService { service } => format!("delete service {service}"),
         Change::Clear => "clear".to_owned(),
+        Change::Zero { service: None } => "zero all counters".to_owned(),
+        Change::Zero {
+            service: Some(service),
+        } => format!("zero counters of {service}"),
         Change::SetTimeouts { timeouts } => format!(
             "set timeouts {} {} {}",
             timeouts.tcp, timeouts.tcpfin, timeouts.udp

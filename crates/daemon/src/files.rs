@@ -127,7 +127,8 @@ impl Files {
         }
     }
 
-    /// Writes the state and the plan that is about to be carried out, in one step.
+    /// Writes the state and the plan that is about to be carried out, in one step. Of the plan, what it takes
+    /// away: a next daemon makes all the rest anew.
     pub(crate) fn save(&self, state: &State, pending: &Plan) -> anyhow::Result<()> {
         /// As [`Saved`], without copies of what may be large.
         #[derive(serde::Serialize)]
@@ -139,7 +140,7 @@ impl Files {
         let saved = Borrowed {
             version: Saved::VERSION,
             state,
-            pending,
+            pending: &pending.removals(),
         };
         let (path, beside) = (self.state(), self.path("state.json.new"));
         let write = || -> anyhow::Result<()> {
@@ -252,10 +253,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::within(folder.path(), "one");
         assert!(files.load().unwrap().is_none());
-        let state = State {
-            sequence: 7,
-            ..State::default()
-        };
+        let mut state = State::default();
+        state.sequence = 7;
         files.save(&state, &Plan::default()).unwrap();
         assert_eq!(files.load().unwrap().unwrap().state, state);
         let Ok(Lock::Ours(held)) = files.lock() else {

@@ -25,10 +25,12 @@ use tracing::{info, warn};
 mod actor;
 mod announce;
 mod bpffs;
+mod estimates;
 mod execute;
 mod files;
 mod host;
 mod limits;
+mod listing;
 mod message;
 #[cfg(test)]
 mod model;

@@ -17,6 +17,13 @@ pub const TRASH_TICKS: u64 = 100;
 /// virtual addresses, changes of the network. A second: what is wrong so long is seen by people.
 pub const LOOK_TICKS: u64 = 10;
 
+/// Ticks in which every counter is looked at once: IPVS's 2 s.
+pub const ESTIMATE_TICKS: u32 = 20;
+
+/// Counters of destinations that are looked at in one tick, when they are not so many that the 2 s would
+/// not do: about a millisecond of system calls.
+pub const ESTIMATES_PER_TICK: usize = 1024;
+
 /// Longest name of an instance: a file name with room for its endings.
 pub const INSTANCE_NAME_BYTES: usize = 64;
 
@@ -27,8 +34,14 @@ pub const MESSAGES: usize = 1024;
 /// Longest request: a change is some hundred bytes.
 pub const REQUEST_BYTES: usize = 64 * 1024;
 
+/// Longest batch: as many changes as [`api::BATCH_MAX`], and twice the bytes that a long one takes.
+pub const BATCH_BYTES: usize = api::BATCH_MAX * 1024;
+
 /// Bytes of connections listed in one piece of an answer.
 pub const LISTING_CHUNK_BYTES: usize = 64 * 1024;
+
+/// Longest line of a listing: six fields, of which three are IPv6 addresses with ports.
+pub const LISTING_LINE_BYTES: usize = 384;
 
 /// Pieces of a listing that wait for a slow reader; it then holds up only its own thread.
 pub const LISTING_CHUNKS: usize = 4;

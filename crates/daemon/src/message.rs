@@ -1,6 +1,6 @@
 //! What the actor is told and asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use api::{Refusal, Service, Status};
@@ -19,6 +19,8 @@ pub(crate) enum Message {
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`
     Change(api::Change, oneshot::Sender<Result<(), Refusal>>),
+    /// `POST /v1/batches`
+    Batch(Vec<api::Change>, oneshot::Sender<Vec<Option<Refusal>>>),
     /// `POST /v1/stop`
     Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),
     /// A signal asks us to end.
@@ -30,7 +32,9 @@ pub(crate) enum Message {
 /// What a thread needs to list connections.
 pub(crate) struct Connections {
     /// Real addresses by destination id.
-    pub(crate) addresses: BTreeMap<u32, SocketAddr>,
+    pub(crate) addresses: HashMap<u32, SocketAddr>,
+    /// Services by their numbers.
+    pub(crate) services: BTreeMap<u32, api::ServiceKey>,
     /// The connections.
     pub(crate) listing: Listing,
 }

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use control::rotation::Rotation;
-use control::{Action, HostAddress, Reach};
+use control::{Action, HostAddress, Reach, Schedule};
 
 use crate::host::{Host, Interface};
 use crate::plane::{Listing, Plane};
@@ -46,7 +45,7 @@ impl Budget {
 #[derive(Default)]
 pub(crate) struct ModelPlane {
     pub(crate) budget: Budget,
-    pub(crate) published: BTreeMap<api::ServiceKey, (u32, Rotation)>,
+    pub(crate) published: BTreeMap<api::ServiceKey, (u32, Schedule)>,
     pub(crate) reach: BTreeMap<u32, Reach>,
     pub(crate) looked_at: Vec<IpAddr>,
     pub(crate) released: bool,
@@ -64,10 +63,10 @@ impl Plane for ModelPlane {
             Action::PublishService {
                 key,
                 service,
-                rotation,
+                schedule,
                 ..
             } => {
-                self.published.insert(*key, (*service, rotation.clone()));
+                self.published.insert(*key, (*service, schedule.clone()));
             }
             Action::WithdrawService { key } => {
                 self.published.remove(key);
@@ -75,7 +74,7 @@ impl Plane for ModelPlane {
             Action::WriteDestination { id, reach, .. } => {
                 self.reach.insert(*id, *reach);
             }
-            Action::WriteVips { addresses } => self.looked_at.clone_from(addresses),
+            Action::WriteVips { addresses, .. } => self.looked_at.clone_from(addresses),
             _ => {}
         }
         Ok(())
@@ -91,6 +90,10 @@ impl Plane for ModelPlane {
 
     fn stats(&self, _id: u32) -> api::Stats {
         api::Stats::default()
+    }
+
+    fn is_overloaded(&self, _id: u32) -> bool {
+        false
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {

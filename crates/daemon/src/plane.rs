@@ -1,7 +1,9 @@
 //! The seam to the data plane: the actor writes through it, tests put a model behind it.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
+use api::Refusal;
 use control::{Action, Reach};
 use dataplane::{Behaviour, Dataplane, DestinationLink, Rules, Segment};
 use director::limits::BUCKET_SLOTS;
@@ -20,6 +22,8 @@ pub(crate) trait Plane {
     fn templates(&self) -> HashMap<u32, u32>;
     /// Counters of a destination.
     fn stats(&self, id: u32) -> api::Stats;
+    /// Whether a destination has reached its upper threshold, and is passed by.
+    fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
     /// Forgets connections that have run out, in a part of the table: one of `parts`.
@@ -40,8 +44,11 @@ pub(crate) trait Plane {
     fn release(&mut self) -> anyhow::Result<()>;
 }
 
-/// Shows every connection to a visitor, in no order.
-pub(crate) type Listing = Box<dyn Fn(&mut dyn FnMut(dataplane::Connection)) + Send>;
+/// Shows connections to a visitor, in no order, until it breaks.
+pub(crate) type Listing = Box<dyn Fn(Visit<'_>) + Send>;
+
+/// What a listing shows connections to.
+pub(crate) type Visit<'a> = &'a mut dyn FnMut(dataplane::Connection) -> ControlFlow<()>;
 
 /// The data plane in the kernel.
 pub(crate) struct Kernel {
@@ -68,28 +75,39 @@ impl Plane for Kernel {
             }
             // No interface has the number 0.
             Action::ClearInterface { slot } => plane.write_interface(*slot, 0, [0; 6]),
-            Action::WriteDestination { id, reach, drained } => match drained {
-                true => plane.write_drained_destination(*id, link(*reach)),
-                false => plane.write_destination(*id, link(*reach)),
+            Action::WriteDestination {
+                id, reach, weight, ..
+            } => match weight {
+                0 => plane.write_drained_destination(*id, link(*reach)),
+                _ => plane.write_destination(*id, link(*reach)),
             },
-            Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
+            Action::WithdrawService { key } => plane.withdraw_service(&service(key)?)?,
             Action::PublishService {
                 key,
                 service: number,
-                rotation,
+                schedule,
                 persistence,
                 one_packet,
+                share,
             } => {
+                let Some(rotation) = schedule.rotation() else {
+                    anyhow::bail!("the data plane has no such scheduler");
+                };
                 let segments = rotation.segments.iter().map(|segment| Segment {
                     end: segment.end,
                     destinations: segment.destinations.clone(),
                 });
                 let segments: Vec<_> = segments.collect();
-                let rules = rules(key, persistence.as_ref(), *one_packet);
-                let key = service(key);
+                let max = plane.connections_max();
+                let mut rules = rules(key, persistence.as_ref(), *one_packet);
+                rules.share = u32::try_from(max * u64::from(*share) / 100).unwrap_or(u32::MAX);
+                let key = service(key)?;
                 plane.publish_service_with(&key, *number, &rules, &segments, rotation.first)?;
             }
-            Action::WriteVips { addresses } => plane.write_vips(addresses),
+            Action::WriteVips { addresses, .. } => plane.write_vips(addresses),
+            Action::WriteMarks { rules } => {
+                anyhow::ensure!(rules.is_empty(), "the data plane has no firewall marks");
+            }
             Action::ResetDestination { id } => plane.reset_destination(*id)?,
             Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => {}
         }
@@ -114,7 +132,12 @@ impl Plane for Kernel {
             connections: stats.connections,
             packets: stats.packets,
             bytes: stats.bytes,
+            ..api::Stats::default()
         }
+    }
+
+    fn is_overloaded(&self, _id: u32) -> bool {
+        false
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -128,7 +151,7 @@ impl Plane for Kernel {
 
     fn listing(&self) -> Listing {
         let handle = self.dataplane.connections_handle();
-        Box::new(move |visit| handle.list(visit))
+        Box::new(move |visit| handle.list_until(visit))
     }
 
     fn published(&self) -> Vec<api::ServiceKey> {
@@ -164,6 +187,35 @@ impl Plane for Kernel {
     }
 }
 
+/// What `control` can and the data plane cannot yet.
+pub(crate) fn not_yet(change: &api::Change) -> Option<Refusal> {
+    use api::Change::{AddDestination, AddService, EditDestination, EditService};
+    let what = match change {
+        AddService { service, settings } | EditService { service, settings } => {
+            let scheduler = config::Scheduler::named(&settings.scheduler);
+            match (service.protocol(), scheduler) {
+                (None, _) => "services by firewall mark (-f) are".to_owned(),
+                (Some(api::Protocol::Sctp), _) => "SCTP services (--sctp-service) are".to_owned(),
+                (_, Some(scheduler)) if !scheduler.is_available() => {
+                    format!("scheduler {scheduler} is")
+                }
+                _ if !settings.flags.is_empty() => "scheduler flags (-b) are".to_owned(),
+                _ => return None,
+            }
+        }
+        AddDestination { settings, .. } | EditDestination { settings, .. }
+            if settings.upper_threshold != 0 =>
+        {
+            "connection thresholds (-x, -y) are".to_owned()
+        }
+        _ => return None,
+    };
+    Some(Refusal {
+        code: api::RefusalCode::NotSupported,
+        message: format!("{what} not supported yet: leave them out, or use rr or wrr"),
+    })
+}
+
 /// The table's room is the data plane's: `control` may give no number that does not fit.
 const _: () = assert!(control::limits::SERVICES == director::limits::SERVICES);
 const _: () = assert!(control::limits::DESTINATION_IDS == director::limits::DESTINATIONS);
@@ -179,7 +231,7 @@ fn link(reach: Reach) -> DestinationLink {
 }
 
 fn rules(key: &api::ServiceKey, persistence: Option<&api::Persistence>, one_packet: bool) -> Rules {
-    let all_bits = match key.address.is_ipv6() {
+    let all_bits = match key.is_ipv6() {
         true => 128,
         false => u32::MAX,
     };
@@ -195,34 +247,21 @@ fn rules(key: &api::ServiceKey, persistence: Option<&api::Persistence>, one_pack
     }
 }
 
-fn service(key: &api::ServiceKey) -> dataplane::ServiceKey {
-    dataplane::ServiceKey {
-        address: key.address.ip(),
-        port: key.address.port(),
-        protocol: number(key.protocol),
+fn service(key: &api::ServiceKey) -> anyhow::Result<dataplane::ServiceKey> {
+    match key {
+        api::ServiceKey::Address { protocol, address } => Ok(dataplane::ServiceKey {
+            address: address.ip(),
+            port: address.port(),
+            protocol: protocol.number(),
+        }),
+        // `control` refuses them before it comes to this.
+        api::ServiceKey::Mark { .. } => anyhow::bail!("the data plane has no services by mark"),
     }
 }
 
 fn service_key(key: &dataplane::ServiceKey) -> Option<api::ServiceKey> {
-    Some(api::ServiceKey {
-        protocol: protocol(key.protocol)?,
+    Some(api::ServiceKey::Address {
+        protocol: api::Protocol::of_number(key.protocol)?,
         address: std::net::SocketAddr::new(key.address, key.port),
     })
-}
-
-/// IP protocol numbers (RFC 9293, RFC 768).
-fn number(protocol: api::Protocol) -> u8 {
-    match protocol {
-        api::Protocol::Tcp => 6,
-        api::Protocol::Udp => 17,
-    }
-}
-
-/// The protocol of a number that the data plane shows.
-pub(crate) fn protocol(number: u8) -> Option<api::Protocol> {
-    match number {
-        6 => Some(api::Protocol::Tcp),
-        17 => Some(api::Protocol::Udp),
-        _ => None,
-    }
 }

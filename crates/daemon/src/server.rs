@@ -1,25 +1,22 @@
 //! The API over the Unix socket: each handler asks the actor and waits.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::task::{Context, Poll};
 
-use api::{Change, Refusal, RefusalCode, Stop};
+use api::{Change, ConnectionQuery, Refusal, RefusalCode, Stop};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use hyper::body::Frame;
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::limits;
-use crate::message::{Connections, Message};
-use crate::plane::protocol;
+use crate::listing;
+use crate::message::Message;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -48,6 +45,10 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
         .route("/v1/services", get(services))
         .route("/v1/connections", get(connections))
         .route("/v1/changes", post(change))
+        .route(
+            "/v1/batches",
+            post(batch).layer(DefaultBodyLimit::max(limits::BATCH_BYTES)),
+        )
         .route("/v1/stop", post(stop))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
@@ -74,6 +75,25 @@ async fn change(
     Ok(axum::Json(()).into_response())
 }
 
+async fn batch(
+    State(desk): State<Desk>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Refused> {
+    let changes: Vec<Change> = parse(body)?;
+    if changes.len() > api::BATCH_MAX {
+        return Err(refused(
+            RefusalCode::Full,
+            format!(
+                "{} changes are too many for one batch: send at most {}",
+                changes.len(),
+                api::BATCH_MAX
+            ),
+        ));
+    }
+    let refusals = desk.ask(|reply| Message::Batch(changes, reply)).await?;
+    Ok(axum::Json(refusals).into_response())
+}
+
 async fn stop(
     State(desk): State<Desk>,
     body: Result<Bytes, BytesRejection>,
@@ -85,7 +105,12 @@ async fn stop(
     Ok(axum::Json(()).into_response())
 }
 
-async fn connections(State(desk): State<Desk>) -> Result<Response, Refused> {
+async fn connections(
+    State(desk): State<Desk>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let query = ConnectionQuery::from_text(query.as_deref().unwrap_or_default())
+        .map_err(|error| refused(RefusalCode::BadRequest, error))?;
     let permit = Arc::clone(&desk.listings)
         .try_acquire_owned()
         .map_err(|_| {
@@ -95,17 +120,16 @@ async fn connections(State(desk): State<Desk>) -> Result<Response, Refused> {
             )
         })?;
     let connections = desk.ask(Message::Connections).await?;
-    let (sender, receiver) = mpsc::channel(limits::LISTING_CHUNKS);
-    tokio::task::spawn_blocking(move || list(&connections, &sender, permit));
+    let chunks = listing::start(&query, connections, permit).map_err(Refused)?;
     let head = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((head, Body::new(Chunks(receiver))).into_response())
+    Ok((head, Body::new(chunks)).into_response())
 }
 
 async fn unknown() -> Refused {
     refused(
         RefusalCode::BadRequest,
         "there is no such route: GET /v1/status, /v1/services, /v1/connections; POST \
-         /v1/changes, /v1/stop"
+         /v1/changes, /v1/batches, /v1/stop"
             .to_owned(),
     )
 }
@@ -134,7 +158,11 @@ fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, 
     let body = body.map_err(|error| {
         refused(
             RefusalCode::BadRequest,
-            format!("{error}; at most {} bytes", limits::REQUEST_BYTES),
+            format!(
+                "{error}; at most {} bytes, or {} of a batch",
+                limits::REQUEST_BYTES,
+                limits::BATCH_BYTES
+            ),
         )
     })?;
     serde_json::from_slice(&body).map_err(|error| {
@@ -166,64 +194,5 @@ fn status_of(code: RefusalCode) -> StatusCode {
         RefusalCode::NotPermitted => StatusCode::FORBIDDEN,
         RefusalCode::BadRequest => StatusCode::BAD_REQUEST,
         RefusalCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-    }
-}
-
-/// Writes every connection as a line, in pieces, until done or the reader has gone.
-fn list(connections: &Connections, sender: &mpsc::Sender<Bytes>, _permit: OwnedSemaphorePermit) {
-    let mut chunk = Vec::with_capacity(limits::LISTING_CHUNK_BYTES);
-    let mut reader_is_there = true;
-    (connections.listing)(&mut |found| {
-        if !reader_is_there {
-            return;
-        }
-        let Some(line) = line(connections, &found) else {
-            return;
-        };
-        chunk.extend_from_slice(&line);
-        chunk.push(b'\n');
-        if chunk.len() >= limits::LISTING_CHUNK_BYTES {
-            let full = Bytes::from(std::mem::take(&mut chunk));
-            reader_is_there = sender.blocking_send(full).is_ok();
-        }
-    });
-    if !chunk.is_empty() {
-        let _gone = sender.blocking_send(chunk.into());
-    }
-}
-
-/// A connection to a destination made since the listing began has no address here; the next
-/// listing shows it.
-fn line(connections: &Connections, found: &dataplane::Connection) -> Option<Vec<u8>> {
-    let mut destination = *connections.addresses.get(&found.destination)?;
-    // One of a service of every port has the port of the packet.
-    if destination.port() == 0 {
-        destination.set_port(found.virtual_address.port());
-    }
-    let connection = api::Connection {
-        protocol: protocol(found.protocol)?,
-        client: found.client,
-        virtual_address: found.virtual_address,
-        destination,
-        state: found.state.to_owned(),
-        expires_s: found.expires_s,
-    };
-    serde_json::to_vec(&connection).ok()
-}
-
-/// Pieces of an answer, as they are made.
-struct Chunks(mpsc::Receiver<Bytes>);
-
-impl hyper::body::Body for Chunks {
-    type Data = Bytes;
-    type Error = std::convert::Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        self.0
-            .poll_recv(context)
-            .map(|chunk| chunk.map(|bytes| Ok(Frame::data(bytes))))
     }
 }

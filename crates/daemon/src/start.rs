@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use crate::actor::{About, Actor, File, wanted};
 use crate::announce::Announcements;
 use crate::bpffs::PinRoot;
+use crate::estimates::Estimates;
 use crate::execute::Rooms;
 use crate::files::Files;
 use crate::host::{self, Host};
@@ -97,6 +98,8 @@ fn bring_up(
         require_native: options.config.require_native,
         release_on_stop: options.config.on_stop == config::OnStop::Release,
     };
+    let mut estimates = Estimates::default();
+    estimates.take_over(&state, &rooms.plane);
     let actor = Actor {
         state,
         rooms,
@@ -109,6 +112,7 @@ fn bring_up(
         is_behind: false,
         attach_failure: None,
         file: File::Current,
+        estimates,
     };
     Ok(Started {
         actor,
@@ -199,11 +203,9 @@ fn left_behind(files: &Files, adopted: bool) -> anyhow::Result<Saved> {
     if !adopted {
         // The maps are gone, but addresses we added may still be on the host.
         saved.pending = Plan::default();
-        saved.state = State {
-            vips: saved.state.vips,
-            network: saved.state.network,
-            ..State::default()
-        };
+        let old = std::mem::take(&mut saved.state);
+        saved.state.network = old.network;
+        saved.state.vips = old.vips;
     }
     let network = this_network()?;
     if saved.state.network != network {
@@ -213,8 +215,8 @@ fn left_behind(files: &Files, adopted: bool) -> anyhow::Result<Saved> {
         saved.state.network = network;
         saved.state.vips.clear();
         saved.state.egress.clear();
-        for link in saved.state.links.values_mut() {
-            *link = Link::unknown();
+        for address in saved.state.real_servers() {
+            saved.state.links.insert(address, Link::unknown());
         }
     }
     Ok(saved)
@@ -250,6 +252,7 @@ fn next_state(
                 .map(|id| (id, plane.stats(id)))
                 .collect(),
             addresses: host.addresses()?,
+            ..Observed::default()
         };
         control::step(&mut state, event, &observed).map_err(Error::Config)?;
     }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use api::{Destination, LinkState, Service, Stats};
-use control::{Link, State, minus, plus};
+use api::{Destination, LinkState, Service};
+use control::{Link, State, minus};
 
+use crate::estimates::Estimates;
 use crate::plane::Plane;
 
-/// All services, in listing order.
-pub(crate) fn services(state: &State, plane: &impl Plane) -> Vec<Service> {
+/// All services, in listing order. Counters and rates are those of the last tick.
+pub(crate) fn services(state: &State, plane: &impl Plane, estimates: &Estimates) -> Vec<Service> {
     let mut all = state.services.values();
     // To count templates is to walk the table.
     let templates = match all.any(|service| service.settings.persistence.is_some()) {
@@ -16,7 +17,7 @@ pub(crate) fn services(state: &State, plane: &impl Plane) -> Vec<Service> {
         false => HashMap::new(),
     };
     let listed = |id: &u32| {
-        let mut shown = destination(state, *id, state.destinations.get(id)?, plane);
+        let mut shown = destination(state, *id, state.destinations.get(id)?, plane, estimates);
         shown.templates = templates.get(id).copied().unwrap_or(0);
         Some(shown)
     };
@@ -25,7 +26,8 @@ pub(crate) fn services(state: &State, plane: &impl Plane) -> Vec<Service> {
         .map(|(key, service)| Service {
             service: *key,
             settings: service.settings.clone(),
-            stats: service_stats(state, key, service, plane),
+            stats: estimates.service_stats(state, key),
+            rates: estimates.service_rates(service.incarnation),
             origin: service.origin,
             destinations: service.list.iter().filter_map(listed).collect(),
         })
@@ -46,6 +48,7 @@ fn destination(
     id: u32,
     destination: &control::Destination,
     plane: &impl Plane,
+    estimates: &Estimates,
 ) -> Destination {
     let (active, inactive) = plane.gauges(id);
     Destination {
@@ -55,27 +58,11 @@ fn destination(
         active,
         inactive,
         templates: 0,
-        stats: minus(plane.stats(id), destination.base),
+        overloaded: plane.is_overloaded(id),
+        rates: estimates.rates(id),
+        stats: minus(estimates.shown(id), destination.base),
         link: link(state, destination),
     }
-}
-
-/// Counters of a service: its destinations, those in the trash, those forgotten.
-fn service_stats(
-    state: &State,
-    key: &api::ServiceKey,
-    service: &control::Service,
-    plane: &impl Plane,
-) -> Stats {
-    let listed = service.list.iter();
-    let listed = listed.filter_map(|id| Some((id, state.destinations.get(id)?)));
-    let gone = state.trash.iter().map(|(id, gone)| (id, &gone.destination));
-    let gone =
-        gone.filter(|(_, one)| one.service == *key && one.incarnation == service.incarnation);
-    listed
-        .chain(gone)
-        .map(|(id, one)| minus(plane.stats(*id), one.base))
-        .fold(service.retired, plus)
 }
 
 fn link(state: &State, destination: &control::Destination) -> LinkState {

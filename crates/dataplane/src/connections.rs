@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::mem::offset_of;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Connection {
     pub virtual_address: SocketAddr,
     /// Destination id.
     pub destination: u32,
+    /// Number of the service that made it.
+    pub service: u32,
     /// State, as IPVS writes it.
     pub state: &'static str,
     /// Seconds until it is forgotten.
@@ -115,15 +118,21 @@ impl Table {
         }
     }
 
-    /// Shows every connection that has not run out.
-    pub(crate) fn list(&self, settings: &Words, visit: &mut dyn FnMut(Connection)) {
+    /// Shows every connection that has not run out, until `visit` breaks.
+    pub(crate) fn list(
+        &self,
+        settings: &Words,
+        visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
+    ) {
         let Some(settings) = settings.read::<Settings>(0) else {
             return;
         };
         let tick = now().tick();
         for slot in 0..self.slots() {
-            if let Some(connection) = self.connection(slot, &settings, tick) {
-                visit(connection);
+            if let Some(connection) = self.connection(slot, &settings, tick)
+                && visit(connection).is_break()
+            {
+                return;
             }
         }
     }
@@ -269,6 +278,7 @@ impl Table {
             client: socket_address(tuple.client, tuple.ports >> 16),
             virtual_address: socket_address(tuple.virtual_address, tuple.ports),
             destination: entry.destination(),
+            service: tuple.service,
             state: entry.state().name(),
             expires_s: seconds_from_ticks(left).into(),
         })

@@ -14,6 +14,7 @@
 //! What it never does: decide which tables are right (that is `control`), or open a netlink socket.
 
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 mod arena;
@@ -366,7 +367,7 @@ impl Dataplane {
 
     /// Shows every remembered connection, in no order.
     pub fn connections(&self, visit: &mut dyn FnMut(Connection)) {
-        self.connections.list(&self.settings, visit);
+        self.connections_handle().list(visit);
     }
 
     /// A view of the connections for another thread: it shares the maps, not this object.
@@ -457,6 +458,14 @@ pub struct ConnectionsHandle {
 impl ConnectionsHandle {
     /// Shows every remembered connection, in no order.
     pub fn list(&self, visit: &mut dyn FnMut(Connection)) {
+        self.list_until(&mut |connection| {
+            visit(connection);
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// The same, until `visit` breaks.
+    pub fn list_until(&self, visit: &mut dyn FnMut(Connection) -> ControlFlow<()>) {
         self.table.list(&self.settings, visit);
     }
 }

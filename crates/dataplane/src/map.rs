@@ -67,14 +67,17 @@ impl Words {
         self.word(entry).load(Ordering::Acquire)
     }
 
-    /// Reads an element, word by word.
-    pub(crate) fn read<T: FromBytes>(&self, entry: usize) -> Option<T> {
-        let words: Vec<u64> = (0..self.words_per_entry)
-            .map(|part| self.word_at(entry, part).load(Ordering::Acquire))
-            .collect();
-        T::read_from_prefix(words.as_bytes())
-            .ok()
-            .map(|(value, _)| value)
+    /// Reads an element, word by word; `None` when `T` is longer than one.
+    pub(crate) fn read<T: FromBytes + IntoBytes>(&self, entry: usize) -> Option<T> {
+        if size_of::<T>() > self.words_per_entry * 8 {
+            return None;
+        }
+        let mut value = T::new_zeroed();
+        for (part, chunk) in value.as_mut_bytes().chunks_mut(8).enumerate() {
+            let word = self.word_at(entry, part).load(Ordering::Acquire);
+            chunk.copy_from_slice(word.to_ne_bytes().get(..chunk.len())?);
+        }
+        Some(value)
     }
 
     /// Writes an element, word by word.

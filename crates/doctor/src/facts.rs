@@ -222,11 +222,20 @@ pub struct Segment {
     pub directors: Vec<IpAddr>,
 }
 
+/// Identity of a virtual service that has an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    /// Transport protocol.
+    pub protocol: api::Protocol,
+    /// The virtual address and port; port 0 is every port.
+    pub address: SocketAddr,
+}
+
 /// A virtual service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Service {
     /// Its identity.
-    pub key: api::ServiceKey,
+    pub key: Key,
     /// Its real servers.
     pub destinations: Vec<Destination>,
 }
@@ -285,7 +294,7 @@ pub struct Claim {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Path {
     /// The service.
-    pub service: api::ServiceKey,
+    pub service: Key,
     /// The real server; `None` for the way a client's packet takes, through the director.
     pub server: Option<IpAddr>,
     /// Where the frame was sent.
@@ -332,6 +341,30 @@ pub struct Echo {
     pub large_bytes: u32,
     /// It was answered.
     pub large: bool,
+}
+
+impl Key {
+    /// Of a service by address; one by firewall mark has no address to look for.
+    #[must_use]
+    pub fn of(key: &api::ServiceKey) -> Option<Self> {
+        Some(Self {
+            protocol: key.protocol()?,
+            address: key.address()?,
+        })
+    }
+}
+
+/// `tcp:192.0.2.100:80`
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.protocol.name(), self.address)
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 impl Host {

@@ -30,7 +30,7 @@ pub mod limits;
 
 use std::net::IpAddr;
 
-pub use facts::{Destination, Facts, Role, Service};
+pub use facts::{Destination, Facts, Key, Role, Service};
 pub use finding::{Code, Finding, HostName, Report, Severity};
 pub use observe::{Error, observe};
 pub use rules::examine;

@@ -41,9 +41,19 @@ pub fn watch(
         ears.forget();
         neighbours.note(&mut facts);
         let report = examine(&facts);
-        let is_in = |one: &Finding, list: &[Finding]| list.iter().any(|other| key(other) == key(one));
-        let new = report.findings.iter().filter(|one| !is_in(one, &before)).cloned().collect();
-        let gone = before.iter().filter(|one| !is_in(one, &report.findings)).cloned().collect();
+        let is_in =
+            |one: &Finding, list: &[Finding]| list.iter().any(|other| key(other) == key(one));
+        let new = report
+            .findings
+            .iter()
+            .filter(|one| !is_in(one, &before))
+            .cloned()
+            .collect();
+        let gone = before
+            .iter()
+            .filter(|one| !is_in(one, &report.findings))
+            .cloned()
+            .collect();
         before.clone_from(&report.findings);
         if tell(News { report, new, gone }).is_break() {
             return Ok(());
@@ -56,7 +66,13 @@ pub fn watch(
 }
 
 fn key(finding: &Finding) -> Key {
-    let Finding { code, host, vip, interfaces, .. } = finding;
+    let Finding {
+        code,
+        host,
+        vip,
+        interfaces,
+        ..
+    } = finding;
     (*code, host.clone(), *vip, interfaces.clone())
 }
 

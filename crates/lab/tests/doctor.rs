@@ -1,9 +1,9 @@
 //! `dirigo doctor` in the lab: a healthy one gives no finding; each of a table of faults is named
 //! with the right host, and the fix that is printed, run on that host, clears it.
 
-mod common;
 #[path = "doctor/cases.rs"]
 mod cases;
+mod common;
 
 use std::process::Command;
 
@@ -30,7 +30,11 @@ fn lab(family: Family) -> Lab {
 /// A shell which knows the lab's addresses and its binary.
 fn shell(lab: &Lab, words: &str) -> Command {
     let family = lab.family();
-    let binary = common::dirigo().parent().expect("a folder").display().to_string();
+    let binary = common::dirigo()
+        .parent()
+        .expect("a folder")
+        .display()
+        .to_string();
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("sh");
     command
@@ -59,7 +63,10 @@ fn run(lab: &Lab, host: Host, words: &str) {
 /// The doctor's exit code and report.
 fn doctor(lab: &Lab, (host, role): (Host, &str)) -> (i32, Json) {
     let words = format!("dirigo doctor --json --role {role}");
-    let done = lab.net.exec(host, &mut shell(lab, &words)).expect("it runs");
+    let done = lab
+        .net
+        .exec(host, &mut shell(lab, &words))
+        .expect("it runs");
     let text = String::from_utf8_lossy(&done.stdout);
     let said = String::from_utf8_lossy(&done.stderr);
     let report = serde_json::from_str(&text);
@@ -84,7 +91,11 @@ fn named(lab: &Lab, host: &Json) -> Option<Host> {
     Host::ALL
         .iter()
         .find(is)
-        .or_else(|| Host::ALL.iter().find(|one| netlink::mac_text(&one.mac()) == mac))
+        .or_else(|| {
+            Host::ALL
+                .iter()
+                .find(|one| netlink::mac_text(&one.mac()) == mac)
+        })
         .copied()
 }
 
@@ -146,7 +157,9 @@ fn seed(lab: &mut Lab, case: &Case) -> Alive {
             http::get(&lab.net, Host::Client, family.service()).expect("the service answers");
             let index = lab.net.link(Host::Rs1).expect("a link").index;
             let frame = netlink::announce::frame(Host::Rs1.mac(), family.vip());
-            let sent = lab.net.on(Host::Rs1, || FrameSocket::open(index)?.send(&frame));
+            let sent = lab
+                .net
+                .on(Host::Rs1, || FrameSocket::open(index)?.send(&frame));
             sent.expect("a host").expect("an announcement");
         }
         Extra::XdpOnServer => {
@@ -183,27 +196,52 @@ fn examine(lab: &mut Lab, case: &Case) {
     let findings = report["findings"].as_array().expect("findings").clone();
     let of_code = findings.iter().find(|finding| finding["code"] == case.code);
     let found = of_code.unwrap_or_else(|| panic!("{}: no {} in {report:#}", case.name, case.code));
-    assert_eq!(named(lab, &found["host"]), Some(case.culprit), "{}: {found:#}", case.name);
+    assert_eq!(
+        named(lab, &found["host"]),
+        Some(case.culprit),
+        "{}: {found:#}",
+        case.name
+    );
     for word in ["seen", "why"] {
-        assert!(found[word].as_str().is_some_and(|text| text.len() > 5), "{found:#}");
+        assert!(
+            found[word].as_str().is_some_and(|text| text.len() > 5),
+            "{found:#}"
+        );
     }
     // A fix that sends the operator to another host's doctor is that one's to mend.
     let diagnosis = |command: &str| command.starts_with("dirigo doctor");
     let mut all: Vec<&Json> = findings.iter().collect();
     all.sort_by_key(|finding| finding["code"] != case.code);
     for finding in all {
-        let place = if finding["fix_on"].is_null() { &finding["host"] } else { &finding["fix_on"] };
+        let place = if finding["fix_on"].is_null() {
+            &finding["host"]
+        } else {
+            &finding["fix_on"]
+        };
         let host = named(lab, place).unwrap_or(case.look.0);
         let fix = finding["fix"].as_array().expect("a fix");
         assert!(!fix.is_empty(), "{}: {finding:#}", case.name);
-        for command in fix.iter().filter_map(Json::as_str).filter(|command| !diagnosis(command)) {
+        for command in fix
+            .iter()
+            .filter_map(Json::as_str)
+            .filter(|command| !diagnosis(command))
+        {
             // The other findings of the same fault may have been mended by the first.
-            let done = lab.net.exec(host, &mut shell(lab, command)).expect("it runs");
+            let done = lab
+                .net
+                .exec(host, &mut shell(lab, command))
+                .expect("it runs");
             let first = finding["code"] == case.code;
             let said = String::from_utf8_lossy(&done.stderr).into_owned();
-            assert!(done.status.success() || !first, "{}: {command}: {said}", case.name);
+            assert!(
+                done.status.success() || !first,
+                "{}: {command}: {said}",
+                case.name
+            );
         }
-        if finding["code"] == case.code && fix.iter().any(|one| !diagnosis(one.as_str().unwrap_or(""))) {
+        if finding["code"] == case.code
+            && fix.iter().any(|one| !diagnosis(one.as_str().unwrap_or("")))
+        {
             settle(lab, case, finding);
         }
     }
@@ -220,7 +258,11 @@ fn settle(lab: &Lab, case: &Case, finding: &Json) {
     for _ in 0..12 {
         last = doctor(lab, case.look).1;
         let findings = last["findings"].as_array().expect("findings");
-        let same = |one: &Json| ["code", "interfaces"].iter().all(|key| one[key] == finding[key]);
+        let same = |one: &Json| {
+            ["code", "interfaces"]
+                .iter()
+                .all(|key| one[key] == finding[key])
+        };
         if !findings.iter().any(same) {
             return;
         }
@@ -269,10 +311,23 @@ fn a_healthy_lab_gives_no_finding_to_anybody_and_the_table_knows_of_no_connectio
         for look in ROLES {
             assert_healthy(&lab, look, "in a healthy lab");
         }
-        let before = lab.director.as_ref().expect("a director").status().expect("an answer");
+        let before = lab
+            .director
+            .as_ref()
+            .expect("a director")
+            .status()
+            .expect("an answer");
         assert_healthy(&lab, ROLES[0], "a second time");
-        let after = lab.director.as_ref().expect("a director").status().expect("an answer");
-        assert_eq!(before.connections, after.connections, "the director's doctor leaves no connection");
+        let after = lab
+            .director
+            .as_ref()
+            .expect("a director")
+            .status()
+            .expect("an answer");
+        assert_eq!(
+            before.connections, after.connections,
+            "the director's doctor leaves no connection"
+        );
     }
 }
 

@@ -142,7 +142,8 @@ pub fn rss_queues(interface: &str) -> Result<Vec<u32>, Error> {
     }
     table[0] = GET_RSS;
     request(interface, &mut table, &attempt)?;
-    let queues: std::collections::BTreeSet<u32> = table.iter().skip(2).take(size).copied().collect();
+    let queues: std::collections::BTreeSet<u32> =
+        table.iter().skip(2).take(size).copied().collect();
     Ok(queues.into_iter().collect())
 }
 

@@ -13,51 +13,13 @@ use nix::sys::socket::{
 };
 
 use crate::Error;
+use crate::filter::{self, ANSWERS, DISCOVERY};
 use crate::monitor::wait_readable;
 
 /// Longest frame received whole: 64 KiB of merged segments and their header.
 const FRAME_MAX_BYTES: usize = 65_536 + 64;
 /// Room for frames nobody has read yet; a burst of a lab's requests fits many times.
 const BACKLOG_BYTES: usize = 8 * 1024 * 1024;
-
-/// Passes ARP and ICMPv6 neighbour advertisements (type 136). Classic BPF, Linux `filter.h`:
-/// code, jump if true, jump if false, value.
-const DISCOVERY: [libc::sock_filter; 9] = [
-    instruction(0x28, 0, 0, 12),     // A = EtherType
-    instruction(0x15, 6, 0, 0x0806), // ARP: pass
-    instruction(0x15, 0, 4, 0x86dd), // not IPv6: drop
-    instruction(0x30, 0, 0, 20),     // A = next header
-    instruction(0x15, 0, 2, 58),     // not ICMPv6: drop
-    instruction(0x30, 0, 0, 54),     // A = ICMPv6 type
-    instruction(0x15, 1, 0, 136),    // advertisement: pass
-    instruction(0x06, 0, 0, 0),      // drop
-    instruction(0x06, 0, 0, u32::MAX),
-];
-
-/// Passes what may answer a probe: TCP segments with SYN or RST, and all of ICMP and ICMPv6. IPv6
-/// extension headers are not followed; hosts that answer a SYN send none.
-const ANSWERS: [libc::sock_filter; 16] = [
-    instruction(0x28, 0, 0, 12),     // A = EtherType
-    instruction(0x15, 7, 0, 0x86dd), // IPv6: on at 9
-    instruction(0x15, 0, 11, 0x0800), // not IPv4: drop
-    instruction(0x30, 0, 0, 23),     // A = protocol
-    instruction(0x15, 10, 0, 1),     // ICMP: pass
-    instruction(0x15, 0, 8, 6),      // not TCP: drop
-    instruction(0xb1, 0, 0, 14),     // X = length of the IPv4 header
-    instruction(0x50, 0, 0, 27),     // A = TCP flags
-    instruction(0x45, 6, 5, 0x06),   // SYN or RST: pass
-    instruction(0x30, 0, 0, 20),     // A = next header
-    instruction(0x15, 4, 0, 58),     // ICMPv6: pass
-    instruction(0x15, 0, 2, 6),      // not TCP: drop
-    instruction(0x30, 0, 0, 67),     // A = TCP flags
-    instruction(0x45, 1, 0, 0x06),   // SYN or RST: pass
-    instruction(0x06, 0, 0, 0),      // drop
-    instruction(0x06, 0, 0, u32::MAX),
-];
-
-const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code, jt, jf, k }
-}
 
 /// A raw socket on one interface of the namespace it was opened in.
 #[derive(Debug)]
@@ -123,7 +85,7 @@ impl FrameSocket {
         nix::sys::socket::setsockopt(&socket, sockopt::ReceiveTimestampns, &true)
             .map_err(failed)?;
         if let Some(filter) = filter {
-            attach(&socket, filter).map_err(|source| Error::system(attempt(), source))?;
+            filter::attach(&socket, filter).map_err(|source| Error::system(attempt(), source))?;
         }
         bind(&socket, index).map_err(|source| Error::system(attempt(), source))?;
         Ok(Self {
@@ -217,29 +179,7 @@ fn system_time(time: &nix::sys::time::TimeSpec) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds)
 }
 
-fn attach(socket: &OwnedFd, filter: &[libc::sock_filter]) -> std::io::Result<()> {
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_ptr().cast_mut(),
-    };
-    // SAFETY: the kernel copies `len` instructions from `filter`, which outlives the call, and
-    // writes nothing; the length given is that of `program`.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const program).cast(),
-            size_of_val(&program) as libc::socklen_t,
-        )
-    };
-    if done < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    Ok(())
-}
-
-fn bind(socket: &OwnedFd, index: u32) -> std::io::Result<()> {
+pub(crate) fn bind(socket: &OwnedFd, index: u32) -> std::io::Result<()> {
     let index =
         i32::try_from(index).map_err(|_| std::io::Error::from_raw_os_error(libc::ENODEV))?;
     let address = libc::sockaddr_ll {

@@ -4,6 +4,8 @@
 //! Netlink ── one request, one answer ──► the kernel, in the namespace of the thread that opened it
 //! Monitor ◄── what changes, as it changes ──┘
 //! FrameSocket ◄─► frames of one interface        namespace: threads and children elsewhere
+//! ReplySocket ◄─► checks' packets on the segment   Tun: the same packets in a namespace of their own
+//! guard: a port that the kernel leaves alone
 //! ```
 //!
 //! What you may rely on: a handle keeps speaking to the namespace it was opened in, whatever its
@@ -15,6 +17,7 @@
 
 mod address;
 mod error;
+mod filter;
 mod link;
 mod monitor;
 mod neighbour;
@@ -25,8 +28,11 @@ pub mod announce;
 pub mod arp;
 pub mod ethtool;
 pub mod frame_socket;
+pub mod guard;
 pub mod namespace;
 pub mod ndp;
+pub mod reply_socket;
+pub mod tun;
 
 pub use address::{Address, AddressFlags};
 pub use error::Error;
@@ -35,8 +41,10 @@ pub use link::{AttachedXdp, Counters, Link, XdpMode};
 pub use monitor::{Event, Monitor};
 pub use namespace::Namespace;
 pub use neighbour::{Neighbour, NeighbourState};
+pub use reply_socket::ReplySocket;
 pub use route::Route;
 pub use socket::Netlink;
+pub use tun::Tun;
 
 /// A hardware address of Ethernet.
 pub type Mac = [u8; 6];

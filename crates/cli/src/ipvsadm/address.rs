@@ -5,7 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::grammar::Transport;
+use api::Protocol;
+
 use super::names::Names;
 
 /// Reads a decimal number of `range`: blanks and a sign may come before it, nothing after it.
@@ -73,12 +74,12 @@ fn part(text: &str) -> Option<u32> {
 
 /// Reads `host[:port]`. The port is `None` when the text has none.
 ///
-/// A host name is looked up for IPv4 only, and a port may be a name of `transport`. Brackets are
+/// A host name is looked up for IPv4 only, and a port may be a name of `protocol`. Brackets are
 /// for IPv6; the original accepts another host in them and then forgets the port, so do we.
 #[must_use]
 pub fn endpoint(
     text: &str,
-    transport: Option<Transport>,
+    protocol: Option<Protocol>,
     names: &dyn Names,
 ) -> Option<(IpAddr, Option<u16>)> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -88,19 +89,19 @@ pub fn endpoint(
         let (host, port) = inside.split_once(']')?;
         let port = port.strip_prefix(':')?;
         return match host.parse::<Ipv6Addr>() {
-            Ok(address) => Some((address.into(), Some(self::port(port, transport, names)?))),
-            Err(_) => Some((split_ipv4(host, transport, names)?.0, None)),
+            Ok(address) => Some((address.into(), Some(self::port(port, protocol, names)?))),
+            Err(_) => Some((split_ipv4(host, protocol, names)?.0, None)),
         };
     }
     match text.parse::<Ipv6Addr>() {
         Ok(address) => Some((address.into(), None)),
-        Err(_) => split_ipv4(text, transport, names),
+        Err(_) => split_ipv4(text, protocol, names),
     }
 }
 
 fn split_ipv4(
     text: &str,
-    transport: Option<Transport>,
+    protocol: Option<Protocol>,
     names: &dyn Names,
 ) -> Option<(IpAddr, Option<u16>)> {
     let (host, port) = match text.rsplit_once(':') {
@@ -109,7 +110,7 @@ fn split_ipv4(
     };
     let address = inet_aton(host).or_else(|| look_up(host, names))?;
     let port = match port {
-        Some(port) => Some(self::port(port, transport, names)?),
+        Some(port) => Some(self::port(port, protocol, names)?),
         None => None,
     };
     Some((address.into(), port))
@@ -124,10 +125,10 @@ fn look_up(host: &str, names: &dyn Names) -> Option<Ipv4Addr> {
     names.address(host)
 }
 
-fn port(text: &str, transport: Option<Transport>, names: &dyn Names) -> Option<u16> {
+fn port(text: &str, protocol: Option<Protocol>, names: &dyn Names) -> Option<u16> {
     match number(text, 0..=i64::from(u16::MAX)) {
         Some(port) => u16::try_from(port).ok(),
-        None => names.port(text, transport?),
+        None => names.port(text, protocol?),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Scripts compare these texts, so they are the original's, to the letter; only what the original
 //! cannot meet (no daemon, not supported yet) speaks for itself.
 
-use api::{ClientError, RefusalCode};
+use api::{ClientError, Refusal, RefusalCode};
 
 use super::grammar::{Command, Name};
 use super::words::Problem;
@@ -115,6 +115,14 @@ pub enum Failure {
         /// Subject and verb.
         what: &'static str,
     },
+    /// No file of `/proc/net` that we have.
+    #[error("{found:?} is no file that dirigo ipvsadm proc shows: there are {files}")]
+    ProcFile {
+        /// As it was asked for.
+        found: String,
+        /// Those there are.
+        files: &'static str,
+    },
     /// Nobody could be asked.
     #[error("Can't initialize ipvs: {0}")]
     NotReady(String),
@@ -135,7 +143,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Self::NothingToList | Self::Output(_) => 1,
-            Self::Misuse(_) | Self::NotReady(_) | Self::Input(_) => 2,
+            Self::Misuse(_) | Self::NotReady(_) | Self::Input(_) | Self::ProcFile { .. } => 2,
             _ => 255,
         }
     }
@@ -177,14 +185,20 @@ pub fn from_client(error: ClientError, doing: Doing) -> Failure {
             path.display()
         )),
         ClientError::NotPermitted { .. } => not_permitted(),
-        ClientError::Refused(refusal) => match refusal.code {
-            RefusalCode::NotPermitted => not_permitted(),
-            code => Failure::Refused(match sentence(code, doing) {
-                Some(sentence) => sentence.to_owned(),
-                None => refusal.message,
-            }),
-        },
+        ClientError::Refused(refusal) => refused(refusal, doing),
         error => Failure::Daemon(error.to_string()),
+    }
+}
+
+/// The sentence for what the daemon would not do.
+#[must_use]
+pub fn refused(refusal: Refusal, doing: Doing) -> Failure {
+    match refusal.code {
+        RefusalCode::NotPermitted => not_permitted(),
+        code => Failure::Refused(match sentence(code, doing) {
+            Some(sentence) => sentence.to_owned(),
+            None => refusal.message,
+        }),
     }
 }
 

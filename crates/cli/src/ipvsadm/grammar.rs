@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use api::Protocol;
+
 /// What one invocation is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
@@ -259,17 +261,6 @@ pub fn rule(command: Command, name: Name) -> Rule {
     }
 }
 
-/// A protocol that a service can have in the grammar.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// `-t`
-    Tcp,
-    /// `-u`
-    Udp,
-    /// `--sctp-service`
-    Sctp,
-}
-
 /// What a word that starts with `-` stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Switch {
@@ -280,7 +271,7 @@ pub enum Switch {
     /// `-v`
     Version,
     /// `-t`, `-u`, `--sctp-service`
-    Service(Transport),
+    Service(Protocol),
     /// `-f`
     Mark,
     /// `-6`
@@ -338,8 +329,8 @@ const fn value(short: char, long: &'static str, name: Name) -> Spelling {
     spell(short, long, Takes::Value, Switch::Plain(name))
 }
 
-const fn service(short: char, long: &'static str, transport: Transport) -> Spelling {
-    spell(short, long, Takes::Value, Switch::Service(transport))
+const fn service(short: char, long: &'static str, protocol: Protocol) -> Spelling {
+    spell(short, long, Takes::Value, Switch::Service(protocol))
 }
 
 const fn forward(short: char, long: &'static str, method: api::ForwardingMethod) -> Spelling {
@@ -375,9 +366,9 @@ pub const SPELLINGS: &[Spelling] = &[
     ),
     spell('h', "help", Takes::Nothing, Switch::Help),
     spell('v', "version", Takes::Nothing, Switch::Version),
-    service('t', "tcp-service", Transport::Tcp),
-    service('u', "udp-service", Transport::Udp),
-    service('\0', "sctp-service", Transport::Sctp),
+    service('t', "tcp-service", Protocol::Tcp),
+    service('u', "udp-service", Protocol::Udp),
+    service('\0', "sctp-service", Protocol::Sctp),
     spell('f', "fwmark-service", Takes::Value, Switch::Mark),
     spell('6', "ipv6", Takes::Nothing, Switch::Ipv6),
     value('s', "scheduler", Name::Scheduler),

@@ -2,7 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use api::{Change, Client, ClientError, Connection, Service, Timeouts};
+use api::{
+    Change, Client, ClientError, Connection, ConnectionQuery, Rates, Refusal, Service, Stats,
+    Timeouts,
+};
 
 /// Where the table is. The daemon in production, a small table in tests.
 pub trait Kernel {
@@ -19,6 +22,19 @@ pub trait Kernel {
     ) -> Result<(), ClientError>;
     /// One change; done when this returns.
     fn change(&mut self, change: &Change) -> Result<(), ClientError>;
+    /// Many, in order; for each the refusal, if there was one.
+    fn changes(&mut self, changes: &[Change]) -> Result<Vec<Option<Refusal>>, ClientError>;
+    /// Counters of the whole director.
+    fn totals(&mut self) -> Result<Totals, ClientError>;
+}
+
+/// Counters and rates of all services together.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Since they were zeroed.
+    pub stats: Stats,
+    /// Per second.
+    pub rates: Rates,
 }
 
 impl Kernel for Client {
@@ -38,10 +54,21 @@ impl Kernel for Client {
         &mut self,
         visit: &mut dyn FnMut(Connection) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
-        Client::connections(self, visit)
+        Client::connections(self, &ConnectionQuery::default(), visit)
     }
 
     fn change(&mut self, change: &Change) -> Result<(), ClientError> {
         Client::change(self, change)
+    }
+
+    fn changes(&mut self, changes: &[Change]) -> Result<Vec<Option<Refusal>>, ClientError> {
+        self.change_all(changes)
+    }
+
+    fn totals(&mut self) -> Result<Totals, ClientError> {
+        self.status().map(|status| Totals {
+            stats: status.stats,
+            rates: status.rates,
+        })
     }
 }

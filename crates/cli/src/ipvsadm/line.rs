@@ -2,11 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use api::ForwardingMethod;
+use api::{DestinationSettings, ForwardingMethod, ServiceKey, ServiceSettings};
 
-use super::grammar::Transport;
-
-/// What to do. Values that nothing can use yet are checked by the parser and not kept.
+/// What to do. Values of connection synchronisation, which does not exist yet, are checked by the
+/// parser and not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
     /// `-h`
@@ -18,7 +17,7 @@ pub enum Line {
     /// `-E`
     EditService(ServiceLine),
     /// `-D`
-    DeleteService(Service),
+    DeleteService(ServiceKey),
     /// `-C`
     Flush,
     /// `-a`
@@ -28,14 +27,14 @@ pub enum Line {
     /// `-d`
     DeleteServer {
         /// The service.
-        service: Service,
+        service: ServiceKey,
         /// The destination, with the port as given.
         destination: SocketAddr,
     },
     /// `-L`
     List(Listing),
     /// `-Z`, for one service or all
-    Zero(Option<Service>),
+    Zero(Option<ServiceKey>),
     /// `-S`
     Save {
         /// `-n`
@@ -51,112 +50,24 @@ pub enum Line {
     StopDaemon,
 }
 
-/// Which virtual service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// `-t`, `-u`, `--sctp-service`
-    Address {
-        /// Its protocol.
-        transport: Transport,
-        /// Virtual address and port; port 0 is every port.
-        address: SocketAddr,
-    },
-    /// `-f`
-    Mark {
-        /// With `-6`.
-        ipv6: bool,
-    },
-}
-
-impl Service {
-    /// The port that a destination without one gets.
-    #[must_use]
-    pub fn port(self) -> u16 {
-        match self {
-            Self::Address { address, .. } => address.port(),
-            Self::Mark { .. } => 0,
-        }
-    }
-
-    /// The protocol whose names a destination's port may use.
-    #[must_use]
-    pub fn transport(self) -> Transport {
-        match self {
-            Self::Address { transport, .. } => transport,
-            Self::Mark { .. } => Transport::Tcp,
-        }
-    }
-
-    /// Whether its clients are IPv6.
-    #[must_use]
-    pub fn is_ipv6(self) -> bool {
-        match self {
-            Self::Address { address, .. } => address.is_ipv6(),
-            Self::Mark { ipv6 } => ipv6,
-        }
-    }
-}
-
 /// A service and all its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceLine {
     /// Which.
-    pub service: Service,
-    /// `-s`; `wlc` when none was given.
-    pub scheduler: String,
-    /// Whether one was.
-    pub scheduler_given: bool,
-    /// `-p`, and `-M` with it
-    pub persistence: Option<api::Persistence>,
-    /// `-o`
-    pub one_packet: bool,
-    /// `--pe`
-    pub engine: bool,
-    /// `-b`
-    pub flags: bool,
+    pub service: ServiceKey,
+    /// Its settings; the scheduler is `wlc` when none was given.
+    pub settings: ServiceSettings,
 }
 
 /// A destination and all its settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerLine {
     /// The service.
-    pub service: Service,
+    pub service: ServiceKey,
     /// The destination; its port is already the service's where the method demands it.
     pub destination: SocketAddr,
-    /// `-g`, `-i`, `-m`
-    pub forwarding: ForwardingMethod,
-    /// `-w`
-    pub weight: u32,
-    /// `-x`
-    pub upper_threshold: u32,
-    /// `-y`
-    pub lower_threshold: u32,
-    /// `--tun-type`
-    pub tunnel: Tunnel,
-}
-
-/// What is wrapped around a tunnelled packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tunnel {
-    /// IP in IP.
-    #[default]
-    Ipip,
-    /// Generic UDP encapsulation.
-    Gue,
-    /// Generic routing encapsulation.
-    Gre,
-}
-
-impl Tunnel {
-    /// As written after `--tun-type`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Ipip => "ipip",
-            Self::Gue => "gue",
-            Self::Gre => "gre",
-        }
-    }
+    /// Its settings.
+    pub settings: DestinationSettings,
 }
 
 /// What to list, and how.
@@ -193,7 +104,7 @@ pub enum Subject {
     /// Every service.
     All,
     /// One service.
-    One(Service),
+    One(ServiceKey),
     /// `-c`
     Connections,
     /// `--timeout`
@@ -222,7 +133,7 @@ pub enum Layout {
 /// The address of a destination with the port it gets.
 #[must_use]
 pub fn destination(
-    service: Service,
+    service: ServiceKey,
     address: IpAddr,
     port: u16,
     forwarding: ForwardingMethod,
@@ -230,7 +141,7 @@ pub fn destination(
     // Direct routing and tunnelling leave the port in the packet alone, so another one than the
     // service's cannot come true; the original puts it right without a word.
     let keeps_port = forwarding != ForwardingMethod::Masquerading;
-    let is_mark = matches!(service, Service::Mark { .. });
+    let is_mark = service.mark().is_some();
     let port = if keeps_port && !is_mark {
         service.port()
     } else {

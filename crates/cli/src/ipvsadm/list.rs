@@ -13,10 +13,12 @@
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
-use api::{Connection, Destination, ForwardingMethod, Protocol, Service, Stats};
+use api::{
+    Connection, Destination, DestinationSettings, Family, ForwardingMethod, Protocol, Rates,
+    Service, ServiceKey, Stats, Tunnel, TunnelChecksum, TunnelKind,
+};
 
-use super::grammar::Transport;
-use super::line::{Layout, Listing, Service as Named};
+use super::line::{Layout, Listing};
 use super::names::Names;
 
 /// First line of the whole table. The version is IPVS's, the size is its default number of
@@ -36,53 +38,57 @@ pub struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// `host:port`, IPv6 hosts in brackets.
+    /// `host:port`, IPv6 hosts in brackets; without a protocol no port has a name.
     #[must_use]
-    pub fn endpoint(&self, address: SocketAddr, protocol: Protocol) -> String {
-        let transport = transport(protocol);
-        let host = self
-            .names
-            .and_then(|names| names.host(address.ip()))
-            .unwrap_or_else(|| numeric(address.ip()));
-        let port = self
-            .names
-            .and_then(|names| names.service(address.port(), transport))
-            .unwrap_or_else(|| address.port().to_string());
-        match address {
-            SocketAddr::V4(_) => format!("{host}:{port}"),
-            SocketAddr::V6(_) => format!("[{host}]:{port}"),
+    pub fn endpoint(&self, address: SocketAddr, protocol: Option<Protocol>) -> String {
+        let mut text = String::new();
+        self.append(address, protocol, &mut text);
+        text
+    }
+
+    /// The same, after what is there.
+    fn append(&self, address: SocketAddr, protocol: Option<Protocol>, text: &mut String) {
+        let (left, right) = match address {
+            SocketAddr::V4(_) => ("", ""),
+            SocketAddr::V6(_) => ("[", "]"),
+        };
+        text.push_str(left);
+        match self.names.and_then(|names| names.host(address.ip())) {
+            Some(host) => text.push_str(&host),
+            None => numeric(address.ip(), text),
         }
+        text.push_str(right);
+        let port = |names: &dyn Names| names.service(address.port(), protocol?);
+        // Writing into a String cannot fail.
+        let _ = match self.names.and_then(port) {
+            Some(port) => write!(text, ":{port}"),
+            None => write!(text, ":{}", address.port()),
+        };
     }
 
     fn service(&self, service: &Service) -> String {
-        let key = service.service;
-        let name = format!(
-            "{:<4} {}",
-            title(key.protocol),
-            self.endpoint(key.address, key.protocol)
-        );
-        cut(name, key.address, SERVICE_CHARS)
+        match service.service {
+            ServiceKey::Address { protocol, address } => {
+                let title = title(Some(protocol));
+                let name = format!("{title:<4} {}", self.endpoint(address, Some(protocol)));
+                cut(name, address, SERVICE_CHARS)
+            }
+            ServiceKey::Mark { mark, family } => {
+                let family = match family {
+                    Family::V4 => "",
+                    Family::V6 => " IPv6",
+                };
+                // A mark is an `int` to the original.
+                format!("FWM  {}{family}", mark.get().cast_signed())
+            }
+        }
     }
 
     fn destination(&self, service: &Service, destination: &Destination) -> String {
         let address = destination.destination;
-        let name = self.endpoint(address, service.service.protocol);
+        let name = self.endpoint(address, service.service.protocol());
         cut(name, address, DESTINATION_CHARS)
     }
-}
-
-/// The name of a service in the API; `None` for kinds that Dirigo has not.
-#[must_use]
-pub fn key(service: Named) -> Option<api::ServiceKey> {
-    let Named::Address { transport, address } = service else {
-        return None;
-    };
-    let protocol = match transport {
-        Transport::Tcp => Protocol::Tcp,
-        Transport::Udp => Protocol::Udp,
-        Transport::Sctp => return None,
-    };
-    Some(api::ServiceKey { protocol, address })
 }
 
 /// The two title lines.
@@ -125,6 +131,7 @@ pub fn service(service: &Service, listing: Listing, writer: Writer<'_>) -> Strin
     let name = writer.service(service);
     let mut text = match listing.layout {
         Layout::Stats => format!("{name:<33}{}\n", counters(service.stats, listing.exact)),
+        Layout::Rate => format!("{name:<33}{}\n", rates(service.rates, listing.exact)),
         _ => format!("{name} {}\n", service.settings),
     };
     for destination in &service.destinations {
@@ -146,13 +153,11 @@ fn cells(destination: &Destination, listing: Listing) -> String {
     };
     let weight = settings.weight;
     match listing.layout {
-        Layout::Stats | Layout::Rate => counters(destination.stats, listing.exact),
+        Layout::Stats => counters(destination.stats, listing.exact),
+        Layout::Rate => destination_rates(destination.rates, listing.exact),
         Layout::Default => format!(" {forward:<7} {weight:<6} {active:<10} {inactive:<10}"),
         Layout::TunInfo => {
-            let tunnel = match settings.forwarding {
-                ForwardingMethod::Tunnelling => "ipip",
-                _ => "n/a",
-            };
+            let tunnel = tunnel_info(settings);
             format!(" {forward:<7} {tunnel:<13} {weight:<6} {active:<10} {inactive:<10}")
         }
         Layout::Thresholds => format!(
@@ -166,17 +171,69 @@ fn cells(destination: &Destination, listing: Listing) -> String {
     }
 }
 
-/// Connections, packets and bytes in, and out: nothing comes back through a director that routes.
+/// `n/a`, `ipip`, `gue:6080:+c`, `gre:-c`.
+fn tunnel_info(settings: &DestinationSettings) -> String {
+    if settings.forwarding != ForwardingMethod::Tunnelling {
+        return "n/a".to_owned();
+    }
+    let Tunnel {
+        kind,
+        port,
+        checksum,
+    } = settings.tunnel.unwrap_or_default();
+    let checksum = match checksum {
+        TunnelChecksum::None => "-c",
+        TunnelChecksum::Full => "+c",
+        TunnelChecksum::Remote => "r+c",
+    };
+    match kind {
+        TunnelKind::Ipip => "ipip".to_owned(),
+        TunnelKind::Gue => format!("gue:{port}:{checksum}"),
+        TunnelKind::Gre => format!("gre:{checksum}"),
+    }
+}
+
+/// Connections, packets and bytes in, and out.
 fn counters(stats: Stats, exact: bool) -> String {
     let Stats {
         connections,
         packets,
         bytes,
+        out_packets,
+        out_bytes,
     } = stats;
-    [connections, packets, 0, bytes, 0]
+    [connections, packets, out_packets, bytes, out_bytes]
         .into_iter()
         .map(|number| cell(number, exact))
         .collect()
+}
+
+/// A service's per second.
+fn rates(rates: Rates, exact: bool) -> String {
+    let Rates {
+        connections,
+        packets,
+        bytes,
+        out_packets,
+        out_bytes,
+    } = rates;
+    [connections, packets, out_packets, bytes, out_bytes]
+        .into_iter()
+        .map(|number| cell(number, exact))
+        .collect()
+}
+
+/// A destination's: only its bytes are ever shortened.
+fn destination_rates(rates: Rates, exact: bool) -> String {
+    let Rates {
+        connections,
+        packets,
+        bytes,
+        out_packets,
+        out_bytes,
+    } = rates;
+    let plain = format!(" {connections:>8} {packets:>8} {out_packets:>8}");
+    plain + &cell(bytes, exact) + &cell(out_bytes, exact)
 }
 
 /// Nine columns; big numbers lose digits from the right, by thousands.
@@ -211,33 +268,40 @@ pub fn connection_titles(layout: Layout) -> String {
     )
 }
 
-/// One line of `-L -c`.
-#[must_use]
-pub fn connection(connection: &Connection, writer: Writer<'_>) -> String {
-    let name = |address| writer.endpoint(address, connection.protocol);
+/// Appends one line of `-L -c`.
+pub fn connection(connection: &Connection, writer: Writer<'_>, text: &mut String) {
     let (minutes, seconds) = (connection.expires_s / 60, connection.expires_s % 60);
-    format!(
-        "{:<3} {:<6} {:<11} {:<18} {:<18} {}\n",
-        title(connection.protocol),
-        format!("{minutes:02}:{seconds:02}"),
-        connection.state,
-        name(connection.client),
-        name(connection.virtual_address),
-        name(connection.destination),
-    )
+    let title = title(connection.protocol);
+    let before = text.len();
+    // Writing into a String cannot fail.
+    let _ = write!(text, "{title:<3} {minutes:02}:{seconds:02}");
+    pad(text, before + 11);
+    let _ = write!(text, "{:<11} ", connection.state);
+    for address in [connection.client, connection.virtual_address] {
+        let before = text.len();
+        writer.append(address, connection.protocol, text);
+        pad(text, before + 19);
+    }
+    writer.append(connection.destination, connection.protocol, text);
+    text.push('\n');
 }
 
-fn title(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Tcp => "TCP",
-        Protocol::Udp => "UDP",
+/// Blanks up to a column, at least one.
+fn pad(text: &mut String, column: usize) {
+    text.push(' ');
+    while text.len() < column {
+        text.push(' ');
     }
 }
 
-fn transport(protocol: Protocol) -> Transport {
+/// As a listing has it.
+#[must_use]
+pub fn title(protocol: Option<Protocol>) -> &'static str {
     match protocol {
-        Protocol::Tcp => Transport::Tcp,
-        Protocol::Udp => Transport::Udp,
+        Some(Protocol::Tcp) => "TCP",
+        Some(Protocol::Udp) => "UDP",
+        Some(Protocol::Sctp) => "SCTP",
+        None => "IP",
     }
 }
 
@@ -250,15 +314,17 @@ fn cut(name: String, address: SocketAddr, chars: usize) -> String {
 
 /// An address as C's `inet_ntop` writes it, which shows the last four bytes of an IPv4-compatible
 /// address with dots (RFC 4291, 2.5.5.1) where Rust does not.
-fn numeric(address: IpAddr) -> String {
-    if let IpAddr::V6(v6) = address
-        && let [0, 0, 0, 0, 0, 0, high, _] = v6.segments()
-        && high != 0
-        && let [.., a, b, c, d] = v6.octets()
-    {
-        return format!("::{a}.{b}.{c}.{d}");
-    }
-    address.to_string()
+fn numeric(address: IpAddr, text: &mut String) {
+    // Writing into a String cannot fail.
+    let _ = match address {
+        IpAddr::V6(v6) => match (v6.segments(), v6.octets()) {
+            ([0, 0, 0, 0, 0, 0, high, _], [.., a, b, c, d]) if high != 0 => {
+                write!(text, "::{a}.{b}.{c}.{d}")
+            }
+            _ => write!(text, "{v6}"),
+        },
+        IpAddr::V4(v4) => write!(text, "{v4}"),
+    };
 }
 
 #[cfg(test)]
@@ -295,16 +361,18 @@ mod tests {
             "2001:db8::100",
             "1:0:2::3",
         ] {
-            let address: IpAddr = text.parse().unwrap();
-            assert_eq!(numeric(address), text);
+            let mut written = String::new();
+            numeric(text.parse().unwrap(), &mut written);
+            assert_eq!(written, text);
         }
     }
 
     #[test]
     fn minutes_of_an_expiry_time_are_not_bounded() {
-        let line = connection(
+        let mut line = String::new();
+        connection(
             &Connection {
-                protocol: Protocol::Udp,
+                protocol: Some(Protocol::Udp),
                 client: "[2001:db8::7]:50000".parse().unwrap(),
                 virtual_address: "192.0.2.100:53".parse().unwrap(),
                 destination: "192.0.2.11:53".parse().unwrap(),
@@ -312,6 +380,7 @@ mod tests {
                 expires_s: 8015,
             },
             Writer { names: None },
+            &mut line,
         );
         assert_eq!(
             line,

@@ -7,18 +7,18 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::grammar::Transport;
+use api::Protocol;
 
 /// Where the names come from.
 pub trait Names {
     /// The first IPv4 address of `host`.
     fn address(&self, host: &str) -> Option<Ipv4Addr>;
     /// The port of a service.
-    fn port(&self, service: &str, transport: Transport) -> Option<u16>;
+    fn port(&self, service: &str, protocol: Protocol) -> Option<u16>;
     /// The name of an address.
     fn host(&self, address: IpAddr) -> Option<String>;
     /// The name of a port.
-    fn service(&self, port: u16, transport: Transport) -> Option<String>;
+    fn service(&self, port: u16, protocol: Protocol) -> Option<String>;
 }
 
 /// The names of this host.
@@ -50,8 +50,8 @@ impl Names for SystemNames {
             })
     }
 
-    fn port(&self, service: &str, transport: Transport) -> Option<u16> {
-        self.services().port(service, transport)
+    fn port(&self, service: &str, protocol: Protocol) -> Option<u16> {
+        self.services().port(service, protocol)
     }
 
     fn host(&self, address: IpAddr) -> Option<String> {
@@ -68,8 +68,8 @@ impl Names for SystemNames {
             .clone()
     }
 
-    fn service(&self, port: u16, transport: Transport) -> Option<String> {
-        self.services().name(port, transport)
+    fn service(&self, port: u16, protocol: Protocol) -> Option<String> {
+        self.services().name(port, protocol)
     }
 }
 
@@ -85,7 +85,7 @@ struct Entry {
     /// The official name first, then the aliases.
     names: Vec<String>,
     port: u16,
-    transport: Transport,
+    protocol: Protocol,
 }
 
 impl Services {
@@ -97,19 +97,19 @@ impl Services {
 
     /// The port of the first entry that has `name`.
     #[must_use]
-    pub fn port(&self, name: &str, transport: Transport) -> Option<u16> {
+    pub fn port(&self, name: &str, protocol: Protocol) -> Option<u16> {
         self.0
             .iter()
-            .find(|entry| entry.transport == transport && entry.names.iter().any(|n| n == name))
+            .find(|entry| entry.protocol == protocol && entry.names.iter().any(|n| n == name))
             .map(|entry| entry.port)
     }
 
     /// The official name of the first entry for `port`.
     #[must_use]
-    pub fn name(&self, port: u16, transport: Transport) -> Option<String> {
+    pub fn name(&self, port: u16, protocol: Protocol) -> Option<String> {
         self.0
             .iter()
-            .find(|entry| entry.transport == transport && entry.port == port)
+            .find(|entry| entry.protocol == protocol && entry.port == port)
             .and_then(|entry| entry.names.first().cloned())
     }
 }
@@ -119,11 +119,11 @@ impl Entry {
         let (line, _) = line.split_once('#').unwrap_or((line, ""));
         let mut words = line.split_whitespace();
         let name = words.next()?;
-        let (port, transport) = words.next()?.split_once('/')?;
-        let transport = match transport {
-            "tcp" => Transport::Tcp,
-            "udp" => Transport::Udp,
-            "sctp" => Transport::Sctp,
+        let (port, protocol) = words.next()?.split_once('/')?;
+        let protocol = match protocol {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
             _ => return None,
         };
         Some(Self {
@@ -132,7 +132,7 @@ impl Entry {
                 .map(str::to_owned)
                 .collect(),
             port: port.parse().ok()?,
-            transport,
+            protocol,
         })
     }
 }
@@ -155,17 +155,14 @@ h323 1718/sctp
     #[test]
     fn a_service_is_found_by_name_alias_and_port_of_its_protocol() {
         let services = Services::parse(TEXT);
-        assert_eq!(services.port("http", Transport::Tcp), Some(80));
-        assert_eq!(services.port("www", Transport::Tcp), Some(80));
-        assert_eq!(services.port("http", Transport::Udp), None);
-        assert_eq!(services.port("huge", Transport::Tcp), None);
-        assert_eq!(services.name(80, Transport::Tcp).as_deref(), Some("http"));
-        assert_eq!(services.name(53, Transport::Udp).as_deref(), Some("domain"));
-        assert_eq!(
-            services.name(1718, Transport::Sctp).as_deref(),
-            Some("h323")
-        );
-        assert_eq!(services.name(54, Transport::Udp), None);
+        assert_eq!(services.port("http", Protocol::Tcp), Some(80));
+        assert_eq!(services.port("www", Protocol::Tcp), Some(80));
+        assert_eq!(services.port("http", Protocol::Udp), None);
+        assert_eq!(services.port("huge", Protocol::Tcp), None);
+        assert_eq!(services.name(80, Protocol::Tcp).as_deref(), Some("http"));
+        assert_eq!(services.name(53, Protocol::Udp).as_deref(), Some("domain"));
+        assert_eq!(services.name(1718, Protocol::Sctp).as_deref(), Some("h323"));
+        assert_eq!(services.name(54, Protocol::Udp), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The order of a listing, with the original's peculiarity.
 //!
-//! ipvsadm subtracts addresses as 32-bit numbers and looks at the sign, so addresses more than
+//! ipvsadm subtracts addresses and marks as 32-bit numbers and looks at the sign, so addresses more than
 //! half the number space apart come in the other order: 192.168.1.1 stands *before* 10.0.0.1. That
 //! is no total order (of three addresses each can precede the next), so the result is also its
 //! sorting algorithm's: glibc's merge sort, starting from the kernel's order. People diff listings
@@ -8,6 +8,7 @@
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use api::{Destination, Service};
 
@@ -16,10 +17,15 @@ pub fn sort(services: &mut Vec<Service>) {
     let kernel_order = std::mem::take(services);
     *services = merge_sort(kernel_order, &|one, other| {
         let (one, other) = (one.service, other.service);
-        let family = one.address.is_ipv6().cmp(&other.address.is_ipv6());
-        family
-            .then(one.protocol.cmp(&other.protocol))
-            .then_with(|| by_address(one.address, other.address))
+        let mark = |key: api::ServiceKey| key.mark().map_or(0, NonZeroU32::get);
+        let by_mark = by_difference(mark(one), mark(other));
+        let rest = (one.family(), one.protocol()).cmp(&(other.family(), other.protocol()));
+        by_mark
+            .then(rest)
+            .then_with(|| match (one.address(), other.address()) {
+                (Some(one), Some(other)) => by_address(one, other),
+                _ => Ordering::Equal,
+            })
     });
     for service in services {
         let kernel_order = std::mem::take(&mut service.destinations);

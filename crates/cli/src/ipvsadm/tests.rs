@@ -1,13 +1,15 @@
 //! The whole of ipvsadm over a table in memory, against recordings of the original.
 
-use std::io::Cursor;
+use std::io::{BufReader, Cursor};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::grammar::Transport;
+use api::Protocol;
+
 use super::names::{Names, Services};
 use super::{Ipvsadm, kernel::Kernel};
 
 mod answers;
+mod identity;
 mod laws;
 mod recordings;
 mod table;
@@ -29,16 +31,24 @@ fn run(kernel: &mut dyn Kernel, words: &[&str], input: &str) -> Outcome {
 }
 
 fn run_bytes(kernel: &mut dyn Kernel, words: &[String], input: &[u8]) -> Outcome {
+    with_ipvsadm(kernel, input, |ipvsadm| ipvsadm.run(words))
+}
+
+fn with_ipvsadm(
+    kernel: &mut dyn Kernel,
+    input: &[u8],
+    call: impl FnOnce(&mut Ipvsadm<'_>) -> u8,
+) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let code = Ipvsadm {
+    let code = call(&mut Ipvsadm {
         program: "ipvsadm",
         kernel,
         names: &RecordedNames::default(),
-        input: &mut Cursor::new(input),
+        input: BufReader::new(&mut Cursor::new(input)),
+        has_input: || false,
         output: &mut out,
         complaints: &mut err,
-    }
-    .run(words);
+    });
     Outcome {
         code,
         out: String::from_utf8(out).unwrap(),
@@ -70,7 +80,8 @@ struct RecordedNames(Services);
 impl Default for RecordedNames {
     fn default() -> Self {
         Self(Services::parse(
-            "http 80/tcp www\nhttps 443/tcp\ndomain 53/tcp\ndomain 53/udp\n",
+            "http 80/tcp www\nhttps 443/tcp\ndomain 53/tcp\ndomain 53/udp\niprop 2121/tcp\n\
+             sip 5060/tcp\nsip 5060/udp\nsip-tls 5061/tcp\nsip-tls 5061/udp\nmdns 5353/udp\n",
         ))
     }
 }
@@ -92,8 +103,8 @@ impl Names for RecordedNames {
             .and_then(|(address, _)| address.parse().ok())
     }
 
-    fn port(&self, service: &str, transport: Transport) -> Option<u16> {
-        self.0.port(service, transport)
+    fn port(&self, service: &str, protocol: Protocol) -> Option<u16> {
+        self.0.port(service, protocol)
     }
 
     fn host(&self, address: IpAddr) -> Option<String> {
@@ -103,7 +114,7 @@ impl Names for RecordedNames {
             .map(|(_, name)| (*name).to_owned())
     }
 
-    fn service(&self, port: u16, transport: Transport) -> Option<String> {
-        self.0.name(port, transport)
+    fn service(&self, port: u16, protocol: Protocol) -> Option<String> {
+        self.0.name(port, protocol)
     }
 }

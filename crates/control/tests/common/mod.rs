@@ -1,14 +1,13 @@
 //! A table with one data plane: plans are carried out on a model of what the maps hold.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub mod play;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use api::{
-    Change, DestinationSettings, ForwardingMethod, Refusal, ServiceKey, ServiceSettings, Stats,
-};
-use dirigo_control::rotation::Rotation;
-use dirigo_control::{Action, Event, LinkReport, Observed, Plan, Reach, State};
+use api::{Change, DestinationSettings, Refusal, ServiceKey, ServiceSettings, Stats};
+use dirigo_control::{Action, Event, LinkReport, Observed, Plan, Reach, Schedule, State};
 
 pub fn key(text: &str) -> ServiceKey {
     text.parse().unwrap()
@@ -24,12 +23,7 @@ pub fn server(n: u8) -> IpAddr {
 }
 
 pub fn settings(weight: u32) -> DestinationSettings {
-    DestinationSettings {
-        forwarding: ForwardingMethod::DirectRouting,
-        weight,
-        upper_threshold: 0,
-        lower_threshold: 0,
-    }
+    DestinationSettings::of(weight)
 }
 
 pub fn scheduler(name: &str) -> ServiceSettings {
@@ -40,7 +34,8 @@ pub fn scheduler(name: &str) -> ServiceSettings {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     pub service: u32,
-    pub rotation: Rotation,
+    pub schedule: Schedule,
+    pub share: u8,
     /// The count of picks when it was published.
     pub since: u64,
 }
@@ -52,7 +47,9 @@ pub struct Maps {
     /// By service number; never goes back.
     pub picks: BTreeMap<u32, u64>,
     pub reach: BTreeMap<u32, Reach>,
+    pub weights: BTreeMap<u32, u32>,
     pub looked_at: Vec<IpAddr>,
+    pub looks_at_everything: bool,
 }
 
 impl Maps {
@@ -62,12 +59,14 @@ impl Maps {
                 Action::PublishService {
                     key,
                     service,
-                    rotation,
+                    schedule,
+                    share,
                     ..
                 } => {
                     let published = Published {
                         service: *service,
-                        rotation: rotation.clone(),
+                        schedule: schedule.clone(),
+                        share: *share,
                         since: *self.picks.entry(*service).or_insert(0),
                     };
                     self.published.insert(*key, published);
@@ -75,10 +74,19 @@ impl Maps {
                 Action::WithdrawService { key } => {
                     self.published.remove(key);
                 }
-                Action::WriteDestination { id, reach, .. } => {
+                Action::WriteDestination {
+                    id, reach, weight, ..
+                } => {
                     self.reach.insert(*id, *reach);
+                    self.weights.insert(*id, *weight);
                 }
-                Action::WriteVips { addresses } => self.looked_at.clone_from(addresses),
+                Action::WriteVips {
+                    addresses,
+                    everything,
+                } => {
+                    self.looked_at.clone_from(addresses);
+                    self.looks_at_everything = *everything;
+                }
                 _ => {}
             }
         }
@@ -88,7 +96,8 @@ impl Maps {
     pub fn pick(&mut self, key: &ServiceKey) -> Option<u32> {
         let published = self.published.get(key)?;
         let picks = self.picks.get_mut(&published.service)?;
-        let id = published.rotation.pick(*picks - published.since)?;
+        let rotation = published.schedule.rotation()?;
+        let id = rotation.pick(*picks - published.since)?;
         *picks += 1;
         Some(id)
     }
@@ -125,7 +134,7 @@ impl World {
             let picks = self.maps.picks.get(&service).copied().unwrap_or(0);
             observed.picks.insert(service, picks);
         }
-        for id in questions.stats {
+        for id in questions.stats.into_iter().chain(questions.shown) {
             observed
                 .stats
                 .insert(id, self.stats.get(&id).copied().unwrap_or_default());
@@ -154,7 +163,7 @@ impl World {
     pub fn add(&mut self, key: ServiceKey, address: IpAddr, weight: u32) {
         self.change(Change::AddDestination {
             service: key,
-            destination: SocketAddr::new(address, key.address.port()),
+            destination: SocketAddr::new(address, key.port()),
             settings: settings(weight),
         })
         .unwrap();
@@ -163,7 +172,7 @@ impl World {
     pub fn edit(&mut self, key: ServiceKey, address: IpAddr, weight: u32) {
         self.change(Change::EditDestination {
             service: key,
-            destination: SocketAddr::new(address, key.address.port()),
+            destination: SocketAddr::new(address, key.port()),
             settings: settings(weight),
         })
         .unwrap();
@@ -172,7 +181,7 @@ impl World {
     pub fn delete(&mut self, key: ServiceKey, address: IpAddr) {
         self.change(Change::DeleteDestination {
             service: key,
-            destination: SocketAddr::new(address, key.address.port()),
+            destination: SocketAddr::new(address, key.port()),
         })
         .unwrap();
     }
@@ -214,7 +223,7 @@ impl World {
 
     pub fn id(&self, key: ServiceKey, address: IpAddr) -> u32 {
         let service = &self.state.services[&key];
-        let address = SocketAddr::new(address, key.address.port());
+        let address = SocketAddr::new(address, key.port());
         self.state.listed(service, address).unwrap()
     }
 }

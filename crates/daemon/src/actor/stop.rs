@@ -13,7 +13,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     pub(super) fn stop(&mut self, release: bool) -> Result<(), Refusal> {
         crate::notify(&[sd_notify::NotifyState::Stopping]);
         for waiting in std::mem::take(&mut self.waiting) {
-            let _gone = waiting.reply.send(Ok(()));
+            (waiting.reply)();
         }
         let done = if release {
             self.release()

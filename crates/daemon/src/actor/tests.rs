@@ -39,6 +39,7 @@ fn add(port: u16, n: u8) -> Event {
         service: key(port),
         destination: SocketAddr::new(server(n), port),
         settings: api::DestinationSettings {
+            tunnel: None,
             forwarding: api::ForwardingMethod::DirectRouting,
             weight: 1,
             upper_threshold: 0,
@@ -123,6 +124,7 @@ impl World {
             is_behind: false,
             attach_failure: None,
             file: File::Current,
+            estimates: Estimates::default(),
         };
         Self {
             actor,
@@ -153,8 +155,8 @@ impl World {
         let state = self.actor.state.clone();
         let services: Vec<_> = state
             .services
-            .into_iter()
-            .map(|(key, service)| (key, service.id, service.settings, service.list))
+            .iter()
+            .map(|(key, one)| (*key, one.id, one.settings.clone(), one.list.clone()))
             .collect();
         (
             services,
@@ -223,7 +225,9 @@ fn a_daemon_killed_after_any_action_is_finished_by_the_next() {
                 world.actor.apply(earlier).unwrap();
             }
             // As `apply`, but the process dies after some actions.
-            let observed = world.actor.observe(&event).unwrap();
+            let questions = world.actor.state.questions(&event);
+            let addresses = world.actor.addresses().unwrap();
+            let observed = world.actor.answers(questions, addresses);
             let plan = control::step(&mut world.actor.state, event.clone(), &observed).unwrap();
             world.actor.files.save(&world.actor.state, &plan).unwrap();
             for action in plan.actions.iter().take(actions) {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use dirigo_dataplane::{DestinationLink, Segment};
+use dirigo_dataplane::{DestinationLink, Rules, Segment};
 
 use crate::packet::{
     ACK, DIRECTOR, DIRECTOR_2, FIN, GATEWAY, PSH, Packet, RST, SYN, Transport, VIP, VIP_6,
@@ -124,11 +124,28 @@ impl Dice {
             })
             .collect();
         let first = self.next();
-        Change::Publish {
-            key: service_key(number),
+        let key = service_key(number);
+        Change::PublishWith {
+            key,
             id: number + 1,
+            rules: self.rules(key.address.is_ipv4()),
             segments,
             first: first % end.max(1),
+        }
+    }
+
+    /// Mostly none; now and then persistence, one-packet scheduling, or a share of next to nothing.
+    fn rules(&mut self, is_v4: bool) -> Rules {
+        let masks = if is_v4 {
+            [u32::MAX, 0xffff_fffe]
+        } else {
+            [128, 64]
+        };
+        Rules {
+            persistence_s: self.pick(&[0, 0, 0, 0, 10, 300]),
+            client_mask: self.pick(&masks),
+            one_packet: self.one_in(6),
+            share: self.pick(&[u32::MAX, u32::MAX, u32::MAX, 2]),
         }
     }
 

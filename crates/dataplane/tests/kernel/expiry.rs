@@ -85,6 +85,30 @@ fn each_state_runs_out_in_its_own_time() {
     }
 }
 
+#[test]
+fn what_ran_out_while_no_daemon_was_there_is_no_connection_and_is_swept_by_the_next() {
+    if !is_root() {
+        return;
+    }
+    let mut kernel = only_a("away");
+    for port in 0..40 {
+        kernel.receive(&udp(CLIENT, 1_000 + port, DNS).bytes());
+    }
+    for flags in [SYN, ACK] {
+        kernel.receive(&tcp(CLIENT, 99, HTTP, flags).bytes());
+    }
+    kernel.apply(&Change::Age(400));
+
+    let (mut kernel, _) = kernel.restart();
+
+    // Packets of before are no guide: what has run out begins anew, and is counted once.
+    kernel.receive(&udp(CLIENT, 1_000, DNS).bytes());
+    assert_eq!(kernel.snapshot(&Touched::default()).connections.len(), 2);
+    assert_eq!(kernel.plane.gauges(A), (1, 40));
+    let expired: u64 = (0..16).map(|_| kernel.plane.sweep(16).expired).sum();
+    assert_eq!((expired, kernel.plane.gauges(A)), (39, (1, 1)));
+}
+
 /// The one test that waits: the other ones make what is remembered older instead.
 #[test]
 fn timeouts_run_in_real_time() {

@@ -5,11 +5,11 @@ use std::mem::offset_of;
 
 use aya::maps::{Array, MapData, PerCpuArray};
 use director::tables::Settings;
-use dirigo_dataplane::{Dataplane, Opened};
+use dirigo_dataplane::{Behaviour, Dataplane, Opened};
 
 use crate::native::{numbered, older_allowance, older_entry, slots_of};
 use crate::support::Instance;
-use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched};
+use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched, Words};
 
 /// Bytes of the settings' element, in words.
 pub const SETTINGS_WORDS: usize = size_of::<Settings>() / 8;
@@ -18,6 +18,8 @@ pub const SETTINGS_WORDS: usize = size_of::<Settings>() / 8;
 pub struct Kernel {
     pub plane: Dataplane,
     buckets: Array<MapData, [u64; 8]>,
+    tuples: Array<MapData, Words>,
+    populations: Array<MapData, [u64; 1]>,
     allowances: Array<MapData, [u64; 1]>,
     fragments: Array<MapData, [u64; 2]>,
     verdicts: PerCpuArray<MapData, u64>,
@@ -57,6 +59,8 @@ impl Kernel {
         let kernel = Self {
             plane,
             buckets: instance.array("BUCKETS"),
+            tuples: instance.array("TUPLES"),
+            populations: instance.array("POPULATIONS"),
             allowances: instance.array("ALLOWANCES"),
             fragments: instance.array("FRAGMENTS"),
             verdicts: instance.per_cpu("VERDICTS"),
@@ -87,6 +91,7 @@ impl Kernel {
         }
         self.plane.write_vips(&[]);
         self.plane.write_timeouts(900, 120, 300);
+        self.plane.write_behaviour(&Behaviour::default());
         for slot in 0..16 {
             self.plane.write_interface(slot, 0, [0; 6]);
         }
@@ -94,6 +99,7 @@ impl Kernel {
             let unresolved = dirigo_dataplane::DestinationLink::Unresolved;
             self.plane.write_destination(id, unresolved);
             self.plane.reset_destination(id).unwrap();
+            self.populations.set(id, [0], 0).unwrap();
         }
         for number in 0..self.buckets.len() {
             if self.buckets.get(&number, 0).unwrap() != [0; 8] {
@@ -125,10 +131,25 @@ impl Kernel {
                 .plane
                 .publish_service(key, *id, segments, *first)
                 .unwrap(),
+            Change::PublishWith {
+                key,
+                id,
+                rules,
+                segments,
+                first,
+            } => self
+                .plane
+                .publish_service_with(key, *id, rules, segments, *first)
+                .unwrap(),
             Change::Withdraw(key) => self.plane.withdraw_service(key).unwrap(),
             Change::Link(id, link) => self.plane.write_destination(*id, *link),
+            Change::Drained(id, link) => self.plane.write_drained_destination(*id, *link),
+            Change::Behave(behaviour) => self.plane.write_behaviour(behaviour),
             Change::Timeouts(tcp, fin, udp) => self.plane.write_timeouts(*tcp, *fin, *udp),
             Change::Age(seconds) => self.age(*seconds),
+            Change::Sweep => {
+                self.plane.sweep(self.buckets.len() as usize);
+            }
         }
     }
 
@@ -206,10 +227,18 @@ impl Kernel {
         });
         connections.sort();
         let buckets = (0..self.buckets.len()).map(|n| self.buckets.get(&n, 0).unwrap());
+        let slots = numbered(buckets.flat_map(slots_of));
         let plane = &self.plane;
         Tables {
             connections,
-            slots: numbered(buckets.flat_map(slots_of)),
+            tuples: slots
+                .iter()
+                .map(|slot| self.tuples.get(&slot.0, 0).unwrap())
+                .collect(),
+            slots,
+            populations: (0..IDS)
+                .map(|id| self.populations.get(&id, 0).unwrap()[0])
+                .collect(),
             destinations: (1..IDS)
                 .map(|id| (id, (plane.gauges(id), plane.destination_stats(id))))
                 .collect(),

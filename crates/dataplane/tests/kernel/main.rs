@@ -4,8 +4,9 @@
 //! cases/   the golden table ─┬─► Native (director over memory)     verdict, frame, counters, tables
 //!                            └─► Pair ─┬─► Kernel (test run) ──┐
 //! random   frames and changes ──►      └─► Native ─────────────┴─► equal?
+//! stories  connection rules ─────►
 //!
-//! restart, concurrency, expiry, room, budgets      the loaded instance alone
+//! restart, concurrency, hammer, expiry, room, share, budgets      the loaded instance alone
 //! ```
 //!
 //! What you may rely on: frames that come and frames that are expected are built by etherparse, so that
@@ -19,9 +20,12 @@ mod budgets;
 mod case;
 mod cases;
 mod concurrency;
+#[path = "../../../director/tests/ipvs/control.rs"]
+mod control;
 mod dice;
 mod expiry;
 mod golden;
+mod hammer;
 mod kernel;
 mod native;
 mod packet;
@@ -29,5 +33,10 @@ mod pair;
 mod random;
 mod restart;
 mod room;
+mod share;
+#[path = "../../../director/tests/ipvs/steps.rs"]
+mod steps;
+mod stories;
 mod support;
+mod sweep;
 mod world;

@@ -8,11 +8,13 @@ use director::Verdict;
 use director::connection::{CLAIMED, Entry, FREE, State};
 use director::limits::BUCKET_SLOTS;
 use director::memory::{MemoryFrame, MemoryTables, default_timeouts, service_key, unmapped};
-use director::tables::{Gauge, Link};
+use director::tables::{Gauge, Link, Tuple, service_flag, setting};
 use director::time::{SECOND_FINE_TICKS, ticks_from_seconds};
-use dirigo_dataplane::{DestinationLink, Stats};
+use dirigo_dataplane::{Behaviour, DestinationLink, Rules, Segment, ServiceKey, Stats};
+use zerocopy::IntoBytes;
 
-use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched};
+use crate::sweep;
+use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched, Words};
 
 /// Tables in memory.
 pub struct Native {
@@ -60,21 +62,28 @@ impl Native {
                 id,
                 segments,
                 first,
-            } => {
-                let cycle = segments.last().map_or(0, |segment| segment.end);
-                let picks = tables.picks[*id as usize].load(SeqCst);
-                let turn = picks.checked_rem(cycle).unwrap_or(0);
-                let first = (first + cycle - turn).checked_rem(cycle).unwrap_or(0);
-                let list = segments.iter().map(|s| (s.end, s.destinations.clone()));
-                let key = service_key(key.address, key.port, key.protocol);
-                tables.publish(key, *id, first, &list.collect::<Vec<_>>());
-            }
+            } => self.publish(key, *id, &Rules::default(), segments, *first),
+            Change::PublishWith {
+                key,
+                id,
+                rules,
+                segments,
+                first,
+            } => self.publish(key, *id, rules, segments, *first),
             Change::Withdraw(key) => {
                 let key = service_key(key.address, key.port, key.protocol);
                 tables.services.remove(&key);
             }
             Change::Link(id, link) => {
                 tables.links.insert(*id, link_of(*link).0);
+            }
+            Change::Drained(id, link) => {
+                tables.links.insert(*id, link_of(*link).drained().0);
+            }
+            Change::Behave(behaviour) => {
+                let settings = tables.settings.as_mut().unwrap();
+                settings.conn_reuse_mode = behaviour.conn_reuse_mode;
+                settings.flags = flags_of(behaviour);
             }
             Change::Timeouts(tcp, fin, udp) => {
                 let settings = tables.settings.as_mut().unwrap();
@@ -89,7 +98,41 @@ impl Native {
                 }
             }
             Change::Age(seconds) => self.age(*seconds),
+            Change::Sweep => sweep::whole(tables),
         }
+    }
+
+    fn publish(
+        &mut self,
+        key: &ServiceKey,
+        id: u32,
+        rules: &Rules,
+        segments: &[Segment],
+        first: u64,
+    ) {
+        let tables = &mut self.tables;
+        let cycle = segments.last().map_or(0, |segment| segment.end);
+        let picks = tables.picks[id as usize].load(SeqCst);
+        let turn = picks.checked_rem(cycle).unwrap_or(0);
+        let first = (first + cycle - turn).checked_rem(cycle).unwrap_or(0);
+        let list = segments.iter().map(|s| (s.end, s.destinations.clone()));
+        let is_for_all = key.port == 0 || (key.port == 21 && key.protocol == 6);
+        let key = service_key(key.address, key.port, key.protocol);
+        tables.publish(key, id, first, &list.collect::<Vec<_>>());
+        let service = tables.services.get_mut(&key).unwrap();
+        service.persistence = ticks_from_seconds(rules.persistence_s);
+        service.client_mask = rules.client_mask;
+        service.share = rules.share;
+        service.flags |= if is_for_all {
+            service_flag::ALL_PORTS
+        } else {
+            0
+        };
+        service.flags |= if rules.one_packet {
+            service_flag::ONE_PACKET
+        } else {
+            0
+        };
     }
 
     fn age(&self, seconds: u32) {
@@ -144,6 +187,7 @@ impl Native {
             .map(|slot| self.known(*slot))
             .collect();
         connections.sort();
+        let tuple_of = |slot: u32| director::Tables::tuple(&self.tables, slot).unwrap();
         let (statistics, touched) = (self.tables.statistics.borrow(), self.touched());
         let destination = |id: u32| {
             let sent = statistics.get(&id).copied().unwrap_or_default();
@@ -156,7 +200,14 @@ impl Native {
         };
         Tables {
             connections,
+            tuples: slots
+                .iter()
+                .map(|slot| words_of(&tuple_of(slot.0)))
+                .collect(),
             slots,
+            populations: (0..IDS)
+                .map(|id| self.tables.populations[id as usize].load(SeqCst))
+                .collect(),
             destinations: (1..IDS).map(destination).collect(),
             positions: (1..IDS).map(|id| (id, self.position(id))).collect(),
             counters: self.counters(),
@@ -220,6 +271,24 @@ pub fn numbered(words: impl Iterator<Item = (u64, u64)>) -> Vec<(u32, u64, u64)>
 /// Slots of a bucket as the kernel has it.
 pub fn slots_of(bucket: [u64; 2 * BUCKET_SLOTS]) -> [(u64, u64); BUCKET_SLOTS] {
     std::array::from_fn(|slot| (bucket[2 * slot], bucket[2 * slot + 1]))
+}
+
+fn words_of(tuple: &Tuple) -> Words {
+    let mut words = tuple.as_bytes().chunks_exact(8);
+    std::array::from_fn(|_| u64::from_ne_bytes(words.next().unwrap().try_into().unwrap()))
+}
+
+fn flags_of(behaviour: &Behaviour) -> u32 {
+    let flags = [
+        (behaviour.expire_nodest_conn, setting::EXPIRE_NODEST_CONN),
+        (
+            behaviour.expire_quiescent_template,
+            setting::EXPIRE_QUIESCENT_TEMPLATE,
+        ),
+        (behaviour.sloppy_tcp, setting::SLOPPY_TCP),
+    ];
+    let on = flags.into_iter().filter(|(is_on, _)| *is_on);
+    on.map(|(_, flag)| flag).sum()
 }
 
 fn link_of(link: DestinationLink) -> Link {

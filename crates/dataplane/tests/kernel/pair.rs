@@ -66,6 +66,18 @@ impl Pair {
         self.native.apply(change);
     }
 
+    /// Lets both forget what has run out, at the same time.
+    pub fn sweep(&mut self) -> Result<(), Trouble> {
+        let before = coarse_ns();
+        self.native.tables.now_ns.set(before);
+        self.apply(&Change::Sweep);
+        if tick(before) == tick(coarse_ns()) {
+            Ok(())
+        } else {
+            Err(Trouble::ClockMoved)
+        }
+    }
+
     /// Gives a frame to both; what it became, if it became the same.
     pub fn receive(&mut self, frame: &[u8]) -> Result<(Verdict, Received), Trouble> {
         let before = coarse_ns();

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use director::Verdict;
-use dirigo_dataplane::{DestinationLink, Segment, ServiceKey, Stats};
+use director::tables::TUPLE_BYTES;
+use dirigo_dataplane::{Behaviour, DestinationLink, Rules, Segment, ServiceKey, Stats};
 
 use crate::packet::{DIRECTOR, DIRECTOR_2, Mac, VIP, VIP_6};
 
@@ -23,14 +24,28 @@ pub enum Change {
         segments: Vec<Segment>,
         first: u64,
     },
+    /// The same, of a service that does more than schedule.
+    PublishWith {
+        key: ServiceKey,
+        id: u32,
+        rules: Rules,
+        segments: Vec<Segment>,
+        first: u64,
+    },
     /// Removes a service.
     Withdraw(ServiceKey),
     /// How a destination is reached.
     Link(u32, DestinationLink),
+    /// The same, of one whose weight is 0.
+    Drained(u32, DestinationLink),
+    /// IPVS's settings.
+    Behave(Behaviour),
     /// Established, after FIN, UDP: idle timeouts in seconds.
     Timeouts(u32, u32, u32),
     /// Lets seconds pass: time itself cannot be moved in the kernel, so all that is remembered gets older.
     Age(u32),
+    /// Forgets what has run out, in the whole table.
+    Sweep,
 }
 
 /// Index of the interface that frames arrive on: the loopback, which is always there.
@@ -148,6 +163,9 @@ pub fn classic() -> Vec<Change> {
     changes
 }
 
+/// A tuple in words.
+pub type Words = [u64; TUPLE_BYTES / 8];
+
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
@@ -182,6 +200,10 @@ pub struct Tables {
     pub connections: Vec<Known>,
     /// Slots that hold something: number, tag, entry.
     pub slots: Vec<(u32, u64, u64)>,
+    /// Whom they belong to, in full, and what templates have.
+    pub tuples: Vec<Words>,
+    /// Connections that each service has in the table.
+    pub populations: Vec<u64>,
     /// Active and inactive connections, and what was sent, by destination.
     pub destinations: BTreeMap<u32, ((u32, u32), Stats)>,
     /// Position of the next pick, by service.

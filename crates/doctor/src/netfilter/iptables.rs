@@ -32,7 +32,9 @@ pub(super) fn read(text: &str, origin: Origin) -> Vec<Chain> {
                 .iter_mut()
                 .find(|chain| chain.table == table && Some(&chain.name) == words.get(1));
             if let Some(chain) = chain {
-                chain.rules.push(rule(line, words.get(2..).unwrap_or_default()));
+                chain
+                    .rules
+                    .push(rule(line, words.get(2..).unwrap_or_default()));
             }
         }
     }
@@ -87,7 +89,10 @@ fn rule(line: &str, words: &[String]) -> Rule {
             "--sport" | "--sports" => tests.push(field(Field::SourcePort, list(argument, ports))),
             "--ctstate" | "--state" => {
                 let lower = argument.to_ascii_lowercase();
-                tests.push(field(Field::State, list(&lower, |one| Value::Word(one.to_owned()))));
+                tests.push(field(
+                    Field::State,
+                    list(&lower, |one| Value::Word(one.to_owned())),
+                ));
             }
             "--dst-type" => {
                 let word = Value::Word(argument.to_ascii_lowercase());
@@ -97,7 +102,11 @@ fn rule(line: &str, words: &[String]) -> Rule {
                 let are = words.get(at).map_or(0, |names| bits(names));
                 at += 1;
                 let mask = bits(argument);
-                tests.push(Test::Flags { mask, are: Some(are), not });
+                tests.push(Test::Flags {
+                    mask,
+                    are: Some(are),
+                    not,
+                });
             }
             "--syn" => {
                 at -= 1;
@@ -176,7 +185,10 @@ fn interface(name: &str) -> Value {
 }
 
 fn bits(names: &str) -> u8 {
-    names.split(',').map(flag_bits).fold(0, |all, one| all | one)
+    names
+        .split(',')
+        .map(flag_bits)
+        .fold(0, |all, one| all | one)
 }
 
 /// Words of a line, those in quotes as one.

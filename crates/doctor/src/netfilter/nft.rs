@@ -10,8 +10,8 @@ use crate::netfilter::protocol_number;
 type Texts = HashMap<(String, String, String, u64), String>;
 
 pub(super) fn read(json: &str, text: &str) -> Result<Vec<Chain>, String> {
-    let root: Json =
-        serde_json::from_str(json).map_err(|error| format!("nft's JSON cannot be read: {error}"))?;
+    let root: Json = serde_json::from_str(json)
+        .map_err(|error| format!("nft's JSON cannot be read: {error}"))?;
     let objects = root["nftables"].as_array().cloned().unwrap_or_default();
     let named = named_sets(&objects);
     let texts = texts(text);
@@ -21,16 +21,24 @@ pub(super) fn read(json: &str, text: &str) -> Result<Vec<Chain>, String> {
         .map(chain)
         .collect();
     for rule in objects.iter().filter_map(|object| object.get("rule")) {
-        let (family, table, name) = (word(rule, "family"), word(rule, "table"), word(rule, "chain"));
+        let (family, table, name) = (
+            word(rule, "family"),
+            word(rule, "table"),
+            word(rule, "chain"),
+        );
         let handle = rule["handle"].as_u64().unwrap_or(0);
         let key = (family.clone(), table.clone(), name.clone(), handle);
         let text = texts.get(&key).cloned();
         let text = text.unwrap_or_else(|| format!("the rule with handle {handle}"));
-        let place = chains.iter_mut().find(|chain| {
-            (&chain.family, &chain.table, &chain.name) == (&family, &table, &name)
-        });
+        let place = chains
+            .iter_mut()
+            .find(|chain| (&chain.family, &chain.table, &chain.name) == (&family, &table, &name));
         if let Some(chain) = place {
-            let sets = Sets { named: &named, family: &family, table: &table };
+            let sets = Sets {
+                named: &named,
+                family: &family,
+                table: &table,
+            };
             chain.rules.extend(rules(rule, &text, &sets));
         }
     }
@@ -60,7 +68,9 @@ fn rules(rule: &Json, text: &str, sets: &Sets<'_>) -> Vec<Rule> {
     let mut all = Vec::new();
     let mut last = Verdict::Nothing;
     for expression in rule["expr"].as_array().into_iter().flatten() {
-        let Some((name, body)) = expression.as_object().and_then(|object| object.iter().next())
+        let Some((name, body)) = expression
+            .as_object()
+            .and_then(|object| object.iter().next())
         else {
             continue;
         };
@@ -129,13 +139,21 @@ fn compare(left: &Json, op: &str, right: &Json, sets: &Sets<'_>) -> Test {
     {
         let mask = masked.get(1).map_or(0, flags);
         let are = Some(flags(right));
-        return Test::Flags { mask, are, not: op == "!=" };
+        return Test::Flags {
+            mask,
+            are,
+            not: op == "!=",
+        };
     }
     if is_flags(left) {
         let bits = flags(right);
         let are = (op != "in").then_some(bits);
         let mask = if op == "in" { bits } else { 0x3f };
-        return Test::Flags { mask, are, not: op == "!=" };
+        return Test::Flags {
+            mask,
+            are,
+            not: op == "!=",
+        };
     }
     let Some(field) = field(left) else {
         return Test::Unknown;
@@ -313,7 +331,8 @@ fn texts(text: &str) -> Texts {
         let words: Vec<&str> = said.split_whitespace().collect();
         match words.as_slice() {
             ["table", of, name, "{"] => {
-                ((*of).clone_into(&mut family), (*name).clone_into(&mut table));
+                (*of).clone_into(&mut family);
+                (*name).clone_into(&mut table);
             }
             ["chain", name, "{"] => (*name).clone_into(&mut chain),
             _ => {

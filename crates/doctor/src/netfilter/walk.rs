@@ -62,7 +62,11 @@ pub(crate) fn fate(rules: &Ruleset, packet: &Packet) -> Vec<Culprit> {
         steps: 0,
     };
     for hook in packet.direction.hooks() {
-        let mut chains: Vec<&Chain> = rules.chains.iter().filter(|one| walk.enters(one, hook)).collect();
+        let mut chains: Vec<&Chain> = rules
+            .chains
+            .iter()
+            .filter(|one| walk.enters(one, hook))
+            .collect();
         chains.sort_by_key(|chain| chain.base.as_ref().map(|base| base.priority));
         for chain in chains {
             if let Some(culprit) = walk.base(chain) {
@@ -110,7 +114,11 @@ impl<'a> Walk<'a> {
             _ => false,
         };
         let device = base.devices.is_empty()
-            || self.packet.interface.as_ref().is_some_and(|name| base.devices.contains(name));
+            || self
+                .packet
+                .interface
+                .as_ref()
+                .is_some_and(|name| base.devices.contains(name));
         family && device && base.hook == hook
     }
 

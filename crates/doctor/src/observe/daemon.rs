@@ -5,7 +5,7 @@ use std::path::Path;
 use api::{Client, LinkState};
 
 use super::tidy;
-use crate::facts::{Daemon, Destination, Segment, Service};
+use crate::facts::{Daemon, Destination, Key, Segment, Service};
 use crate::{Options, Role};
 
 pub(super) fn segment(options: &Options) -> Segment {
@@ -22,7 +22,10 @@ pub(super) fn segment(options: &Options) -> Segment {
     {
         segment.daemon_silent = Some(error.to_string());
     }
-    let of_services = segment.services.iter().map(|service| service.key.address.ip());
+    let of_services = segment
+        .services
+        .iter()
+        .map(|service| service.key.address.ip());
     segment.vips.extend(of_services.collect::<Vec<_>>());
     tidy(&mut segment);
     segment
@@ -32,15 +35,22 @@ fn ask(segment: &mut Segment, instance: &str) -> Result<(), api::ClientError> {
     let client = Client::new(instance);
     let status = client.status()?;
     for service in client.services()? {
-        let known = segment.services.iter_mut().find(|known| known.key == service.service);
-        let destinations = service.destinations.iter().map(destination).collect();
+        let Some(key) = Key::of(&service.service) else {
+            continue;
+        };
+        let known = segment.services.iter_mut().find(|known| known.key == key);
+        // Other methods than direct routing need neither a MAC nor a silent VIP.
+        let routed = service.destinations.iter().filter(|one| {
+            matches!(
+                one.settings.forwarding,
+                api::ForwardingMethod::DirectRouting
+            )
+        });
+        let destinations = routed.map(destination).collect();
         match known {
             // The daemon's is what is so; a file says what should be.
             Some(known) => known.destinations = destinations,
-            None => segment.services.push(Service {
-                key: service.service,
-                destinations,
-            }),
+            None => segment.services.push(Service { key, destinations }),
         }
     }
     let interfaces = status.interfaces.into_iter();
@@ -60,8 +70,14 @@ fn ask(segment: &mut Segment, instance: &str) -> Result<(), api::ClientError> {
 
 /// How a daemon is started here: by systemd, if it has the unit, else by hand.
 fn start(options: &Options) -> String {
-    const UNITS: [&str; 3] = ["/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
-    let has_unit = UNITS.iter().any(|place| Path::new(place).join("dirigo.service").exists());
+    const UNITS: [&str; 3] = [
+        "/etc/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ];
+    let has_unit = UNITS
+        .iter()
+        .any(|place| Path::new(place).join("dirigo.service").exists());
     if has_unit && options.instance == api::DEFAULT_INSTANCE {
         return "systemctl start dirigo".to_owned();
     }
@@ -91,8 +107,12 @@ fn destination(found: &api::Destination) -> Destination {
 
 fn command(pid: u32) -> Vec<String> {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
-    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    let words = bytes
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty());
+    words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
 }
 
 /// `dirigo.service`, if systemd started it.

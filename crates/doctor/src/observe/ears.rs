@@ -90,16 +90,19 @@ impl Ears {
     /// What was heard since the last time it was taken away by [`Ears::forget`].
     pub(crate) fn claims(&mut self, host: &Host) -> Vec<Claim> {
         self.listen(Duration::ZERO);
-        let claims = self.heard.iter().filter_map(|((index, address, mac), counts)| {
-            let link = host.links.iter().find(|link| link.index == *index)?;
-            Some(Claim {
-                address: *address,
-                interface: link.name.clone(),
-                mac: *mac,
-                answers: counts.0,
-                announcements: counts.1,
-            })
-        });
+        let claims = self
+            .heard
+            .iter()
+            .filter_map(|((index, address, mac), counts)| {
+                let link = host.links.iter().find(|link| link.index == *index)?;
+                Some(Claim {
+                    address: *address,
+                    interface: link.name.clone(),
+                    mac: *mac,
+                    answers: counts.0,
+                    announcements: counts.1,
+                })
+            });
         claims.collect()
     }
 
@@ -114,7 +117,11 @@ impl Ears {
             return;
         }
         let counts = self.heard.entry(key).or_default();
-        let count = if said.answers { &mut counts.0 } else { &mut counts.1 };
+        let count = if said.answers {
+            &mut counts.0
+        } else {
+            &mut counts.1
+        };
         *count = count.saturating_add(1);
     }
 }

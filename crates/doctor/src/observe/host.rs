@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use netlink::{Netlink, NeighbourState, XdpMode, ethtool};
+use netlink::{NeighbourState, Netlink, XdpMode, ethtool};
 
 use super::Error;
-use crate::limits::{FDS_MAX, ROUTES_MAX};
 use crate::facts::{Address, Host, Link, Neighbour, Route, Segment, Xdp};
+use crate::limits::{FDS_MAX, ROUTES_MAX};
 
 /// Kinds of interface whose ports hand every frame to their master before ARP sees it.
 const SWALLOWING: [&str; 4] = ["bridge", "bond", "team", "openvswitch"];
@@ -37,7 +37,10 @@ pub(super) fn observe(unseen: &mut Vec<String>) -> Result<Host, Error> {
     let netlink = Netlink::open()?;
     let found = netlink.links()?;
     let names = programs(&found, unseen);
-    let links: Vec<Link> = found.iter().map(|link| describe(link, &found, &names)).collect();
+    let links: Vec<Link> = found
+        .iter()
+        .map(|link| describe(link, &found, &names))
+        .collect();
     let name = |index: u32| {
         let link = links.iter().find(|link| link.index == index);
         link.map(|link| link.name.clone())
@@ -83,17 +86,29 @@ pub(super) fn routes(
 ) -> Result<BTreeMap<IpAddr, Option<Route>>, Error> {
     let netlink = Netlink::open()?;
     let known = segment.vips.iter().chain(&segment.directors).copied();
-    let servers = segment.services.iter().flat_map(|service| &service.destinations);
+    let servers = segment
+        .services
+        .iter()
+        .flat_map(|service| &service.destinations);
     let servers = servers.map(|destination| destination.address.ip());
     let neighbours = host.neighbours.iter().filter(|entry| entry.usable);
-    let neighbours = neighbours.map(|entry| entry.address).filter(|address| !is_link_local(*address));
+    let neighbours = neighbours
+        .map(|entry| entry.address)
+        .filter(|address| !is_link_local(*address));
     let anywhere = ANYWHERE.iter().filter_map(|text| text.parse().ok());
-    let all = known.chain(servers).chain(anywhere).chain(neighbours).take(ROUTES_MAX);
+    let all = known
+        .chain(servers)
+        .chain(anywhere)
+        .chain(neighbours)
+        .take(ROUTES_MAX);
     let mut routes = BTreeMap::new();
     for address in all {
         let found = netlink.route_to(address)?;
         let route = found.and_then(|route| {
-            let link = host.links.iter().find(|link| link.index == route.interface)?;
+            let link = host
+                .links
+                .iter()
+                .find(|link| link.index == route.interface)?;
             Some(Route {
                 interface: link.name.clone(),
                 gateway: route.gateway,
@@ -137,7 +152,9 @@ fn describe(link: &netlink::Link, all: &[netlink::Link], names: &BTreeMap<u32, S
         }),
         queues: channels.map(|found| (found.rx, found.rx_max, found.combined)),
         rss: ethtool::rss_queues(name).ok(),
-        rx_ring: ethtool::rings(name).ok().map(|found| (found.rx, found.rx_max)),
+        rx_ring: ethtool::rings(name)
+            .ok()
+            .map(|found| (found.rx, found.rx_max)),
         tx_checksum: offloads.tx_checksum,
         lro: offloads.lro,
         gro: offloads.gro,
@@ -203,8 +220,10 @@ fn sysctls(links: &[Link]) -> BTreeMap<String, i64> {
     };
     let names = links.iter().map(|link| link.name.as_str());
     for name in names.chain(["all"]) {
-        IPV4.iter().for_each(|key| read(format!("net/ipv4/conf/{name}/{key}")));
-        IPV6.iter().for_each(|key| read(format!("net/ipv6/conf/{name}/{key}")));
+        IPV4.iter()
+            .for_each(|key| read(format!("net/ipv4/conf/{name}/{key}")));
+        IPV6.iter()
+            .for_each(|key| read(format!("net/ipv6/conf/{name}/{key}")));
     }
     WHOLE.iter().for_each(|key| read((*key).to_owned()));
     all
@@ -212,7 +231,8 @@ fn sysctls(links: &[Link]) -> BTreeMap<String, i64> {
 
 fn hostname() -> String {
     let name = nix::unistd::gethostname().ok();
-    name.and_then(|name| name.into_string().ok()).unwrap_or_default()
+    name.and_then(|name| name.into_string().ok())
+        .unwrap_or_default()
 }
 
 fn kernel() -> String {

@@ -126,14 +126,23 @@ fn probe(options: &Options, facts: &mut Facts, ears: &mut Ears) -> Result<(), Er
 
 /// The addresses to ask for, the most telling first.
 fn questions(facts: &Facts) -> Vec<IpAddr> {
-    let on_segment: BTreeSet<&str> = facts.host.segment_links().map(|link| link.name.as_str()).collect();
+    let on_segment: BTreeSet<&str> = facts
+        .host
+        .segment_links()
+        .map(|link| link.name.as_str())
+        .collect();
     let own = facts.host.addresses.iter();
     let own = own
         .filter(|held| on_segment.contains(held.interface.as_str()))
         .map(|held| held.address);
     let told = |entry: &&Neighbour| matches!(entry.state.as_str(), "permanent" | "failed");
     let told = facts.host.neighbours.iter().filter(told);
-    let gateways = facts.host.routes.values().flatten().filter_map(|route| route.gateway);
+    let gateways = facts
+        .host
+        .routes
+        .values()
+        .flatten()
+        .filter_map(|route| route.gateway);
     let all = facts
         .segment
         .vips

@@ -18,8 +18,7 @@ use std::time::{Duration, Instant};
 use api::Protocol;
 use netlink::{FrameSocket, Mac};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, getsockname,
-    socket,
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, getsockname, socket,
 };
 
 use super::ears::{Ears, own_address};
@@ -54,11 +53,18 @@ pub(super) fn walk(facts: &mut Facts, links: &[Link], ears: &mut Ears) -> Result
     let mut paths = planned(facts);
     if paths.len() > PATHS_MAX {
         let left = paths.len() - PATHS_MAX;
-        facts.unseen.push(format!("{left} of the ways to a server were not tried"));
+        facts
+            .unseen
+            .push(format!("{left} of the ways to a server were not tried"));
         paths.truncate(PATHS_MAX);
     }
-    let places: Vec<Option<Link>> = paths.iter().map(|path| place(facts, links, path.mac)).collect();
-    let first = ask(facts, &paths, &places, &mut sockets, &|path| path.service.address.ip());
+    let places: Vec<Option<Link>> = paths
+        .iter()
+        .map(|path| place(facts, links, path.mac))
+        .collect();
+    let first = ask(facts, &paths, &places, &mut sockets, &|path| {
+        path.service.address.ip()
+    });
     for (path, answer) in paths.iter_mut().zip(&first) {
         path.answer = answer.unwrap_or(Answer::Silent);
     }
@@ -70,7 +76,7 @@ pub(super) fn walk(facts: &mut Facts, links: &[Link], ears: &mut Ears) -> Result
 
 /// Where to look: each server of each service from the director; the client's way from elsewhere.
 fn planned(facts: &Facts) -> Vec<Path> {
-    let path = |key: api::ServiceKey, server, mac| Path {
+    let path = |key: crate::facts::Key, server, mac| Path {
         service: key,
         server,
         mac,
@@ -79,7 +85,9 @@ fn planned(facts: &Facts) -> Vec<Path> {
         vip_echo: None,
     };
     let asked = |address: IpAddr| facts.answers(address).map(|claim| claim.mac);
-    let services = facts.segment.services.iter().filter(|service| service.key.address.port() != 0);
+    let services = facts.segment.services.iter().filter(|service| {
+        service.key.address.port() != 0 && service.key.protocol != Protocol::Sctp
+    });
     let mut paths = Vec::new();
     for service in services {
         match facts.role {
@@ -102,7 +110,10 @@ fn planned(facts: &Facts) -> Vec<Path> {
 /// The interface on which a MAC was heard.
 fn place(facts: &Facts, links: &[Link], mac: Mac) -> Option<Link> {
     let claim = facts.claims.iter().find(|claim| claim.mac == mac)?;
-    links.iter().find(|link| link.name == claim.interface).cloned()
+    links
+        .iter()
+        .find(|link| link.name == claim.interface)
+        .cloned()
 }
 
 fn ask(
@@ -118,7 +129,12 @@ fn ask(
         let to = target(path);
         let question = link.as_ref().and_then(|link| {
             let ends = ends(facts, link, path.mac, to)?;
-            opening(link, ends, path.service.protocol, path.service.address.port())
+            opening(
+                link,
+                ends,
+                path.service.protocol,
+                path.service.address.port(),
+            )
         });
         if let Some(question) = question {
             questions.push(question);
@@ -162,7 +178,9 @@ fn further(
     exchange(&mut echoes, sockets);
     for ((at, path), answer) in odd.iter().zip(&some).zip(answers) {
         paths[*at].at_real_address = answer;
-        let known = whose.iter().position(|key| *key == (path.mac, path.service.address.ip()));
+        let known = whose
+            .iter()
+            .position(|key| *key == (path.mac, path.service.address.ip()));
         let heard = known.and_then(|at| echoes.get(at));
         paths[*at].vip_echo = heard.map(|question| question.reply == Some(Reply::Echo));
     }
@@ -185,9 +203,9 @@ fn echoes(facts: &Facts, links: &[Link], sockets: &mut BTreeMap<u32, FrameSocket
         let [claim] = claims.as_slice() else { continue };
         let link = links.iter().find(|link| link.name == claim.interface);
         let known = echoes.iter().any(|echo| echo.mac == claim.mac);
-        let Some((link, ends)) = link.and_then(|link| {
-            Some((link, ends(facts, link, claim.mac, target)?))
-        }) else {
+        let Some((link, ends)) =
+            link.and_then(|link| Some((link, ends(facts, link, claim.mac, target)?)))
+        else {
             continue;
         };
         if known {
@@ -207,7 +225,10 @@ fn echoes(facts: &Facts, links: &[Link], sockets: &mut BTreeMap<u32, FrameSocket
     }
     exchange(&mut questions, sockets);
     for (echo, pair) in echoes.iter_mut().zip(questions.chunks(2)) {
-        let answered = |at: usize| pair.get(at).is_some_and(|one| one.reply == Some(Reply::Echo));
+        let answered = |at: usize| {
+            pair.get(at)
+                .is_some_and(|one| one.reply == Some(Reply::Echo))
+        };
         (echo.small, echo.large) = (answered(0), answered(1));
     }
     echoes
@@ -227,6 +248,7 @@ fn opening(link: &Link, ends: Ends, protocol: Protocol, port: u16) -> Option<Que
     let frame = match protocol {
         Protocol::Tcp => wire::syn(&ends, number, port, SEQUENCE),
         Protocol::Udp => wire::datagram(&ends, number, port),
+        Protocol::Sctp => return None,
     };
     Some(Question {
         interface: link.index,
@@ -256,6 +278,7 @@ fn reserve(address: IpAddr, protocol: Protocol) -> Option<(OwnedFd, u16)> {
     let kind = match protocol {
         Protocol::Tcp => SockType::Stream,
         Protocol::Udp => SockType::Datagram,
+        Protocol::Sctp => return None,
     };
     let family = match address {
         IpAddr::V4(_) => AddressFamily::Inet,
@@ -296,14 +319,24 @@ fn exchange(questions: &mut [Question], sockets: &mut BTreeMap<u32, FrameSocket>
             }
         }
     }
-    for question in questions.iter().filter(|question| question.port != 0 && question.reply.is_none()) {
-        end(question, SEQUENCE.wrapping_add(1), sockets.get(&question.interface));
+    for question in questions
+        .iter()
+        .filter(|question| question.port != 0 && question.reply.is_none())
+    {
+        end(
+            question,
+            SEQUENCE.wrapping_add(1),
+            sockets.get(&question.interface),
+        );
     }
 }
 
 fn hear(index: u32, socket: &mut FrameSocket, questions: &mut [Question]) {
     while let Ok(Some(frame)) = socket.recv(Some(Duration::from_millis(5))) {
-        let Some(heard) = (!frame.outgoing).then(|| wire::read(&frame.bytes)).flatten() else {
+        let Some(heard) = (!frame.outgoing)
+            .then(|| wire::read(&frame.bytes))
+            .flatten()
+        else {
             continue;
         };
         let asked = questions.iter_mut().find(|question| {
@@ -332,7 +365,12 @@ fn answer(reply: Option<Reply>, protocol: Protocol) -> Answer {
     match (reply, protocol) {
         (Some(Reply::Accepted { mss, .. }), _) => Answer::Accepted { mss },
         (Some(Reply::Reset), _) => Answer::Refused,
-        (Some(Reply::Error { port_unreachable: true }), Protocol::Udp) => Answer::Refused,
+        (
+            Some(Reply::Error {
+                port_unreachable: true,
+            }),
+            Protocol::Udp,
+        ) => Answer::Refused,
         (Some(Reply::Error { .. }), _) => Answer::Prohibited,
         (Some(Reply::Echo) | None, _) => Answer::Silent,
     }

@@ -9,7 +9,10 @@ use crate::limits::{COMMAND, OUTPUT_MAX_BYTES};
 use crate::netfilter::Origin;
 
 pub(super) fn firewall(host: &mut Host, unseen: &mut Vec<String>) {
-    match (run("nft", &["-j", "list", "ruleset"]), run("nft", &["-a", "list", "ruleset"])) {
+    match (
+        run("nft", &["-j", "list", "ruleset"]),
+        run("nft", &["-a", "list", "ruleset"]),
+    ) {
         (Ok(Some(json)), Ok(Some(text))) => {
             if let Err(error) = host.ruleset.add_nft(&json, &text) {
                 unseen.push(error);
@@ -70,7 +73,11 @@ fn run(program: &str, words: &[&str]) -> Result<Option<String>, String> {
         return Ok(Some(text));
     }
     let said = talk.join().unwrap_or_default();
-    Err(said.lines().next().unwrap_or("failed without a word").to_owned())
+    Err(said
+        .lines()
+        .next()
+        .unwrap_or("failed without a word")
+        .to_owned())
 }
 
 fn drain(from: Option<impl Read>) -> String {

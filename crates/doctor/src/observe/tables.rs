@@ -17,7 +17,7 @@ pub(super) fn observe(host: &mut Host, unseen: &mut Vec<String>) {
     host.conntrack = conntrack();
     host.ipvs = ipvs(&read("/proc/net/ip_vs").unwrap_or_default());
     host.bpffs = nix::sys::statfs::statfs("/sys/fs/bpf")
-        .is_ok_and(|found| i64::from(found.filesystem_type().0) == BPF_FS);
+        .is_ok_and(|found| found.filesystem_type().0 == BPF_FS);
     host.clocksource = read(&format!("{CLOCK}/current_clocksource"));
     host.clocksources = read(&format!("{CLOCK}/available_clocksource"))
         .unwrap_or_default()
@@ -46,7 +46,9 @@ fn listeners(unseen: &mut Vec<String>) -> Vec<Listener> {
         match read(&format!("/proc/thread-self/net/{name}")) {
             Some(text) => all.extend(sockets(&text, protocol, state)),
             None if name.ends_with('6') => {}
-            None => unseen.push(format!("sockets: /proc/thread-self/net/{name} cannot be read")),
+            None => unseen.push(format!(
+                "sockets: /proc/thread-self/net/{name} cannot be read"
+            )),
         }
     }
     all.truncate(LISTENERS_MAX);
@@ -86,7 +88,11 @@ fn hex_address(text: &str) -> Option<IpAddr> {
 }
 
 fn conntrack() -> Option<(u64, u64)> {
-    let number = |name: &str| read(&format!("/proc/sys/net/netfilter/{name}"))?.parse().ok();
+    let number = |name: &str| {
+        read(&format!("/proc/sys/net/netfilter/{name}"))?
+            .parse()
+            .ok()
+    };
     Some((number("nf_conntrack_count")?, number("nf_conntrack_max")?))
 }
 

@@ -98,8 +98,12 @@ pub(super) fn echo(ends: &Ends, number: u16, packet_bytes: usize) -> Vec<u8> {
     let data = vec![0x64; packet_bytes.saturating_sub(headers)];
     let mut bytes = Vec::with_capacity(packet_bytes + 14);
     let written = match ends.from {
-        IpAddr::V4(_) => packet.icmpv4_echo_request(number, 1).write(&mut bytes, &data),
-        IpAddr::V6(_) => packet.icmpv6_echo_request(number, 1).write(&mut bytes, &data),
+        IpAddr::V4(_) => packet
+            .icmpv4_echo_request(number, 1)
+            .write(&mut bytes, &data),
+        IpAddr::V6(_) => packet
+            .icmpv6_echo_request(number, 1)
+            .write(&mut bytes, &data),
     };
     match written {
         Ok(()) => bytes,
@@ -181,7 +185,9 @@ fn first_fragment(from: IpAddr, payload: &LaxPayloadSlice<'_>) -> Option<Heard> 
 /// The packet that an ICMP error is about: ours, if the port is.
 fn quoted(payload: &LaxPayloadSlice<'_>, port_unreachable: bool) -> Option<Heard> {
     let bytes = match payload {
-        LaxPayloadSlice::Icmpv4 { payload, .. } | LaxPayloadSlice::Icmpv6 { payload, .. } => payload,
+        LaxPayloadSlice::Icmpv4 { payload, .. } | LaxPayloadSlice::Icmpv6 { payload, .. } => {
+            payload
+        }
         _ => return None,
     };
     // IPv4 has its length in its first byte; IPv6 is 40 bytes, as we send it.
@@ -238,12 +244,20 @@ mod tests {
         let heard = read(&frame(6, 0, &tcp)).unwrap();
         assert_eq!(heard.number, 40_000);
         let mss = Some(1_460);
-        assert_eq!(heard.reply, Reply::Accepted { acknowledged: 10, mss });
+        assert_eq!(
+            heard.reply,
+            Reply::Accepted {
+                acknowledged: 10,
+                mss
+            }
+        );
     }
 
     #[test]
     fn a_reset_is_told_from_a_segment_that_answers_nothing() {
-        let mut tcp = [0, 80, 0x9c, 0x40, 0, 0, 0, 0, 0, 0, 0, 10, 0x50, 0x14, 0, 0, 0, 0, 0, 0];
+        let mut tcp = [
+            0, 80, 0x9c, 0x40, 0, 0, 0, 0, 0, 0, 0, 10, 0x50, 0x14, 0, 0, 0, 0, 0, 0,
+        ];
         assert_eq!(read(&frame(6, 0, &tcp)).unwrap().reply, Reply::Reset);
         tcp[13] = 0x10;
         assert_eq!(read(&frame(6, 0, &tcp)), None);

@@ -24,7 +24,11 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 }
 
 fn protocol(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "ARP" } else { "neighbour solicitations" }
+    if address.is_ipv4() {
+        "ARP"
+    } else {
+        "neighbour solicitations"
+    }
 }
 
 fn of_vip(facts: &Facts, vip: IpAddr) -> Vec<Finding> {
@@ -35,8 +39,13 @@ fn of_vip(facts: &Facts, vip: IpAddr) -> Vec<Finding> {
     }
     let directors = hosts::director_macs(facts);
     let mut findings = Vec::new();
-    let wrong: Vec<&&Claim> = answers.iter().filter(|claim| !directors.contains(&claim.mac)).collect();
-    let strangers = wrong.iter().filter(|claim| hosts::server_at(facts, claim.mac).is_none());
+    let wrong: Vec<&&Claim> = answers
+        .iter()
+        .filter(|claim| !directors.contains(&claim.mac))
+        .collect();
+    let strangers = wrong
+        .iter()
+        .filter(|claim| hosts::server_at(facts, claim.mac).is_none());
     if directors.is_empty() && strangers.count() > 1 {
         findings.push(several(facts, vip, &answers));
     } else {
@@ -71,11 +80,21 @@ fn unanswered(facts: &Facts, vip: IpAddr) -> Finding {
 }
 
 fn several(facts: &Facts, vip: IpAddr, answers: &[&Claim]) -> Finding {
-    let macs: Vec<String> = answers.iter().map(|claim| hosts::at(facts, claim.mac).to_string()).collect();
+    let macs: Vec<String> = answers
+        .iter()
+        .map(|claim| hosts::at(facts, claim.mac).to_string())
+        .collect();
     let mut finding = Finding::problem(
         Code::VipAnsweredBySeveral,
-        answers.first().map_or_else(|| hosts::here(facts), |claim| hosts::at(facts, claim.mac)),
-        format!("{} hosts answer {} for {vip}: {}", macs.len(), protocol(vip), macs.join(", ")),
+        answers
+            .first()
+            .map_or_else(|| hosts::here(facts), |claim| hosts::at(facts, claim.mac)),
+        format!(
+            "{} hosts answer {} for {vip}: {}",
+            macs.len(),
+            protocol(vip),
+            macs.join(", ")
+        ),
         "which of them a client believes is chance. Name the director with --director ADDR, and this \
          finding names those that are not",
     );
@@ -138,12 +157,23 @@ fn conflict(facts: &Facts, address: IpAddr) -> Vec<Finding> {
     macs.sort_unstable();
     macs.dedup();
     // With our own MAC it is another fault: see `shared_macs`.
-    let others: Vec<Mac> = macs.into_iter().filter(|mac| !hosts::is_own(facts, *mac)).collect();
+    let others: Vec<Mac> = macs
+        .into_iter()
+        .filter(|mac| !hosts::is_own(facts, *mac))
+        .collect();
     if others.len() + usize::from(is_ours) < 2 {
         return Vec::new();
     }
-    let culprits: Vec<Mac> = others.iter().copied().filter(|mac| is_intruder(facts, address, *mac, is_ours)).collect();
-    let named = if culprits.is_empty() { others.clone() } else { culprits };
+    let culprits: Vec<Mac> = others
+        .iter()
+        .copied()
+        .filter(|mac| is_intruder(facts, address, *mac, is_ours))
+        .collect();
+    let named = if culprits.is_empty() {
+        others.clone()
+    } else {
+        culprits
+    };
     let listed: Vec<String> = others.iter().map(mac_text).collect();
     let and_we = if is_ours { " and by this host" } else { "" };
     let found = named.iter().map(|mac| {
@@ -164,9 +194,16 @@ fn conflict(facts: &Facts, address: IpAddr) -> Vec<Finding> {
 /// is known by another address.
 fn is_intruder(facts: &Facts, address: IpAddr, mac: Mac, is_ours: bool) -> bool {
     let other = |claim: &&Claim| claim.mac == mac && claim.address != address && claim.answers > 0;
-    let known_otherwise = facts.claims.iter().filter(other).any(|claim| !facts.is_vip(claim.address));
+    let known_otherwise = facts
+        .claims
+        .iter()
+        .filter(other)
+        .any(|claim| !facts.is_vip(claim.address));
     let neighbour = facts.host.neighbours.iter().any(|entry| {
-        entry.mac == Some(mac) && entry.address != address && entry.usable && !facts.is_vip(entry.address)
+        entry.mac == Some(mac)
+            && entry.address != address
+            && entry.usable
+            && !facts.is_vip(entry.address)
     });
     is_ours || known_otherwise || neighbour
 }
@@ -183,12 +220,23 @@ fn shared_macs(facts: &Facts) -> Vec<Finding> {
     // This host's own interfaces count as one more address at their MAC.
     for link in facts.host.segment_links() {
         if let Some(list) = at.get_mut(&link.mac) {
-            list.extend(facts.host.addresses.iter().filter(|held| held.interface == link.name && !facts.is_vip(held.address)).map(|held| held.address).take(1));
+            list.extend(
+                facts
+                    .host
+                    .addresses
+                    .iter()
+                    .filter(|held| held.interface == link.name && !facts.is_vip(held.address))
+                    .map(|held| held.address)
+                    .take(1),
+            );
         }
     }
     let mut findings = Vec::new();
     for (mac, addresses) in at {
-        let mut addresses: Vec<IpAddr> = addresses.into_iter().filter(|one| one.is_ipv4() == addresses_family(facts)).collect();
+        let mut addresses: Vec<IpAddr> = addresses
+            .into_iter()
+            .filter(|one| one.is_ipv4() == addresses_family(facts))
+            .collect();
         addresses.sort();
         addresses.dedup();
         let [.., first, second] = addresses.as_slice() else {
@@ -239,7 +287,11 @@ fn silent_servers(facts: &Facts) -> Vec<Finding> {
         let asked = facts.asked.contains(&server);
         let is_ours = facts.host.holders(server).next().is_some();
         let heard = facts.answers(server).next().is_some();
-        let destinations = facts.segment.services.iter().flat_map(|service| &service.destinations);
+        let destinations = facts
+            .segment
+            .services
+            .iter()
+            .flat_map(|service| &service.destinations);
         let mut mine = destinations.filter(|one| one.address.ip() == server);
         if !asked || is_ours || heard || mine.all(|one| one.weight == 0) {
             continue;

@@ -61,17 +61,20 @@ fn director_silent(facts: &Facts, link: &Link) -> Option<Finding> {
 /// Whether a host on `link` would be answered by another interface.
 fn answered_elsewhere<'a>(facts: &'a Facts, link: &Link) -> Option<(IpAddr, &'a str)> {
     let neighbours = facts.host.neighbours.iter();
-    let mut behind = neighbours.filter(|entry| entry.interface == link.name && entry.address.is_ipv4());
+    let mut behind =
+        neighbours.filter(|entry| entry.interface == link.name && entry.address.is_ipv4());
     behind.find_map(|entry| {
         let route = facts.host.routes.get(&entry.address)?.as_ref()?;
-        (!route.local && route.interface != link.name).then_some((entry.address, route.interface.as_str()))
+        (!route.local && route.interface != link.name)
+            .then_some((entry.address, route.interface.as_str()))
     })
 }
 
 /// Whether clients beyond the segment, which come by the director on `link`, are answered by another
 /// interface.
 fn anywhere<'a>(facts: &'a Facts, link: &Link) -> Option<(IpAddr, &'a str)> {
-    let heard = |claim: &&crate::facts::Claim| claim.interface == link.name && facts.is_vip(claim.address);
+    let heard =
+        |claim: &&crate::facts::Claim| claim.interface == link.name && facts.is_vip(claim.address);
     facts.claims.iter().find(heard)?;
     let mut ways = facts.host.routes.iter();
     ways.find_map(|(address, route)| {
@@ -94,14 +97,20 @@ fn arp_filter(facts: &Facts, link: &Link) -> Option<Finding> {
              would be answered by {other}: it gets no answer at all",
             link.name
         ),
-        None => "this host answers ARP only where its reply would leave. With a second interface, or \
+        None => {
+            "this host answers ARP only where its reply would leave. With a second interface, or \
                  another route, clients that ask here get no answer"
-            .to_owned(),
+                .to_owned()
+        }
     };
     let mut finding = Finding::problem(Code::ArpFilter, here, seen, why);
     finding.fix = set(facts, &link.name, "arp_filter", 0);
     let finding = finding.on(&link.name);
-    Some(if elsewhere.is_some() { finding } else { finding.risk() })
+    Some(if elsewhere.is_some() {
+        finding
+    } else {
+        finding.risk()
+    })
 }
 
 fn proxy_arp(facts: &Facts, link: &Link) -> Option<Finding> {
@@ -162,7 +171,12 @@ fn down(facts: &Facts) -> Vec<Finding> {
     let matters = |link: &&Link| {
         let daemon = facts.segment.daemon.as_ref();
         let serves = facts.role == Role::Director
-            && daemon.is_some_and(|daemon| daemon.interfaces.iter().any(|(name, ..)| *name == link.name));
+            && daemon.is_some_and(|daemon| {
+                daemon
+                    .interfaces
+                    .iter()
+                    .any(|(name, ..)| *name == link.name)
+            });
         let has_address = facts.host.addresses.iter().any(|held| {
             held.interface == link.name && held.address.is_ipv4() && !facts.is_vip(held.address)
         });
@@ -171,9 +185,15 @@ fn down(facts: &Facts) -> Vec<Finding> {
     let links = facts.host.segment_links().filter(matters);
     let found = links.filter(|link| !link.up || !link.carrier).map(|link| {
         let (seen, why) = if link.up {
-            (format!("{} has no wire", link.name), "the other end is off or unplugged")
+            (
+                format!("{} has no wire", link.name),
+                "the other end is off or unplugged",
+            )
         } else {
-            (format!("{} is off", link.name), "nothing comes in or goes out by it")
+            (
+                format!("{} is off", link.name),
+                "nothing comes in or goes out by it",
+            )
         };
         Finding::problem(Code::InterfaceDown, hosts::here(facts), seen, why)
             .fix(format!("ip link set dev {} up", link.name))

@@ -36,7 +36,11 @@ fn tx_checksum(facts: &Facts, link: &Link) -> Option<Finding> {
     )
     .fix(format!("ethtool -K {} tx off", link.name))
     .on(&link.name);
-    Some(if facts.role == Role::Witness { finding } else { finding.risk() })
+    Some(if facts.role == Role::Witness {
+        finding
+    } else {
+        finding.risk()
+    })
 }
 
 fn lro(facts: &Facts, link: &Link) -> Option<Finding> {
@@ -102,11 +106,18 @@ fn ring(facts: &Facts, link: &Link) -> Option<Finding> {
         Finding::problem(
             Code::RxRingSmall,
             hosts::here(facts),
-            format!("the receive ring of {} has {now} places; {most} are possible", link.name),
+            format!(
+                "the receive ring of {} has {now} places; {most} are possible",
+                link.name
+            ),
             "a burst of clients fills it within a millisecond, and what comes then is lost",
         )
         .risk()
-        .fix(format!("ethtool -G {} rx {}", link.name, most.min(2 * RX_RING_MIN)))
+        .fix(format!(
+            "ethtool -G {} rx {}",
+            link.name,
+            most.min(2 * RX_RING_MIN)
+        ))
         .on(&link.name),
     )
 }

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use api::{Protocol, ServiceKey};
+use api::Protocol;
 
 use super::hosts;
-use crate::facts::{Facts, Role};
+use crate::facts::{Facts, Key, Role};
 use crate::finding::{Code, Finding};
 use crate::netfilter::{Culprit, Direction, Origin, Packet, fate};
 
@@ -32,20 +32,28 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 
 /// Services whose packets pass this host's own stack. VIPs without a known service count with any
 /// port.
-fn services(facts: &Facts) -> Vec<ServiceKey> {
-    let mine = facts.segment.services.iter().filter(|service| match facts.role {
-        Role::Director => service.destinations.iter().any(|one| one.local),
-        Role::Realserver => super::service::is_mine(facts, service),
-        Role::Witness => true,
-    });
-    let mut keys: Vec<ServiceKey> = mine.map(|service| service.key).collect();
+fn services(facts: &Facts) -> Vec<Key> {
+    let mine = facts
+        .segment
+        .services
+        .iter()
+        .filter(|service| match facts.role {
+            Role::Director => service.destinations.iter().any(|one| one.local),
+            Role::Realserver => super::service::is_mine(facts, service),
+            Role::Witness => true,
+        });
+    let mut keys: Vec<Key> = mine.map(|service| service.key).collect();
     if facts.role == Role::Director {
         return keys;
     }
     for vip in &facts.segment.vips {
-        let known = facts.segment.services.iter().any(|service| service.key.address.ip() == *vip);
+        let known = facts
+            .segment
+            .services
+            .iter()
+            .any(|service| service.key.address.ip() == *vip);
         if !known {
-            keys.push(ServiceKey {
+            keys.push(Key {
                 protocol: Protocol::Tcp,
                 address: (*vip, 0).into(),
             });
@@ -55,7 +63,7 @@ fn services(facts: &Facts) -> Vec<ServiceKey> {
 }
 
 /// The packets of one connection that matter: the first, a later one, and the answer.
-fn packets(facts: &Facts, key: &ServiceKey) -> Vec<(&'static str, Packet)> {
+fn packets(facts: &Facts, key: &Key) -> Vec<(&'static str, Packet)> {
     let links: Vec<String> = facts
         .host
         .segment_links()
@@ -66,11 +74,19 @@ fn packets(facts: &Facts, key: &ServiceKey) -> Vec<(&'static str, Packet)> {
     let mut packets = Vec::new();
     for interface in links {
         let to_vip = |state, flags| {
-            let direction = if serves { Direction::In } else { Direction::Out };
+            let direction = if serves {
+                Direction::In
+            } else {
+                Direction::Out
+            };
             packet(key, direction, true, &interface, state, flags)
         };
         let from_vip = |state, flags| {
-            let direction = if serves { Direction::Out } else { Direction::In };
+            let direction = if serves {
+                Direction::Out
+            } else {
+                Direction::In
+            };
             packet(key, direction, false, &interface, state, flags)
         };
         packets.push(("a new connection to", to_vip("new", SYN)));
@@ -81,14 +97,17 @@ fn packets(facts: &Facts, key: &ServiceKey) -> Vec<(&'static str, Packet)> {
 }
 
 fn packet(
-    key: &ServiceKey,
+    key: &Key,
     direction: Direction,
     to_vip: bool,
     interface: &str,
     state: &'static str,
     flags: u8,
 ) -> Packet {
-    let (vip, port) = (Some(key.address.ip()), Some(key.address.port()).filter(|port| *port != 0));
+    let (vip, port) = (
+        Some(key.address.ip()),
+        Some(key.address.port()).filter(|port| *port != 0),
+    );
     let (source, destination, source_port, destination_port) = if to_vip {
         (None, vip, None, port)
     } else {
@@ -98,10 +117,7 @@ fn packet(
         direction,
         source,
         destination,
-        protocol: match key.protocol {
-            Protocol::Tcp => 6,
-            Protocol::Udp => 17,
-        },
+        protocol: key.protocol.number(),
         source_port,
         destination_port,
         interface: Some(interface.to_owned()),
@@ -110,7 +126,7 @@ fn packet(
     }
 }
 
-fn found(facts: &Facts, key: &ServiceKey, what: &str, packet: &Packet, culprit: &Culprit) -> Finding {
+fn found(facts: &Facts, key: &Key, what: &str, packet: &Packet, culprit: &Culprit) -> Finding {
     let vip = key.address.ip();
     let place = match culprit.origin {
         Origin::Nft => format!("{} {} {}", culprit.family, culprit.table, culprit.chain),
@@ -147,31 +163,51 @@ fn found(facts: &Facts, key: &ServiceKey, what: &str, packet: &Packet, culprit: 
     )
     .fix(accept(key, vip, packet, culprit))
     .about(vip);
-    if culprit.certain { finding } else { finding.risk() }
+    if culprit.certain {
+        finding
+    } else {
+        finding.risk()
+    }
 }
 
 /// Lets the service through, before the rule: taking the rule away might open more.
-fn accept(key: &ServiceKey, vip: IpAddr, packet: &Packet, culprit: &Culprit) -> String {
-    let protocol = match key.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
+fn accept(key: &Key, vip: IpAddr, packet: &Packet, culprit: &Culprit) -> String {
+    let protocol = key.protocol.name();
     let to_vip = packet.destination.is_some();
     let port = key.address.port();
-    let Culprit { family, table, base, .. } = culprit;
+    let Culprit {
+        family,
+        table,
+        base,
+        ..
+    } = culprit;
     match culprit.origin {
         Origin::Nft => {
             let ip = if vip.is_ipv4() { "ip" } else { "ip6" };
-            let (address, side) = if to_vip { ("daddr", "dport") } else { ("saddr", "sport") };
+            let (address, side) = if to_vip {
+                ("daddr", "dport")
+            } else {
+                ("saddr", "sport")
+            };
             let port = match port {
                 0 => String::new(),
                 port => format!(" {protocol} {side} {port}"),
             };
-            format!("nft insert rule {family} {table} {base} {ip} {address} {vip}{port} counter accept")
+            format!(
+                "nft insert rule {family} {table} {base} {ip} {address} {vip}{port} counter accept"
+            )
         }
         Origin::Iptables | Origin::Ip6tables => {
-            let program = if culprit.origin == Origin::Iptables { "iptables" } else { "ip6tables" };
-            let (address, side) = if to_vip { ("-d", "--dport") } else { ("-s", "--sport") };
+            let program = if culprit.origin == Origin::Iptables {
+                "iptables"
+            } else {
+                "ip6tables"
+            };
+            let (address, side) = if to_vip {
+                ("-d", "--dport")
+            } else {
+                ("-s", "--sport")
+            };
             let port = match port {
                 0 => String::new(),
                 port => format!(" -p {protocol} {side} {port}"),

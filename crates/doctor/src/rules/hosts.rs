@@ -11,13 +11,28 @@ use crate::finding::HostName;
 pub(super) fn here(facts: &Facts) -> HostName {
     let link = facts.host.segment_links().find(|link| {
         let daemon = facts.segment.daemon.as_ref().filter(|daemon| daemon.here);
-        daemon.is_none_or(|daemon| daemon.interfaces.iter().any(|(name, ..)| *name == link.name))
+        daemon.is_none_or(|daemon| {
+            daemon
+                .interfaces
+                .iter()
+                .any(|(name, ..)| *name == link.name)
+        })
     });
-    let any = || facts.host.links.iter().find(|link| !link.loopback && !link.port);
-    let link = link.or_else(|| facts.host.segment_links().next()).or_else(any);
+    let any = || {
+        facts
+            .host
+            .links
+            .iter()
+            .find(|link| !link.loopback && !link.port)
+    };
+    let link = link
+        .or_else(|| facts.host.segment_links().next())
+        .or_else(any);
     let held = link.and_then(|link| {
         let mut own = facts.host.addresses.iter().filter(|held| {
-            held.interface == link.name && !facts.is_vip(held.address) && !is_link_local(held.address)
+            held.interface == link.name
+                && !facts.is_vip(held.address)
+                && !is_link_local(held.address)
         });
         own.next()
     });
@@ -31,7 +46,12 @@ pub(super) fn here(facts: &Facts) -> HostName {
 
 /// The host at a MAC.
 pub(super) fn at(facts: &Facts, mac: Mac) -> HostName {
-    if facts.host.links.iter().any(|link| !link.loopback && link.mac == mac) {
+    if facts
+        .host
+        .links
+        .iter()
+        .any(|link| !link.loopback && link.mac == mac)
+    {
         return here(facts);
     }
     let role = if is_director(facts, mac) {
@@ -51,8 +71,15 @@ pub(super) fn at(facts: &Facts, mac: Mac) -> HostName {
 
 /// A real server.
 pub(super) fn server(facts: &Facts, address: IpAddr) -> HostName {
-    let mac = facts.answers(address).next().map(|claim| mac_text(&claim.mac));
-    let known = facts.segment.services.iter().flat_map(|service| &service.destinations);
+    let mac = facts
+        .answers(address)
+        .next()
+        .map(|claim| mac_text(&claim.mac));
+    let known = facts
+        .segment
+        .services
+        .iter()
+        .flat_map(|service| &service.destinations);
     let mut known = known.filter(|one| one.address.ip() == address);
     HostName {
         role: "real server".to_owned(),
@@ -86,7 +113,12 @@ pub(super) fn director(facts: &Facts) -> HostName {
 pub(super) fn director_macs(facts: &Facts) -> Vec<Mac> {
     let mut macs: Vec<Mac> = Vec::new();
     if let Some(daemon) = &facts.segment.daemon {
-        macs.extend(daemon.interfaces.iter().filter_map(|(_, mac, _)| parse(mac)));
+        macs.extend(
+            daemon
+                .interfaces
+                .iter()
+                .filter_map(|(_, mac, _)| parse(mac)),
+        );
     }
     for address in &facts.segment.directors {
         macs.extend(facts.answers(*address).map(|claim| claim.mac));
@@ -117,15 +149,27 @@ pub(super) fn is_director(facts: &Facts, mac: Mac) -> bool {
 }
 
 pub(super) fn is_own(facts: &Facts, mac: Mac) -> bool {
-    facts.host.links.iter().any(|link| !link.loopback && link.mac == mac)
+    facts
+        .host
+        .links
+        .iter()
+        .any(|link| !link.loopback && link.mac == mac)
 }
 
 /// The real server at a MAC, if one answered for its own address there.
 pub(super) fn server_at(facts: &Facts, mac: Mac) -> Option<IpAddr> {
     let servers = facts.servers();
-    let mut all = facts.claims.iter().filter(|claim| claim.mac == mac && claim.answers > 0);
-    let heard = all.find(|claim| servers.contains(&claim.address) && !is_double(facts, claim.address));
-    let known = facts.segment.services.iter().flat_map(|service| &service.destinations);
+    let mut all = facts
+        .claims
+        .iter()
+        .filter(|claim| claim.mac == mac && claim.answers > 0);
+    let heard =
+        all.find(|claim| servers.contains(&claim.address) && !is_double(facts, claim.address));
+    let known = facts
+        .segment
+        .services
+        .iter()
+        .flat_map(|service| &service.destinations);
     let mut known = known.filter(|one| one.mac.as_deref() == Some(&mac_text(&mac)));
     heard
         .map(|claim| claim.address)
@@ -143,7 +187,10 @@ fn address_at(facts: &Facts, mac: Mac) -> Option<IpAddr> {
         let is_ours = facts.host.holders(address).next().is_some();
         !facts.is_vip(address) && !is_link_local(address) && !is_ours && !is_double(facts, address)
     };
-    let mut claims = facts.claims.iter().filter(|claim| claim.mac == mac && fits(claim.address));
+    let mut claims = facts
+        .claims
+        .iter()
+        .filter(|claim| claim.mac == mac && fits(claim.address));
     let mut entries = facts.host.neighbours.iter();
     claims.next().map(|claim| claim.address).or_else(|| {
         let entry = entries.find(|entry| entry.mac == Some(mac) && fits(entry.address));
@@ -159,7 +206,10 @@ fn is_link_local(address: IpAddr) -> bool {
 }
 
 fn parse(text: &str) -> Option<Mac> {
-    let bytes: Option<Vec<u8>> = text.split(':').map(|byte| u8::from_str_radix(byte, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = text
+        .split(':')
+        .map(|byte| u8::from_str_radix(byte, 16).ok())
+        .collect();
     bytes?.try_into().ok()
 }
 
@@ -201,6 +251,8 @@ pub(super) fn hold_on_lo(vip: IpAddr) -> String {
 pub(super) fn hold_on_interface(vip: IpAddr, interface: &str) -> String {
     match vip {
         IpAddr::V4(_) => format!("ip address replace {vip}/32 dev {interface}"),
-        IpAddr::V6(_) => format!("ip address replace {vip}/128 dev {interface} nodad preferred_lft 0"),
+        IpAddr::V6(_) => {
+            format!("ip address replace {vip}/128 dev {interface} nodad preferred_lft 0")
+        }
     }
 }

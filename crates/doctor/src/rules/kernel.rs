@@ -36,7 +36,10 @@ fn age(facts: &Facts) -> Option<Finding> {
             Code::KernelOld,
             hosts::here(facts),
             format!("the kernel is {}", facts.host.kernel),
-            format!("Dirigo is tried on {}.{} and newer; older ones may refuse its program", OLDEST.0, OLDEST.1),
+            format!(
+                "Dirigo is tried on {}.{} and newer; older ones may refuse its program",
+                OLDEST.0, OLDEST.1
+            ),
         )
         .risk()
         .fix("apt-get install linux-image-amd64")
@@ -93,7 +96,11 @@ fn clock(facts: &Facts) -> Option<Finding> {
     if !SLOW.contains(&current) {
         return None;
     }
-    let better = facts.host.clocksources.iter().find(|name| !SLOW.contains(&name.as_str()))?;
+    let better = facts
+        .host
+        .clocksources
+        .iter()
+        .find(|name| !SLOW.contains(&name.as_str()))?;
     Some(
         Finding::problem(
             Code::ClockSlow,
@@ -120,7 +127,10 @@ fn conntrack(facts: &Facts) -> Option<Finding> {
             format!("connection tracking has {count} entries of {most}"),
             "a new connection that finds the table full is dropped before any rule sees it",
         )
-        .fix(format!("sysctl -w net.netfilter.nf_conntrack_max={}", (most * 4).max(262_144))),
+        .fix(format!(
+            "sysctl -w net.netfilter.nf_conntrack_max={}",
+            (most * 4).max(262_144)
+        )),
     )
 }
 
@@ -134,14 +144,22 @@ fn memory(facts: &Facts) -> Vec<Finding> {
             Finding::problem(
                 Code::MemoryLow,
                 hosts::here(facts),
-                format!("{} MiB of {} MiB of memory are available", available / 1_024, all / 1_024),
+                format!(
+                    "{} MiB of {} MiB of memory are available",
+                    available / 1_024,
+                    all / 1_024
+                ),
                 "the kernel ends processes when none is left, the daemon or the service among them",
             )
             .risk()
             .fix("ps -eo rss,pid,args --sort=-rss | head"),
         );
     }
-    let daemon = facts.segment.daemon.as_ref().filter(|_| facts.role == Role::Director);
+    let daemon = facts
+        .segment
+        .daemon
+        .as_ref()
+        .filter(|_| facts.role == Role::Director);
     if let Some(daemon) = daemon
         && let Some((limit, used)) = daemon.memory
         && used.saturating_mul(10) > limit.saturating_mul(9)

@@ -59,7 +59,10 @@ fn of_other(facts: &Facts, echo: &Echo) -> Finding {
 }
 
 fn set(address: IpAddr, bytes: u32) -> String {
-    format!("ip link set dev {} mtu {bytes}", hosts::interface_of(address))
+    format!(
+        "ip link set dev {} mtu {bytes}",
+        hosts::interface_of(address)
+    )
 }
 
 /// A server's answer to a SYN names the largest segment it takes, that is its MTU.
@@ -89,12 +92,19 @@ fn by_segment_size(facts: &Facts, known: &[Finding]) -> Vec<Finding> {
             )
             .fix(format!("ip link set dev {} mtu {theirs}", link.name))
             .on(&link.name);
-            if link.mtu < ETHERNET { finding } else { finding.risk() }
+            if link.mtu < ETHERNET {
+                finding
+            } else {
+                finding.risk()
+            }
         } else if theirs < link.mtu && !is_known {
             Finding::problem(
                 Code::MtuMismatch,
                 hosts::server(facts, server),
-                format!("real server {server} takes packets of {theirs}, {} here those of {}", link.name, link.mtu),
+                format!(
+                    "real server {server} takes packets of {theirs}, {} here those of {}",
+                    link.name, link.mtu
+                ),
                 "TCP takes the smaller; large datagrams and fragments of others are lost there",
             )
             .risk()
@@ -102,7 +112,10 @@ fn by_segment_size(facts: &Facts, known: &[Finding]) -> Vec<Finding> {
         } else {
             continue;
         };
-        if !findings.iter().any(|one| one.host == finding.host && one.fix == finding.fix) {
+        if !findings
+            .iter()
+            .any(|one| one.host == finding.host && one.fix == finding.fix)
+        {
             findings.push(finding);
         }
     }

@@ -3,7 +3,7 @@
 use netlink::mac_text;
 
 use super::hosts;
-use crate::facts::{Facts, Neighbour, Role};
+use crate::facts::{Facts, Key, Neighbour, Role};
 use crate::finding::{Code, Finding};
 
 /// Changes of one entry while it was watched that are no accident.
@@ -22,7 +22,9 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 }
 
 fn of_entry(facts: &Facts, entry: &Neighbour) -> Option<Finding> {
-    let Neighbour { address, interface, .. } = entry;
+    let Neighbour {
+        address, interface, ..
+    } = entry;
     let flush = format!("ip neighbour del {address} dev {interface}");
     let here = hosts::here(facts);
     if entry.changes >= FLAPPING {
@@ -30,7 +32,10 @@ fn of_entry(facts: &Facts, entry: &Neighbour) -> Option<Finding> {
             Finding::problem(
                 Code::NeighbourFlapping,
                 here,
-                format!("the entry for {address} on {interface} changed its MAC {} times", entry.changes),
+                format!(
+                    "the entry for {address} on {interface} changed its MAC {} times",
+                    entry.changes
+                ),
                 "several hosts answer for the address in turn; another finding names them",
             )
             .fix(flush)
@@ -96,7 +101,8 @@ fn unresolved(facts: &Facts) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     let services = facts.segment.services.iter();
-    let all = services.flat_map(|service| service.destinations.iter().map(move |one| (service, one)));
+    let all =
+        services.flat_map(|service| service.destinations.iter().map(move |one| (service, one)));
     for (service, destination) in all {
         let Some(reason) = &destination.unresolved else {
             continue;
@@ -140,10 +146,11 @@ fn unresolved(facts: &Facts) -> Vec<Finding> {
 }
 
 /// `-t 192.0.2.100:80`
-pub(super) fn service_words(key: api::ServiceKey) -> String {
+pub(super) fn service_words(key: Key) -> String {
     let letter = match key.protocol {
         api::Protocol::Tcp => "-t",
         api::Protocol::Udp => "-u",
+        api::Protocol::Sctp => "--sctp-service",
     };
     format!("{letter} {}", key.address)
 }

@@ -17,17 +17,20 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 }
 
 fn name(path: &Path) -> String {
-    let protocol = match path.service.protocol {
-        api::Protocol::Tcp => "TCP",
-        api::Protocol::Udp => "UDP",
-    };
+    let protocol = path.service.protocol.name().to_ascii_uppercase();
     format!("{protocol} {}", path.service.address)
 }
 
 /// A server that is drained may be at rest.
 fn is_drained(facts: &Facts, path: &Path, server: IpAddr) -> bool {
-    let service = facts.segment.services.iter().find(|service| service.key == path.service);
-    let mut mine = service.into_iter().flat_map(|service| &service.destinations);
+    let service = facts
+        .segment
+        .services
+        .iter()
+        .find(|service| service.key == path.service);
+    let mut mine = service
+        .into_iter()
+        .flat_map(|service| &service.destinations);
     mine.any(|one| one.address.ip() == server && one.weight == 0)
 }
 
@@ -44,7 +47,9 @@ fn at_server(facts: &Facts, path: &Path, server: IpAddr) -> Option<Finding> {
         (Answer::Accepted { .. }, _) | (Answer::Silent, api::Protocol::Udp) => return None,
         (Answer::Refused, _) => refused(facts, path, server, host),
         (Answer::Prohibited, _) => filtered(path, host, "rejects"),
-        (Answer::Silent, _) if has_vip(facts, path, server) => filtered(path, host, "does not answer"),
+        (Answer::Silent, _) if has_vip(facts, path, server) => {
+            filtered(path, host, "does not answer")
+        }
         (Answer::Silent, _) => missing(path, server, host),
     };
     Some(finding.about(vip))
@@ -52,12 +57,18 @@ fn at_server(facts: &Facts, path: &Path, server: IpAddr) -> Option<Finding> {
 
 /// Whether the server knows the VIP: it answers an echo request for it, or answers none at all.
 fn has_vip(facts: &Facts, path: &Path, server: IpAddr) -> bool {
-    let echoes = facts.echoes.iter().any(|echo| echo.address == server && echo.small);
+    let echoes = facts
+        .echoes
+        .iter()
+        .any(|echo| echo.address == server && echo.small);
     match path.vip_echo {
         Some(true) => true,
         Some(false) if echoes => false,
         // It answers no echo at all: if its own address takes the connection, the VIP is the matter.
-        _ => matches!(path.at_real_address, None | Some(Answer::Silent | Answer::Prohibited)),
+        _ => matches!(
+            path.at_real_address,
+            None | Some(Answer::Silent | Answer::Prohibited)
+        ),
     }
 }
 
@@ -67,7 +78,10 @@ fn refused(facts: &Facts, path: &Path, server: IpAddr, host: HostName) -> Findin
         let mut finding = Finding::problem(
             Code::ServiceOnRealAddressOnly,
             host,
-            format!("real server {server} refuses {}, but accepts port {port} at {server}", name(path)),
+            format!(
+                "real server {server} refuses {}, but accepts port {port} at {server}",
+                name(path)
+            ),
             "the program listens on the server's own address alone. Direct routing delivers packets for the \
              VIP: let it listen on the VIP or on all addresses. Until then this server may redirect them",
         );
@@ -114,10 +128,16 @@ fn missing(path: &Path, server: IpAddr, host: HostName) -> Finding {
          clients of its share wait in vain",
     );
     if vip.is_ipv4() {
-        finding.fix.push("sysctl -w net.ipv4.conf.all.arp_ignore=1".to_owned());
-        finding.fix.push("sysctl -w net.ipv4.conf.all.arp_announce=2".to_owned());
+        finding
+            .fix
+            .push("sysctl -w net.ipv4.conf.all.arp_ignore=1".to_owned());
+        finding
+            .fix
+            .push("sysctl -w net.ipv4.conf.all.arp_announce=2".to_owned());
     } else {
-        finding.fix.push("sysctl -w net.ipv6.conf.lo.disable_ipv6=0".to_owned());
+        finding
+            .fix
+            .push("sysctl -w net.ipv6.conf.lo.disable_ipv6=0".to_owned());
     }
     finding.fix.push("ip link set lo up".to_owned());
     finding.fix.push(hosts::hold_on_lo(vip));

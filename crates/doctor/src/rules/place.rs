@@ -20,12 +20,22 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
 fn interfaces(facts: &Facts) -> Vec<String> {
     let daemon = facts.segment.daemon.as_ref();
     let named: Vec<String> = daemon
-        .map(|daemon| daemon.interfaces.iter().map(|(name, ..)| name.clone()).collect())
+        .map(|daemon| {
+            daemon
+                .interfaces
+                .iter()
+                .map(|(name, ..)| name.clone())
+                .collect()
+        })
         .unwrap_or_default();
     if !named.is_empty() {
         return named;
     }
-    facts.host.segment_links().map(|link| link.name.clone()).collect()
+    facts
+        .host
+        .segment_links()
+        .map(|link| link.name.clone())
+        .collect()
 }
 
 fn on_director(facts: &Facts, vip: IpAddr) -> Vec<Finding> {
@@ -36,7 +46,11 @@ fn on_director(facts: &Facts, vip: IpAddr) -> Vec<Finding> {
         if interfaces.contains(&held.interface) {
             is_there = true;
             findings.extend(as_it_stands(facts, held));
-        } else if facts.host.segment_links().any(|link| link.name == held.interface) {
+        } else if facts
+            .host
+            .segment_links()
+            .any(|link| link.name == held.interface)
+        {
             findings.push(elsewhere(facts, held));
         }
     }
@@ -74,13 +88,20 @@ fn as_it_stands(facts: &Facts, held: &Address) -> Option<Finding> {
         let finding = Finding::problem(
             Code::VipPrefix,
             host,
-            format!("{vip} is on {interface} as /{}, not as /{whole}", held.prefix),
+            format!(
+                "{vip} is on {interface} as /{}, not as /{whole}",
+                held.prefix
+            ),
             "the host takes the VIP for an address of its network: it may choose it as its own source \
              towards real servers, which hold the same address and answer themselves",
         );
         let right = hosts::hold_on_interface(vip, interface);
         // IPv6 has an address once, whatever its prefix; IPv4 need not be without it for a moment.
-        if vip.is_ipv6() { finding.fix(again).fix(right) } else { finding.fix(right).fix(again) }
+        if vip.is_ipv6() {
+            finding.fix(again).fix(right)
+        } else {
+            finding.fix(right).fix(again)
+        }
     } else if held.dad_failed {
         Finding::problem(
             Code::VipDadFailed,
@@ -107,7 +128,12 @@ fn as_it_stands(facts: &Facts, held: &Address) -> Option<Finding> {
 }
 
 fn elsewhere(facts: &Facts, held: &Address) -> Finding {
-    let Address { interface, prefix, address: vip, .. } = held;
+    let Address {
+        interface,
+        prefix,
+        address: vip,
+        ..
+    } = held;
     Finding::problem(
         Code::VipOnRealInterface,
         hosts::here(facts),

@@ -31,9 +31,17 @@ pub(super) fn held_here(facts: &Facts) -> Vec<IpAddr> {
     let services = facts.segment.services.iter();
     let mine = services.filter(|service| super::service::is_mine(facts, service));
     let mut vips: Vec<IpAddr> = mine.map(|service| service.key.address.ip()).collect();
-    let of_services: Vec<IpAddr> =
-        facts.segment.services.iter().map(|service| service.key.address.ip()).collect();
-    let bare = facts.segment.vips.iter().filter(|vip| !of_services.contains(vip));
+    let of_services: Vec<IpAddr> = facts
+        .segment
+        .services
+        .iter()
+        .map(|service| service.key.address.ip())
+        .collect();
+    let bare = facts
+        .segment
+        .vips
+        .iter()
+        .filter(|vip| !of_services.contains(vip));
     vips.extend(bare);
     if vips.is_empty() {
         vips.clone_from(&facts.segment.vips);
@@ -45,7 +53,10 @@ pub(super) fn held_here(facts: &Facts) -> Vec<IpAddr> {
 
 /// A route `local VIP dev lo` delivers the VIP without an address.
 fn is_local_otherwise(facts: &Facts, found: &realserver::Finding) -> bool {
-    let route = found.vip.and_then(|vip| facts.host.routes.get(&vip)).and_then(Option::as_ref);
+    let route = found
+        .vip
+        .and_then(|vip| facts.host.routes.get(&vip))
+        .and_then(Option::as_ref);
     found.code == realserver::Code::VipMissing && route.is_some_and(|route| route.local)
 }
 
@@ -99,7 +110,10 @@ fn reply_through_director(facts: &Facts) -> Option<Finding> {
     let routes = facts.host.routes.values().flatten();
     let gateway = routes.filter_map(|route| route.gateway).find(|gateway| {
         let by_address = facts.segment.directors.contains(gateway);
-        by_address || facts.answers(*gateway).any(|claim| directors.contains(&claim.mac))
+        by_address
+            || facts
+                .answers(*gateway)
+                .any(|claim| directors.contains(&claim.mac))
     })?;
     Some(
         Finding::problem(
@@ -136,5 +150,9 @@ fn no_way_back(facts: &Facts) -> Option<Finding> {
 }
 
 fn first_link(facts: &Facts) -> String {
-    facts.host.segment_links().next().map_or_else(|| "eth0".to_owned(), |link| link.name.clone())
+    facts
+        .host
+        .segment_links()
+        .next()
+        .map_or_else(|| "eth0".to_owned(), |link| link.name.clone())
 }

@@ -1,33 +1,40 @@
 //! What listens on a real server.
 
-use api::{Protocol, ServiceKey};
-
 use super::hosts;
 use super::neighbour::service_words;
-use crate::facts::{Facts, Listener, Service};
+use crate::facts::{Facts, Key, Listener, Service};
 use crate::finding::{Code, Finding};
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     let mine = facts.segment.services.iter().filter(|service| {
-        is_mine(facts, service) && service.key.address.port() != 0 && !is_drained(facts, service)
+        let listed = service.key.protocol != api::Protocol::Sctp && service.key.address.port() != 0;
+        listed && is_mine(facts, service) && !is_drained(facts, service)
     });
-    mine.filter_map(|service| listening(facts, service.key)).collect()
+    mine.filter_map(|service| listening(facts, service.key))
+        .collect()
 }
 
 /// Whether this host is one of the service's real servers.
 pub(super) fn is_mine(facts: &Facts, service: &Service) -> bool {
     let holds = |address| facts.host.holders(address).next().is_some();
     // One that was only named, without its servers, is everybody's.
-    service.destinations.is_empty() || service.destinations.iter().any(|one| holds(one.address.ip()))
+    service.destinations.is_empty()
+        || service
+            .destinations
+            .iter()
+            .any(|one| holds(one.address.ip()))
 }
 
 fn is_drained(facts: &Facts, service: &Service) -> bool {
     let holds = |address| facts.host.holders(address).next().is_some();
-    let mut mine = service.destinations.iter().filter(|one| holds(one.address.ip()));
+    let mut mine = service
+        .destinations
+        .iter()
+        .filter(|one| holds(one.address.ip()));
     !service.destinations.is_empty() && mine.all(|one| one.weight == 0)
 }
 
-fn listening(facts: &Facts, key: ServiceKey) -> Option<Finding> {
+fn listening(facts: &Facts, key: Key) -> Option<Finding> {
     let (vip, port) = (key.address.ip(), key.address.port());
     let on_port = |one: &&Listener| one.protocol == key.protocol && one.address.port() == port;
     let found: Vec<&Listener> = facts.host.listeners.iter().filter(on_port).collect();
@@ -40,12 +47,17 @@ fn listening(facts: &Facts, key: ServiceKey) -> Option<Finding> {
         return None;
     }
     let here = hosts::here(facts);
-    let family = |one: &&&Listener| one.address.is_ipv4() == vip.is_ipv4() && !one.address.ip().is_loopback();
+    let family = |one: &&&Listener| {
+        one.address.is_ipv4() == vip.is_ipv4() && !one.address.ip().is_loopback()
+    };
     if let Some(one) = found.iter().find(family) {
         let mut finding = Finding::problem(
             Code::ServiceOnRealAddressOnly,
             here,
-            format!("a program listens on {}, none on {}", one.address, key.address),
+            format!(
+                "a program listens on {}, none on {}",
+                one.address, key.address
+            ),
             "direct routing delivers packets for the VIP: let it listen on the VIP or on all addresses. \
              Until then this server may redirect them",
         );
@@ -67,14 +79,18 @@ fn listening(facts: &Facts, key: ServiceKey) -> Option<Finding> {
          server have no new connections",
     );
     if let Some(real) = real {
-        let command = format!("dirigo ipvsadm -e {} -r {} -g -w 0", service_words(key), real.address);
+        let command = format!(
+            "dirigo ipvsadm -e {} -r {} -g -w 0",
+            service_words(key),
+            real.address
+        );
         finding = finding.fix(command).fix_at(hosts::director(facts));
     }
     Some(finding.about(vip))
 }
 
 /// Packets for the VIP are rewritten to this host's own address.
-fn is_redirected(facts: &Facts, key: ServiceKey) -> bool {
+fn is_redirected(facts: &Facts, key: Key) -> bool {
     let table = if key.address.is_ipv4() { "ip" } else { "ip6" };
     let chains = facts.host.ruleset.chains.iter();
     let mut rules = chains
@@ -88,12 +104,9 @@ fn is_redirected(facts: &Facts, key: ServiceKey) -> bool {
 }
 
 /// Has a server hand the VIP's packets to its own address.
-pub(super) fn redirect(key: ServiceKey) -> Vec<String> {
+pub(super) fn redirect(key: Key) -> Vec<String> {
     let family = if key.address.is_ipv4() { "ip" } else { "ip6" };
-    let protocol = match key.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-    };
+    let protocol = key.protocol.name();
     let (vip, port) = (key.address.ip(), key.address.port());
     vec![
         format!("nft add table {family} dirigo"),

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::examine;
 use crate::facts::{
-    Address, Answer, Claim, Daemon, Destination, Echo, Facts, Host, Link, Listener, Neighbour, Path,
-    Role, Route, Segment, Service, Xdp,
+    Address, Answer, Claim, Daemon, Destination, Echo, Facts, Host, Key, Link, Listener, Neighbour,
+    Path, Role, Route, Segment, Service, Xdp,
 };
 use crate::finding::{Code, Finding, Severity};
 use crate::netfilter::Origin;
@@ -70,8 +70,11 @@ fn claim(address: IpAddr, mac: [u8; 6], answers: u32, announcements: u32) -> Cla
     }
 }
 
-fn key() -> api::ServiceKey {
-    "tcp:192.0.2.120:80".parse().unwrap()
+fn key() -> Key {
+    Key {
+        protocol: api::Protocol::Tcp,
+        address: (vip(), 80).into(),
+    }
 }
 
 fn path(answer: Answer) -> Path {
@@ -156,13 +159,19 @@ fn witness() -> Facts {
     facts.host.links[0].xdp = None;
     facts.host.addresses = vec![address("eth0", ip("192.0.2.111"), 24)];
     facts.claims.push(claim(vip(), DIRECTOR_MAC, 3, 0));
-    facts.claims.push(claim(ip("192.0.2.8"), DIRECTOR_MAC, 3, 0));
+    facts
+        .claims
+        .push(claim(ip("192.0.2.8"), DIRECTOR_MAC, 3, 0));
     facts.paths.clear();
     facts
 }
 
 fn codes(facts: &Facts) -> Vec<Code> {
-    examine(facts).findings.iter().map(|finding| finding.code).collect()
+    examine(facts)
+        .findings
+        .iter()
+        .map(|finding| finding.code)
+        .collect()
 }
 
 /// The only finding after a change.
@@ -191,14 +200,20 @@ fn a_program_that_was_taken_off_is_missing_and_a_fresh_start_attaches_it() {
     let finding = of_link(|link| link.xdp = None);
     assert_eq!(finding.code, Code::XdpMissing);
     assert_eq!(finding.fix[0], "dirigo down --release --instance default");
-    assert_eq!(finding.fix[1], "setsid dirigo run >/dev/null 2>&1 </dev/null &");
+    assert_eq!(
+        finding.fix[1],
+        "setsid dirigo run >/dev/null 2>&1 </dev/null &"
+    );
 }
 
 #[test]
 fn generic_mode_names_its_cause() {
     let generic = |link: &mut Link| link.xdp.as_mut().unwrap().mode = "generic".to_owned();
     let plain = of_link(generic);
-    assert_eq!((plain.code, plain.severity), (Code::XdpGeneric, Severity::Risk));
+    assert_eq!(
+        (plain.code, plain.severity),
+        (Code::XdpGeneric, Severity::Risk)
+    );
     let large = only(director(), |facts| {
         generic(&mut facts.host.links[0]);
         facts.host.links[0].mtu = 9_000;
@@ -217,7 +232,10 @@ fn generic_mode_names_its_cause() {
 fn another_program_in_the_directors_place_is_a_problem_elsewhere_a_risk() {
     let foreign = |link: &mut Link| link.xdp.as_mut().unwrap().name = Some("xdp_filter".to_owned());
     let here = of_link(foreign);
-    assert_eq!((here.code, here.severity), (Code::XdpForeign, Severity::Problem));
+    assert_eq!(
+        (here.code, here.severity),
+        (Code::XdpForeign, Severity::Problem)
+    );
     assert_eq!(here.fix, ["ip link set dev eth0 xdp off"]);
     let there = only(witness(), |facts| {
         let mut xdp = link().xdp;
@@ -231,14 +249,20 @@ fn another_program_in_the_directors_place_is_a_problem_elsewhere_a_risk() {
 
 #[test]
 fn what_a_card_does_is_judged_by_what_it_could() {
-    assert_eq!(of_link(|link| link.lro = true).fix, ["ethtool -K eth0 lro off"]);
+    assert_eq!(
+        of_link(|link| link.lro = true).fix,
+        ["ethtool -K eth0 lro off"]
+    );
     let few = of_link(|link| {
         link.queues = Some((2, 16, true));
         link.rss = Some(vec![0, 1]);
     });
     assert_eq!(few.fix, ["ethtool -L eth0 combined 8"]);
     let uneven = of_link(|link| link.rss = Some(vec![0, 1, 2]));
-    assert_eq!((uneven.code, uneven.fix[0].as_str()), (Code::RssUneven, "ethtool -X eth0 equal 8"));
+    assert_eq!(
+        (uneven.code, uneven.fix[0].as_str()),
+        (Code::RssUneven, "ethtool -X eth0 equal 8")
+    );
     let small = of_link(|link| link.rx_ring = Some((256, 4_096)));
     assert_eq!(small.fix, ["ethtool -G eth0 rx 1024"]);
     // A card that cannot do better is no finding, nor is a virtual link that has no card.
@@ -264,10 +288,15 @@ fn an_old_kernel_an_interpreter_and_a_slow_clock_are_risks() {
     let old = only(director(), |facts| facts.host.kernel = "5.10.0".to_owned());
     assert_eq!(old.code, Code::KernelOld);
     let jit = only(director(), |facts| {
-        facts.host.sysctls.insert("net/core/bpf_jit_enable".to_owned(), 0);
+        facts
+            .host
+            .sysctls
+            .insert("net/core/bpf_jit_enable".to_owned(), 0);
     });
     assert_eq!(jit.code, Code::BpfJitOff);
-    let clock = only(director(), |facts| facts.host.clocksource = Some("hpet".to_owned()));
+    let clock = only(director(), |facts| {
+        facts.host.clocksource = Some("hpet".to_owned())
+    });
     assert!(clock.fix[0].starts_with("echo tsc > "), "{:?}", clock.fix);
     let bpffs = only(director(), |facts| facts.host.bpffs = false);
     assert_eq!(bpffs.fix, ["mount -t bpf bpf /sys/fs/bpf"]);
@@ -275,32 +304,53 @@ fn an_old_kernel_an_interpreter_and_a_slow_clock_are_risks() {
 
 #[test]
 fn a_full_connection_tracking_table_and_little_memory_are_found() {
-    let full = only(director(), |facts| facts.host.conntrack = Some((60_000, 65_536)));
-    assert_eq!(full.fix, ["sysctl -w net.netfilter.nf_conntrack_max=262144"]);
-    let memory = only(director(), |facts| facts.host.memory_kib = Some((100, 16 << 20)));
+    let full = only(director(), |facts| {
+        facts.host.conntrack = Some((60_000, 65_536))
+    });
+    assert_eq!(
+        full.fix,
+        ["sysctl -w net.netfilter.nf_conntrack_max=262144"]
+    );
+    let memory = only(director(), |facts| {
+        facts.host.memory_kib = Some((100, 16 << 20))
+    });
     assert_eq!(memory.code, Code::MemoryLow);
     let group = only(director(), |facts| {
         facts.segment.daemon.as_mut().unwrap().memory = Some((1_000, 950));
     });
-    assert_eq!(group.fix, ["systemctl set-property dirigo.service MemoryMax=infinity"]);
+    assert_eq!(
+        group.fix,
+        ["systemctl set-property dirigo.service MemoryMax=infinity"]
+    );
 }
 
 #[test]
 fn ipvs_with_the_same_service_is_a_risk() {
-    let finding = only(director(), |facts| facts.host.ipvs.push("192.0.2.120:80".parse().unwrap()));
+    let finding = only(director(), |facts| {
+        facts.host.ipvs.push("192.0.2.120:80".parse().unwrap())
+    });
     assert_eq!(finding.fix, ["ipvsadm -D -t 192.0.2.120:80"]);
 }
 
 #[test]
 fn a_wrong_answer_names_the_server_or_the_stranger() {
-    let server_answers = only(director(), |facts| facts.claims.push(claim(vip(), SERVER_MAC, 2, 0)));
+    let server_answers = only(director(), |facts| {
+        facts.claims.push(claim(vip(), SERVER_MAC, 2, 0))
+    });
     assert_eq!(server_answers.code, Code::VipAnsweredByServer);
     assert_eq!(server_answers.host.address, Some(server()));
-    let stranger = only(witness(), |facts| facts.claims.push(claim(vip(), OTHER_MAC, 1, 0)));
+    let stranger = only(witness(), |facts| {
+        facts.claims.push(claim(vip(), OTHER_MAC, 1, 0))
+    });
     assert_eq!(stranger.code, Code::VipAnsweredByOther);
     assert_eq!(stranger.host.mac.as_deref(), Some("02:00:00:00:09:09"));
-    let announces = only(director(), |facts| facts.claims.push(claim(vip(), SERVER_MAC, 0, 1)));
-    assert_eq!((announces.code, announces.host.address), (Code::VipAnnounced, Some(server())));
+    let announces = only(director(), |facts| {
+        facts.claims.push(claim(vip(), SERVER_MAC, 0, 1))
+    });
+    assert_eq!(
+        (announces.code, announces.host.address),
+        (Code::VipAnnounced, Some(server()))
+    );
 }
 
 #[test]
@@ -311,7 +361,11 @@ fn two_strangers_are_both_named_when_nobody_knows_the_director() {
     });
     assert_eq!(finding.code, Code::VipAnsweredBySeveral);
     for mac in [DIRECTOR_MAC, OTHER_MAC] {
-        assert!(finding.seen.contains(&netlink::mac_text(&mac)), "{}", finding.seen);
+        assert!(
+            finding.seen.contains(&netlink::mac_text(&mac)),
+            "{}",
+            finding.seen
+        );
     }
 }
 
@@ -343,23 +397,38 @@ fn neighbour(address: IpAddr, mac: [u8; 6], state: &str) -> Neighbour {
 #[test]
 fn a_neighbour_entry_is_wrong_failed_or_flapping() {
     let add = |entry: Neighbour| only(director(), |facts| facts.host.neighbours.push(entry));
-    assert_eq!(add(neighbour(server(), OTHER_MAC, "permanent")).code, Code::NeighbourWrong);
-    assert_eq!(add(neighbour(server(), SERVER_MAC, "failed")).code, Code::NeighbourFailed);
+    assert_eq!(
+        add(neighbour(server(), OTHER_MAC, "permanent")).code,
+        Code::NeighbourWrong
+    );
+    assert_eq!(
+        add(neighbour(server(), SERVER_MAC, "failed")).code,
+        Code::NeighbourFailed
+    );
     let mut restless = neighbour(server(), SERVER_MAC, "reachable");
     restless.changes = 5;
     assert_eq!(add(restless).code, Code::NeighbourFlapping);
     // A stale entry with an old MAC is asked for again before it is used for long.
     let mut facts = director();
-    facts.host.neighbours.push(neighbour(server(), OTHER_MAC, "stale"));
+    facts
+        .host
+        .neighbours
+        .push(neighbour(server(), OTHER_MAC, "stale"));
     assert_eq!(codes(&facts), []);
 }
 
 #[test]
 fn a_client_misled_about_the_vip_names_the_server_and_mends_itself() {
     let finding = only(witness(), |facts| {
-        facts.host.neighbours.push(neighbour(vip(), SERVER_MAC, "stale"));
+        facts
+            .host
+            .neighbours
+            .push(neighbour(vip(), SERVER_MAC, "stale"));
     });
-    assert_eq!((finding.code, finding.host.address), (Code::NeighbourWrong, Some(server())));
+    assert_eq!(
+        (finding.code, finding.host.address),
+        (Code::NeighbourWrong, Some(server()))
+    );
     assert!(finding.fix_on.is_some_and(|place| place.here));
 }
 
@@ -375,7 +444,10 @@ fn a_server_that_answers_but_is_not_used_says_why() {
         facts.host.routes.insert(server(), Some(route));
     });
     assert_eq!(finding.code, Code::ServerUnresolved);
-    assert_eq!(finding.fix, ["dirigo ipvsadm -d -t 192.0.2.120:80 -r 192.0.2.107:80"]);
+    assert_eq!(
+        finding.fix,
+        ["dirigo ipvsadm -d -t 192.0.2.120:80 -r 192.0.2.107:80"]
+    );
 }
 
 #[test]
@@ -389,7 +461,10 @@ fn segments_larger_than_the_director_carries_are_a_problem() {
     let theirs = only(director(), |facts| {
         facts.paths[0].answer = Answer::Accepted { mss: Some(1_360) };
     });
-    assert_eq!((theirs.severity, theirs.host.address), (Severity::Risk, Some(server())));
+    assert_eq!(
+        (theirs.severity, theirs.host.address),
+        (Severity::Risk, Some(server()))
+    );
 }
 
 #[test]
@@ -561,7 +636,10 @@ fn what_cannot_be_judged_is_a_risk_only_if_it_is_about_the_service() {
 #[test]
 fn the_fix_of_a_firewall_lets_the_service_in_before_the_rule() {
     let web = dport("80");
-    let finding = only(real_server(&input("accept", &[&format!("{web},{DROP}")])), |_| {});
+    let finding = only(
+        real_server(&input("accept", &[&format!("{web},{DROP}")])),
+        |_| {},
+    );
     assert_eq!(
         finding.fix,
         ["nft insert rule inet f input ip daddr 192.0.2.120 tcp dport 80 counter accept"]
@@ -580,14 +658,25 @@ fn rules_of_iptables_are_walked_through_their_chains() {
     assert_eq!(of("-A INPUT -p tcp -m tcp --dport 80 -j DROP"), dropped);
     assert_eq!(of("-A INPUT -p udp -m udp --dport 80 -j DROP"), []);
     assert_eq!(of("-A INPUT ! -i eth0 -j DROP"), []);
-    assert_eq!(of("-A INPUT -i eth+ -j web\n-A web -d 192.0.2.0/24 -j REJECT"), dropped);
-    assert_eq!(of("-A INPUT -j web\n-A web -j RETURN\n-A web -j DROP"), []);
-    assert_eq!(of("-A INPUT -p tcp -m multiport --dports 80,443 -j ACCEPT\n-A INPUT -j DROP"), []);
     assert_eq!(
-        of("-A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment \"no -j ACCEPT\" -j DROP"),
+        of("-A INPUT -i eth+ -j web\n-A web -d 192.0.2.0/24 -j REJECT"),
         dropped
     );
-    assert_eq!(of("-A INPUT -p tcp --dport 80 -m limit --limit 5/sec -j DROP"), []);
+    assert_eq!(of("-A INPUT -j web\n-A web -j RETURN\n-A web -j DROP"), []);
+    assert_eq!(
+        of("-A INPUT -p tcp -m multiport --dports 80,443 -j ACCEPT\n-A INPUT -j DROP"),
+        []
+    );
+    assert_eq!(
+        of(
+            "-A INPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m comment --comment \"no -j ACCEPT\" -j DROP"
+        ),
+        dropped
+    );
+    assert_eq!(
+        of("-A INPUT -p tcp --dport 80 -m limit --limit 5/sec -j DROP"),
+        []
+    );
 }
 
 #[test]

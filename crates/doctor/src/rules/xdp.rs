@@ -15,7 +15,9 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     for link in facts.host.segment_links() {
         let serves = daemon.filter(|daemon| {
             let mut named = daemon.interfaces.iter();
-            daemon.here && facts.role == Role::Director && named.any(|(name, ..)| *name == link.name)
+            daemon.here
+                && facts.role == Role::Director
+                && named.any(|(name, ..)| *name == link.name)
         });
         match (&link.xdp, serves) {
             (None, Some(daemon)) => findings.push(missing(facts, link, daemon)),
@@ -59,7 +61,10 @@ fn missing(facts: &Facts, link: &Link, daemon: &Daemon) -> Finding {
     let mut finding = Finding::problem(
         Code::XdpMissing,
         hosts::here(facts),
-        format!("no XDP program is on {}, where the director serves", link.name),
+        format!(
+            "no XDP program is on {}, where the director serves",
+            link.name
+        ),
         "somebody took it off: clients' packets reach this host's own stack, which does not balance",
     );
     finding.fix = again(daemon);
@@ -95,7 +100,10 @@ fn why_generic(link: &Link) -> (String, Option<String>) {
     }
     if link.mtu > ONE_PAGE {
         return (
-            format!("An MTU of {} leaves no room for native XDP in a page", link.mtu),
+            format!(
+                "An MTU of {} leaves no room for native XDP in a page",
+                link.mtu
+            ),
             Some(format!("ip link set dev {name} mtu 1500")),
         );
     }
@@ -137,15 +145,26 @@ fn foreign(facts: &Facts, link: &Link, xdp: &Xdp) -> Finding {
     let finding = Finding::problem(
         Code::XdpForeign,
         hosts::here(facts),
-        format!("the XDP program {name} (id {}, {}) is on {}", xdp.program, xdp.mode, link.name),
+        format!(
+            "the XDP program {name} (id {}, {}) is on {}",
+            xdp.program, xdp.mode, link.name
+        ),
         why,
     )
     .fix(off)
     .on(&link.name);
-    if facts.role == Role::Director { finding } else { finding.risk() }
+    if facts.role == Role::Director {
+        finding
+    } else {
+        finding.risk()
+    }
 }
 
 fn remove(link: &Link, xdp: &Xdp) -> String {
-    let word = if xdp.mode == "generic" { "xdpgeneric" } else { "xdp" };
+    let word = if xdp.mode == "generic" {
+        "xdpgeneric"
+    } else {
+        "xdp"
+    };
     format!("ip link set dev {} {word} off", link.name)
 }

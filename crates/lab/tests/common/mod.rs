@@ -3,6 +3,7 @@
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod feeder;
 pub mod service;
 
 use std::path::{Path, PathBuf};

@@ -49,7 +49,16 @@ const fn case(
     code: &'static str,
     culprit: Host,
 ) -> Case {
-    Case { name, family: Ipv4, seed, extra: Extra::None, look, code, culprit, restore: &[] }
+    Case {
+        name,
+        family: Ipv4,
+        seed,
+        extra: Extra::None,
+        look,
+        code,
+        culprit,
+        restore: &[],
+    }
 }
 
 const DIRECTOR: (Host, &str) = (Director, "director");
@@ -63,17 +72,26 @@ const WITNESS: (Host, &str) = (Client, "witness");
 pub const ADDRESSES: &[Case] = &[
     case(
         "arp_ignore forgotten",
-        &[(Rs1, "sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.lo.arp_ignore=0")],
+        &[(
+            Rs1,
+            "sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.lo.arp_ignore=0",
+        )],
         SERVER1,
         "all-arp-ignore-forgotten",
         Rs1,
     ),
     Case {
-        restore: &[(Rs1, "sysctl -qw net.ipv4.conf.eth0.arp_announce=0 net.ipv4.conf.all.arp_announce=2")],
+        restore: &[(
+            Rs1,
+            "sysctl -qw net.ipv4.conf.eth0.arp_announce=0 net.ipv4.conf.all.arp_announce=2",
+        )],
         ..case(
             "arp_ignore on lo only",
-            &[(Rs1, "sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0 \
-                     net.ipv4.conf.eth0.arp_announce=2 net.ipv4.conf.lo.arp_ignore=1")],
+            &[(
+                Rs1,
+                "sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0 \
+                     net.ipv4.conf.eth0.arp_announce=2 net.ipv4.conf.lo.arp_ignore=1",
+            )],
             SERVER1,
             "arp-ignore-on-lo-only",
             Rs1,
@@ -105,14 +123,20 @@ pub const ADDRESSES: &[Case] = &[
     ),
     case(
         "arp_announce off",
-        &[(Rs2, "sysctl -qw net.ipv4.conf.all.arp_announce=0 net.ipv4.conf.lo.arp_announce=0")],
+        &[(
+            Rs2,
+            "sysctl -qw net.ipv4.conf.all.arp_announce=0 net.ipv4.conf.lo.arp_announce=0",
+        )],
         SERVER2,
         "arp-announce",
         Rs2,
     ),
     case(
         "arp_announce of 1",
-        &[(Rs1, "sysctl -qw net.ipv4.conf.all.arp_announce=1 net.ipv4.conf.lo.arp_announce=0")],
+        &[(
+            Rs1,
+            "sysctl -qw net.ipv4.conf.all.arp_announce=1 net.ipv4.conf.lo.arp_announce=0",
+        )],
         SERVER1,
         "arp-announce",
         Rs1,
@@ -133,7 +157,10 @@ pub const ADDRESSES: &[Case] = &[
     ),
     case(
         "VIP on lo as /24",
-        &[(Rs2, "ip address del $VIP/32 dev lo; ip address add $VIP/24 dev lo")],
+        &[(
+            Rs2,
+            "ip address del $VIP/32 dev lo; ip address add $VIP/24 dev lo",
+        )],
         SERVER2,
         "vip-prefix",
         Rs2,
@@ -152,7 +179,13 @@ pub const ADDRESSES: &[Case] = &[
         "vip-missing-on-server",
         Rs1,
     ),
-    case("lo off on a server", &[(Rs2, "ip link set lo down")], SERVER2, "lo-down", Rs2),
+    case(
+        "lo off on a server",
+        &[(Rs2, "ip link set lo down")],
+        SERVER2,
+        "lo-down",
+        Rs2,
+    ),
     case(
         "a second director",
         &[(Client, "ip address add $VIP/32 dev eth0")],
@@ -186,12 +219,21 @@ pub const ADDRESSES: &[Case] = &[
     },
     Case {
         extra: Extra::DaemonDies,
-        ..case("no daemon", &[], DIRECTOR_ALONE, "daemon-unreachable", Director)
+        ..case(
+            "no daemon",
+            &[],
+            DIRECTOR_ALONE,
+            "daemon-unreachable",
+            Director,
+        )
     },
     Case {
         extra: Extra::DaemonDies,
-        restore: &[(Director, "setsid dirigo run -c $CONFIG >/dev/null 2>&1 \
-                               </dev/null & sleep 1")],
+        restore: &[(
+            Director,
+            "setsid dirigo run -c $CONFIG >/dev/null 2>&1 \
+                               </dev/null & sleep 1",
+        )],
         ..case(
             "VIP missing on the director, seen from a client",
             &[(Director, "ip address del $VIP/32 dev eth0")],
@@ -202,7 +244,10 @@ pub const ADDRESSES: &[Case] = &[
     },
     case(
         "VIP on the director as /24",
-        &[(Director, "ip address del $VIP/32 dev eth0; ip address add $VIP/24 dev eth0")],
+        &[(
+            Director,
+            "ip address del $VIP/32 dev eth0; ip address add $VIP/24 dev eth0",
+        )],
         DIRECTOR,
         "vip-prefix",
         Director,
@@ -223,7 +268,13 @@ pub const ADDRESSES: &[Case] = &[
     ),
     Case {
         extra: Extra::Announces,
-        ..case("a server's own gratuitous ARP", &[], WITNESS, "neighbour-wrong", Rs1)
+        ..case(
+            "a server's own gratuitous ARP",
+            &[],
+            WITNESS,
+            "neighbour-wrong",
+            Rs1,
+        )
     },
 ];
 
@@ -294,7 +345,10 @@ pub const SEGMENT: &[Case] = &[
     ),
     case(
         "a neighbour that is wrong for good",
-        &[(Director, "ip neighbour replace $RS1 lladdr 02:00:00:00:09:09 dev eth0 nud permanent")],
+        &[(
+            Director,
+            "ip neighbour replace $RS1 lladdr 02:00:00:00:09:09 dev eth0 nud permanent",
+        )],
         DIRECTOR,
         "neighbour-wrong",
         Director,
@@ -321,11 +375,17 @@ pub const SEGMENT: &[Case] = &[
         Rs1,
     ),
     Case {
-        restore: &[(Rs1, "ip link del d0; sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0")],
+        restore: &[(
+            Rs1,
+            "ip link del d0; sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0",
+        )],
         ..case(
             "strict rp_filter where replies leave otherwise",
-            &[(Rs1, "ip neighbour replace $CLIENT lladdr 02:00:00:00:01:11 dev eth0 nud stale; ip link add d0 type bridge; ip link set d0 up; \
-                     ip route add $CLIENT/32 dev d0; sysctl -qw net.ipv4.conf.all.rp_filter=1")],
+            &[(
+                Rs1,
+                "ip neighbour replace $CLIENT lladdr 02:00:00:00:01:11 dev eth0 nud stale; ip link add d0 type bridge; ip link set d0 up; \
+                     ip route add $CLIENT/32 dev d0; sysctl -qw net.ipv4.conf.all.rp_filter=1",
+            )],
             SERVER1,
             "rp-filter-strict",
             Rs1,
@@ -351,16 +411,25 @@ pub const SEGMENT: &[Case] = &[
 pub const HOSTS: &[Case] = &[
     Case {
         restore: &[(Rs1, "nft flush ruleset")],
-        ..case("nftables drops the port", &[(Rs1, NFT_DROP)], SERVER1, "firewall-drops", Rs1)
+        ..case(
+            "nftables drops the port",
+            &[(Rs1, NFT_DROP)],
+            SERVER1,
+            "firewall-drops",
+            Rs1,
+        )
     },
     Case {
         restore: &[(Rs1, "nft flush ruleset")],
         ..case(
             "nftables drops what it does not know",
-            &[(Rs1, "nft add table inet filter; nft 'add chain inet filter input { type filter hook \
+            &[(
+                Rs1,
+                "nft add table inet filter; nft 'add chain inet filter input { type filter hook \
                      input priority 0; policy drop; }'; nft add rule inet filter input ct state \
                      established,related accept; nft add rule inet filter input tcp dport 22 accept; \
-                     nft add rule inet filter input meta l4proto icmp accept")],
+                     nft add rule inet filter input meta l4proto icmp accept",
+            )],
             SERVER1,
             "firewall-drops",
             Rs1,
@@ -370,8 +439,11 @@ pub const HOSTS: &[Case] = &[
         restore: &[(Rs2, "nft flush ruleset")],
         ..case(
             "conntrack's state drops new connections",
-            &[(Rs2, "nft add table ip f; nft 'add chain ip f pre { type filter hook prerouting priority \
-                     -150; }'; nft add rule ip f pre iifname eth0 ct state new tcp dport 1-1023 drop")],
+            &[(
+                Rs2,
+                "nft add table ip f; nft 'add chain ip f pre { type filter hook prerouting priority \
+                     -150; }'; nft add rule ip f pre iifname eth0 ct state new tcp dport 1-1023 drop",
+            )],
             SERVER2,
             "firewall-drops",
             Rs2,
@@ -381,8 +453,11 @@ pub const HOSTS: &[Case] = &[
         restore: &[(Rs2, "nft flush ruleset")],
         ..case(
             "replies are dropped on their way out",
-            &[(Rs2, "nft add table inet f; nft 'add chain inet f out { type filter hook output priority 0; \
-                     }'; nft add rule inet f out ip saddr $VIP reject")],
+            &[(
+                Rs2,
+                "nft add table inet f; nft 'add chain inet f out { type filter hook output priority 0; \
+                     }'; nft add rule inet f out ip saddr $VIP reject",
+            )],
             SERVER2,
             "firewall-drops",
             Rs2,
@@ -402,9 +477,12 @@ pub const HOSTS: &[Case] = &[
         restore: &[(Rs1, "iptables -t raw -F")],
         ..case(
             "iptables drops in a chain of its own",
-            &[(Rs1, "iptables -t raw -N web; iptables -t raw -A web -m conntrack --ctstate NEW -j DROP; \
+            &[(
+                Rs1,
+                "iptables -t raw -N web; iptables -t raw -A web -m conntrack --ctstate NEW -j DROP; \
                      iptables -t raw -A web -m comment --comment 'no more' -j DROP; \
-                     iptables -t raw -A PREROUTING -i eth+ -p tcp -m multiport --dports 80,443 -j web")],
+                     iptables -t raw -A PREROUTING -i eth+ -p tcp -m multiport --dports 80,443 -j web",
+            )],
             SERVER1,
             "firewall-drops",
             Rs1,
@@ -423,12 +501,24 @@ pub const HOSTS: &[Case] = &[
     Case {
         extra: Extra::PageDies,
         restore: &[(Director, "dirigo ipvsadm -e -t $VIP:80 -r $RS1:80 -g -w 1")],
-        ..case("the service's port is closed", &[], DIRECTOR, "service-closed", Rs1)
+        ..case(
+            "the service's port is closed",
+            &[],
+            DIRECTOR,
+            "service-closed",
+            Rs1,
+        )
     },
     Case {
         extra: Extra::PageDies,
         restore: &[(Director, "dirigo ipvsadm -e -t $VIP:80 -r $RS1:80 -g -w 1")],
-        ..case("the service's port is closed, seen there", &[], SERVER1, "service-closed", Rs1)
+        ..case(
+            "the service's port is closed, seen there",
+            &[],
+            SERVER1,
+            "service-closed",
+            Rs1,
+        )
     },
     Case {
         extra: Extra::PageOnRealAddress,
@@ -454,11 +544,23 @@ pub const HOSTS: &[Case] = &[
     },
     Case {
         extra: Extra::XdpOnServer,
-        ..case("another XDP program on the interface", &[], SERVER1, "xdp-foreign", Rs1)
+        ..case(
+            "another XDP program on the interface",
+            &[],
+            SERVER1,
+            "xdp-foreign",
+            Rs1,
+        )
     },
     Case {
         extra: Extra::Generic,
-        ..case("XDP in generic mode", &[], DIRECTOR, "xdp-generic", Director)
+        ..case(
+            "XDP in generic mode",
+            &[],
+            DIRECTOR,
+            "xdp-generic",
+            Director,
+        )
     },
 ];
 
@@ -512,7 +614,10 @@ pub const IPV6: &[Case] = &[
         family: Ipv6,
         ..case(
             "VIP may be a source",
-            &[(Rs1, "ip address change $VIP/128 dev lo preferred_lft forever")],
+            &[(
+                Rs1,
+                "ip address change $VIP/128 dev lo preferred_lft forever",
+            )],
             SERVER1,
             "vip-preferred",
             Rs1,
@@ -525,7 +630,10 @@ pub const IPV6: &[Case] = &[
         ..case(
             "DAD failed on the director",
             &[
-                (Director, "ip address del $VIP/128 dev eth0; sysctl -qw net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.eth0.dad_transmits=1"),
+                (
+                    Director,
+                    "ip address del $VIP/128 dev eth0; sysctl -qw net.ipv6.conf.eth0.accept_dad=1 net.ipv6.conf.eth0.dad_transmits=1",
+                ),
                 (Client, "ip address add $VIP/128 dev eth0 nodad; sleep 0.2"),
                 (Director, "ip address add $VIP/128 dev eth0; sleep 2.5"),
             ],
@@ -538,7 +646,10 @@ pub const IPV6: &[Case] = &[
         family: Ipv6,
         ..case(
             "VIP on lo as /64",
-            &[(Rs1, "ip address del $VIP/128 dev lo; ip address add $VIP/64 dev lo nodad preferred_lft 0")],
+            &[(
+                Rs1,
+                "ip address del $VIP/128 dev lo; ip address add $VIP/64 dev lo nodad preferred_lft 0",
+            )],
             SERVER1,
             "vip-prefix",
             Rs1,
@@ -549,7 +660,10 @@ pub const IPV6: &[Case] = &[
         extra: Extra::DaemonDies,
         ..case(
             "VIP on the director as /64",
-            &[(Director, "ip address del $VIP/128 dev eth0; ip address add $VIP/64 dev eth0 nodad")],
+            &[(
+                Director,
+                "ip address del $VIP/128 dev eth0; ip address add $VIP/64 dev eth0 nodad",
+            )],
             DIRECTOR_ALONE,
             "vip-prefix",
             Director,

@@ -18,7 +18,7 @@ fn answers() -> Vec<Answer> {
 
 #[test]
 fn every_line_is_answered_like_the_original_or_by_not_supported_yet_where_that_succeeds() {
-    let mut unsupported = 0;
+    let (mut unsupported, mut wrong) = (0, String::new());
     for answer in answers() {
         let mut table = one_service();
         let before = run(&mut table, &["-Sn"], "").out;
@@ -26,8 +26,9 @@ fn every_line_is_answered_like_the_original_or_by_not_supported_yet_where_that_s
         let after = run(&mut table, &["-Sn"], "").out;
         let line = format!("{:?} {:?}", answer.words, answer.input);
         if ours.err.ends_with("not supported by Dirigo yet\n") {
-            assert_eq!(
-                answer.code, 0,
+            // Done, or refused by the kernel: not a line whose words alone are wrong.
+            assert!(
+                [0, 255].contains(&answer.code),
                 "{line}: the original refuses this for another reason"
             );
             assert_eq!(ours.code, 255, "{line}");
@@ -40,9 +41,17 @@ fn every_line_is_answered_like_the_original_or_by_not_supported_yet_where_that_s
             out: answer.out,
             err: answer.err,
         };
-        assert_eq!(ours, theirs, "{line}");
-        assert_eq!(after, answer.after, "{line}: the table after it");
+        if (&ours, &after) != (&theirs, &answer.after) {
+            wrong += &format!(
+                "{line}\n  ours {ours:?} {after:?}\n  theirs {theirs:?} {:?}\n",
+                answer.after
+            );
+        }
     }
+    assert!(
+        wrong.is_empty(),
+        "ours, theirs, and the table after:\n{wrong}"
+    );
     assert_eq!(
         unsupported, UNSUPPORTED,
         "what is not supported has changed"
@@ -50,4 +59,4 @@ fn every_line_is_answered_like_the_original_or_by_not_supported_yet_where_that_s
 }
 
 /// How many of the lines use what Dirigo cannot do yet.
-const UNSUPPORTED: usize = 12;
+const UNSUPPORTED: usize = 1;

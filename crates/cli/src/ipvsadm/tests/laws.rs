@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ipvsadm::grammar::SPELLINGS;
+use crate::ipvsadm::kernel::Totals;
 
 /// A kernel side that only ever fails in one way.
 struct Failing(fn() -> ClientError);
@@ -28,6 +29,12 @@ impl Kernel for Failing {
         Err(self.0())
     }
     fn change(&mut self, _: &Change) -> Result<(), ClientError> {
+        Err(self.0())
+    }
+    fn changes(&mut self, _: &[Change]) -> Result<Vec<Option<Refusal>>, ClientError> {
+        Err(self.0())
+    }
+    fn totals(&mut self) -> Result<Totals, ClientError> {
         Err(self.0())
     }
 }
@@ -125,28 +132,6 @@ fn what_ipvs_has_no_word_for_is_told_in_the_daemons() {
 }
 
 #[test]
-fn the_default_scheduler_is_refused_with_advice_while_it_does_not_exist() {
-    let mut table = Table {
-        schedulers: &["rr", "wrr"],
-        ..Table::default()
-    };
-    let default = run(&mut table, &["-A", "-t", "192.0.2.100:80"], "");
-    assert_eq!(default.code, 255);
-    assert_eq!(
-        default.err,
-        "a sentence of the daemon's (without -s it is wlc)\n"
-    );
-    let named = run(&mut table, &["-A", "-t", "192.0.2.100:80", "-s", "wlc"], "");
-    assert_eq!(
-        (named.code, named.err.as_str()),
-        (255, "a sentence of the daemon's\n")
-    );
-    let mistyped = run(&mut table, &["-A", "-t", "192.0.2.100:80", "-s", "wr"], "");
-    assert_eq!(mistyped.err, "Scheduler or persistence engine not found\n");
-    assert!(table.services.is_empty());
-}
-
-#[test]
 fn the_classic_script_makes_the_classic_table() {
     let mut table = Table::default();
     for line in [
@@ -190,7 +175,8 @@ fn a_reader_that_has_gone_away_is_told_nothing() {
         program: "ipvsadm",
         kernel: &mut one_service(),
         names: &RecordedNames::default(),
-        input: &mut Cursor::new(b""),
+        input: BufReader::new(&mut Cursor::new(b"")),
+        has_input: || false,
         output: &mut Gone,
         complaints: &mut complaints,
     }
@@ -254,10 +240,6 @@ fn line() -> impl Strategy<Value = Vec<String>> {
         })
 }
 
-fn lines_of(text: &str) -> std::collections::BTreeSet<&str> {
-    text.lines().collect()
-}
-
 proptest! {
     #[test]
     fn no_words_make_it_panic_and_every_end_has_one_of_four_codes(
@@ -276,33 +258,5 @@ proptest! {
         let lines: Vec<String> = lines.iter().map(|words| words.join(" ")).collect();
         let outcome = run(&mut one_service(), &["-R"], &lines.join("\n"));
         prop_assert!([0, 1, 2, 255].contains(&outcome.code));
-    }
-
-    #[test]
-    fn what_is_saved_is_restored(
-        services in proptest::collection::vec(
-            (any::<bool>(), any::<IpAddr>(), 1u16.., proptest::collection::vec((1u32..=0xdfff_ffff, 0u32..9), 0..4)),
-            0..4,
-        ),
-    ) {
-        let mut table = Table::default();
-        for (udp, address, port, servers) in services {
-            let switch = if udp { "-u" } else { "-t" };
-            let service = std::net::SocketAddr::new(address, port).to_string();
-            run(&mut table, &["-A", switch, &service, "-s", "rr"], "");
-            for (server, weight) in servers {
-                let server = match address {
-                    IpAddr::V4(_) => Ipv4Addr::from(server).to_string(),
-                    IpAddr::V6(_) => format!("2001:db8::{:x}", server >> 16),
-                };
-                run(&mut table, &["-a", switch, &service, "-r", &server, "-w", &weight.to_string()], "");
-            }
-        }
-        let saved = run(&mut table, &["-Sn"], "").out;
-        let mut other = Table::default();
-        prop_assert_eq!(run(&mut other, &["-R"], &saved).err, "");
-        // Of addresses far apart the order depends on the order of adding; see `order`.
-        let again = run(&mut other, &["-Sn"], "").out;
-        prop_assert_eq!(lines_of(&again), lines_of(&saved));
     }
 }

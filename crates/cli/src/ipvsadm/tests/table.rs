@@ -4,36 +4,25 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::ControlFlow;
 
 use api::{
-    Change, ClientError, Connection, Destination, DestinationSettings, LinkState, Origin, Refusal,
-    RefusalCode, Service, ServiceKey, ServiceSettings, Stats, Timeouts,
+    Change, ClientError, Connection, Destination, DestinationSettings, LinkState, Origin, Rates,
+    Refusal, RefusalCode, Service, ServiceKey, ServiceSettings, Stats, Timeouts,
 };
 
-use crate::ipvsadm::kernel::Kernel;
+use crate::ipvsadm::kernel::{Kernel, Totals};
 
 /// Services in the order of their making, destinations newest first.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Table {
     pub services: Vec<Service>,
     pub connections: Vec<Connection>,
     pub timeouts: Timeouts,
-    /// Schedulers that exist; another of [`IPVS_SCHEDULERS`] is refused as our daemon does.
-    pub schedulers: &'static [&'static str],
+    pub totals: Totals,
 }
 
-const IPVS_SCHEDULERS: &[&str] = &[
+const SCHEDULERS: &[&str] = &[
     "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh", "twos",
+    "none",
 ];
-
-impl Default for Table {
-    fn default() -> Self {
-        Self {
-            services: Vec::new(),
-            connections: Vec::new(),
-            timeouts: Timeouts::default(),
-            schedulers: IPVS_SCHEDULERS,
-        }
-    }
-}
 
 type Changed = Result<(), RefusalCode>;
 
@@ -52,6 +41,14 @@ impl Table {
                     tcpfin: keep(timeouts.tcpfin, old.tcpfin),
                     udp: keep(timeouts.udp, old.udp),
                 };
+                Ok(())
+            }
+            Change::Zero { service } => {
+                if let Some(service) = service {
+                    self.place(*service)?;
+                }
+                let meant = |one: &&mut Service| service.is_none_or(|key| key == one.service);
+                self.services.iter_mut().filter(meant).for_each(zero);
                 Ok(())
             }
             Change::AddService { service, settings } => self.add(*service, settings),
@@ -108,6 +105,7 @@ impl Table {
             service,
             settings: settings.clone(),
             stats: Stats::default(),
+            rates: Rates::default(),
             origin: Origin::Runtime,
             destinations: Vec::new(),
         });
@@ -123,14 +121,18 @@ impl Table {
 
     fn check_scheduler(&self, settings: &ServiceSettings) -> Changed {
         let name = settings.scheduler.as_str();
-        match (
-            self.schedulers.contains(&name),
-            IPVS_SCHEDULERS.contains(&name),
-        ) {
-            (true, _) => Ok(()),
-            (false, true) => Err(RefusalCode::NotSupported),
-            (false, false) => Err(RefusalCode::NoSuchScheduler),
+        let engine = settings.engine.as_deref().unwrap_or("sip");
+        match SCHEDULERS.contains(&name) && engine == "sip" {
+            true => Ok(()),
+            false => Err(RefusalCode::NoSuchScheduler),
         }
+    }
+}
+
+fn zero(service: &mut Service) {
+    (service.stats, service.rates) = (Stats::default(), Rates::default());
+    for destination in &mut service.destinations {
+        (destination.stats, destination.rates) = (Stats::default(), Rates::default());
     }
 }
 
@@ -155,6 +157,8 @@ impl Members for Service {
             active: 0,
             inactive: 0,
             templates: 0,
+            overloaded: false,
+            rates: Rates::default(),
             stats: Stats::default(),
             link: LinkState::Local,
         };
@@ -190,6 +194,13 @@ fn is_unicast(address: IpAddr) -> bool {
     }
 }
 
+fn refusal(code: RefusalCode) -> Refusal {
+    Refusal {
+        code,
+        message: "a sentence of the daemon's".to_owned(),
+    }
+}
+
 impl Kernel for Table {
     fn reach(&mut self) -> Result<(), ClientError> {
         Ok(())
@@ -212,11 +223,17 @@ impl Kernel for Table {
     }
 
     fn change(&mut self, change: &Change) -> Result<(), ClientError> {
-        self.apply(change).map_err(|code| {
-            ClientError::Refused(Refusal {
-                code,
-                message: "a sentence of the daemon's".to_owned(),
-            })
-        })
+        self.apply(change)
+            .map_err(refusal)
+            .map_err(ClientError::Refused)
+    }
+
+    fn changes(&mut self, changes: &[Change]) -> Result<Vec<Option<Refusal>>, ClientError> {
+        let apply = |change| self.apply(change).map_err(refusal).err();
+        Ok(changes.iter().map(apply).collect())
+    }
+
+    fn totals(&mut self) -> Result<Totals, ClientError> {
+        Ok(self.totals)
     }
 }

@@ -38,14 +38,11 @@ const WRONG: &[&str] = &[
     "-Ln please",
     "-C -t 192.0.2.100:80",
     "-6",
-    // The original does these; we cannot yet.
-    "-A -f 7 -s wrr",
-    "-A --sctp-service 192.0.2.100:81 -s wrr",
-    "-A -t 192.0.2.100:81 -s sh -b sh-port",
-    "-a -t 192.0.2.100:80 -r 192.0.2.12 -i --tun-type gre",
+    "-A -t 192.0.2.100:81 -s rr -b mh-port",
+    "-a -t 192.0.2.100:80 -r 192.0.2.12 -i --tun-type gre --tun-port 1",
+    "-Z -t 192.0.2.100:81",
+    // The original does this; we cannot yet.
     "--start-daemon master",
-    "-Z",
-    "-Ln --rate",
 ];
 
 #[test]

@@ -1,0 +1,70 @@
+//! Many services through a real daemon: restored in batches, listed, saved. Needs root.
+//!
+//! What it costs is printed, not asserted: a busy machine is slower. The measurement that counts is
+//! `DIRIGO_SERVICES=10000 DIRIGO_BIN=target/release/dirigo cargo test -p dirigo --test scale -- --nocapture`.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fmt::Write;
+use std::time::{Duration, Instant};
+
+use common::{Director, Outcome, is_root};
+
+/// How many services, with one destination each.
+fn services() -> u32 {
+    let count = std::env::var("DIRIGO_SERVICES").ok();
+    count.and_then(|word| word.parse().ok()).unwrap_or(1_000)
+}
+
+/// What `-S` prints of them, in its order.
+fn rules(count: u32) -> String {
+    let mut text = String::new();
+    for number in 0..count {
+        let (third, port) = (number / 250, 1_000 + number % 250);
+        let service = format!("-t 198.18.{third}.1:{port}");
+        let server = 11 + number % 3;
+        writeln!(text, "-A {service} -s wrr").unwrap();
+        writeln!(
+            text,
+            "-a {service} -r 192.0.2.{server}:{port} -g -w {}",
+            1 + number % 7
+        )
+        .unwrap();
+    }
+    text
+}
+
+fn timed(what: &str, work: impl FnOnce() -> Outcome) -> (Outcome, Duration) {
+    let begun = Instant::now();
+    let outcome = work();
+    let took = begun.elapsed();
+    assert_eq!((outcome.code, outcome.err.as_str()), (0, ""), "{what}");
+    println!("{what}: {:.3} s", took.as_secs_f64());
+    (outcome, took)
+}
+
+#[test]
+fn many_services_are_restored_listed_saved_cleared_and_restored_again() {
+    if !is_root() {
+        return;
+    }
+    let director = Director::start();
+    let count = services();
+    println!("{count} services, one destination each");
+    let rules = rules(count);
+    timed("restore", || director.run(&["-R"], &rules));
+    let (listed, _) = timed("list", || director.run(&["-Ln"], ""));
+    assert_eq!(listed.out.lines().count(), 3 + 2 * count as usize);
+    timed("list --stats", || director.run(&["-Ln", "--stats"], ""));
+    let (saved, _) = timed("save", || director.run(&["-Sn"], ""));
+    assert!(saved.out == rules, "what was restored is saved");
+    timed("clear", || director.run(&["-C"], ""));
+    assert_eq!(director.run(&["-Sn"], "").out, "");
+    timed("restore what was saved", || {
+        director.run(&["-R"], &saved.out)
+    });
+    let (again, _) = timed("save", || director.run(&["-Sn"], ""));
+    assert!(again.out == saved.out, "the table is the same");
+}

@@ -1,0 +1,176 @@
+//! What a `[[service]]` says about the health of its destinations.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use health::service::Rules;
+
+use crate::address;
+use crate::check::{self, CheckFault, Checks};
+use crate::mistake::Reason;
+use crate::schema::{self, Key};
+use crate::section::{At, Notes, Section};
+use crate::{Destination, OutOfRange, limits, suggest};
+
+/// The checks of a service's destinations, and what is done about them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// What the health of its destinations means.
+    pub rules: Rules,
+    /// Names of the checks of each destination, all of which must pass.
+    pub checks: Vec<Arc<str>>,
+    /// Destinations that have others.
+    pub exceptions: BTreeMap<IpAddr, Vec<Arc<str>>>,
+}
+
+/// Keys that mean nothing without checks.
+const RULES: [&Key; 7] = [
+    &schema::QUORUM,
+    &schema::HYSTERESIS,
+    &schema::INHIBIT_ON_FAILURE,
+    &schema::SLOW_START,
+    &schema::ALPHA,
+    &schema::OMEGA,
+    &schema::SORRY_SERVER,
+];
+
+/// What a service says, its destinations and those with other checks already read.
+pub(crate) fn of_service(
+    section: &Section<'_>,
+    virtual_address: Option<SocketAddr>,
+    checks: &Checks,
+    (destinations, exceptions): (&[Destination], BTreeMap<IpAddr, Vec<Arc<str>>>),
+    notes: &mut Notes<'_>,
+) -> Option<Health> {
+    let names = names(section, &schema::SERVICE_CHECKS, checks, notes);
+    let rules = rules(section, virtual_address, destinations, notes);
+    if names.is_none() && exceptions.is_empty() {
+        for key in RULES {
+            if let Some(at) = section.position(key) {
+                let fault = CheckFault::NothingToDo { key: key.name };
+                notes.add(at, Reason::Check(fault));
+            }
+        }
+        return None;
+    }
+    Some(Health {
+        rules,
+        checks: names.unwrap_or_default(),
+        exceptions,
+    })
+}
+
+/// A list of names of checks.
+pub(crate) fn names(
+    section: &Section<'_>,
+    key: &Key,
+    checks: &Checks,
+    notes: &mut Notes<'_>,
+) -> Option<Vec<Arc<str>>> {
+    let list = section.strings(key, notes)?;
+    let mut names: Vec<Arc<str>> = Vec::new();
+    for text in list.value {
+        match checks.get_key_value(text.value) {
+            Some((name, _)) => names.push(Arc::clone(name)),
+            None => notes.add(text.at, unknown(&text, checks)),
+        }
+    }
+    Some(names)
+}
+
+fn unknown(text: &At<&str>, checks: &Checks) -> Reason {
+    let known = || checks.keys().map(|name| &**name);
+    let advice = match suggest::closest(text.value, known()) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => "define it as [[check]] with this name".to_owned(),
+    };
+    Reason::Check(CheckFault::Unknown {
+        name: text.value.into(),
+        advice,
+    })
+}
+
+fn rules(
+    section: &Section<'_>,
+    virtual_address: Option<SocketAddr>,
+    destinations: &[Destination],
+    notes: &mut Notes<'_>,
+) -> Rules {
+    let default = Rules::default();
+    let number = |key, notes: &mut Notes<'_>| section.number(key, sum_of_weights, notes);
+    let quorum =
+        number(&schema::QUORUM, notes).map_or(default.quorum, |quorum| quorum.value.max(1));
+    let hysteresis = number(&schema::HYSTERESIS, notes);
+    if let Some(hysteresis) = &hysteresis
+        && hysteresis.value >= quorum
+    {
+        let fault = CheckFault::Hysteresis {
+            hysteresis: hysteresis.value,
+            quorum,
+        };
+        notes.add(hysteresis.at, Reason::Check(fault));
+    }
+    let mut flag = |key, default| section.flag(key, notes).unwrap_or(default);
+    let inhibit_on_failure = flag(&schema::INHIBIT_ON_FAILURE, default.inhibit_on_failure);
+    let alpha = flag(&schema::ALPHA, default.alpha);
+    let omega = flag(&schema::OMEGA, default.omega);
+    let slow_start = check::time(section, &schema::SLOW_START, limits::SLOW_START, notes);
+    Rules {
+        quorum,
+        hysteresis: hysteresis.map_or(0, |hysteresis| hysteresis.value),
+        inhibit_on_failure,
+        slow_start: slow_start.map_or(Duration::ZERO, |slow| slow.value),
+        alpha,
+        omega,
+        sorry_server: sorry_server(section, virtual_address, destinations, notes),
+    }
+}
+
+fn sorry_server(
+    section: &Section<'_>,
+    virtual_address: Option<SocketAddr>,
+    destinations: &[Destination],
+    notes: &mut Notes<'_>,
+) -> Option<IpAddr> {
+    let text = section.string(&schema::SORRY_SERVER, notes)?;
+    let parsed = address::with_optional_port(text.value, schema::SORRY_SERVER.example);
+    let sorry = match parsed {
+        Ok((sorry, None)) => sorry,
+        Ok((_, Some(_))) => {
+            let reason = Reason::UnknownValue {
+                key: schema::SORRY_SERVER.name,
+                value: text.value.into(),
+                advice: crate::Advice::Write(
+                    "an address without a port: direct routing keeps the service's",
+                ),
+            };
+            notes.add(text.at, reason);
+            return None;
+        }
+        Err(fault) => {
+            notes.add(text.at, Reason::Address(fault));
+            return None;
+        }
+    };
+    if let Some(virtual_address) = virtual_address.map(|address| address.ip())
+        && sorry.is_ipv4() != virtual_address.is_ipv4()
+    {
+        let destination = sorry;
+        let reason = Reason::FamiliesDiffer {
+            destination,
+            virtual_address,
+        };
+        notes.add(text.at, reason);
+    }
+    if destinations.iter().any(|one| one.address.ip() == sorry) {
+        notes.add(text.at, Reason::Check(CheckFault::SorryIsDestination));
+    }
+    Some(sorry)
+}
+
+fn sum_of_weights(value: i64) -> Result<u32, OutOfRange> {
+    let (min, max) = (0, i64::from(u32::MAX));
+    u32::try_from(value).map_err(|_| OutOfRange { value, min, max })
+}

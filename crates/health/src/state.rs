@@ -1,0 +1,485 @@
+//! All checks of a director: which there are, when they are due, and what they mean for services.
+//!
+//! ```text
+//! Wanted ─► configure ─┐
+//! clock  ─► due, tick ─┼─► State ─► News: what changed, in order
+//! attempt ─► finished ─┘
+//! ```
+//!
+//! A probe is one check of one real server at one address and port, whoever uses it: services that
+//! share it share its answers. Pure: no socket, no clock, no randomness of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::check::{Check, To};
+use crate::limits;
+use crate::probe::{Change, Probe, Standing};
+use crate::reason::{Outcome, Reason};
+use crate::service::{Effect, Health, Quorum, Rules, Service};
+
+/// Which virtual service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// UDP; else TCP.
+    pub udp: bool,
+    /// Virtual address and port.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = if self.udp { "udp" } else { "tcp" };
+        write!(f, "{protocol} {}", self.address)
+    }
+}
+
+/// Which probe.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeKey {
+    /// The real server.
+    pub server: IpAddr,
+    /// Where its packets go: a virtual address or the own one, and the port.
+    pub to: SocketAddr,
+    /// The check's name.
+    pub check: Arc<str>,
+}
+
+/// What shall be checked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wanted {
+    /// Checks by name.
+    pub checks: BTreeMap<Arc<str>, Check>,
+    /// Services that have checks.
+    pub services: BTreeMap<ServiceKey, WantedService>,
+}
+
+/// A service and its checks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WantedService {
+    /// What its health means.
+    pub rules: Rules,
+    /// Its destinations.
+    pub destinations: BTreeMap<IpAddr, WantedDestination>,
+}
+
+/// A destination and its checks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WantedDestination {
+    /// Its configured weight.
+    pub weight: u32,
+    /// Names of its checks, all of which must pass. Without any it is always well.
+    pub checks: Vec<Arc<str>>,
+    /// What an earlier daemon knew: the restart of a daemon is no reason to begin anew.
+    pub believed: Standing,
+}
+
+/// Something that somebody should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// A probe has changed its mind, or its reason.
+    Probe {
+        /// Which.
+        key: ProbeKey,
+        /// How.
+        change: Change,
+    },
+    /// A destination shall be something else in the table.
+    Destination {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which.
+        server: IpAddr,
+        /// What it shall be; none if it is not this room's business any more.
+        effect: Option<Effect>,
+    },
+    /// A service has gained or lost its quorum.
+    Quorum {
+        /// Which.
+        service: ServiceKey,
+        /// How.
+        quorum: Quorum,
+    },
+    /// A sorry server begins or ends to serve.
+    Sorry {
+        /// Of which service.
+        service: ServiceKey,
+        /// Which real server.
+        server: IpAddr,
+        /// Whether it serves.
+        serves: bool,
+    },
+    /// Checks have ended, for a service with omega.
+    Ended {
+        /// Of which service.
+        service: ServiceKey,
+    },
+}
+
+/// All probes and services.
+#[derive(Debug, Default)]
+pub struct State {
+    probes: BTreeMap<u32, Entry>,
+    numbers: BTreeMap<ProbeKey, u32>,
+    last_number: u32,
+    /// Probes that no attempt is under way for, by time.
+    queue: BTreeSet<(Instant, u32)>,
+    services: BTreeMap<ServiceKey, Checked>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: ProbeKey,
+    check: Arc<Check>,
+    probe: Probe,
+    /// Destinations whose health depends on it.
+    users: BTreeSet<(ServiceKey, IpAddr)>,
+}
+
+#[derive(Debug)]
+struct Checked {
+    service: Service,
+    probes: BTreeMap<IpAddr, Vec<u32>>,
+    told: BTreeMap<IpAddr, Effect>,
+    sorry: Option<IpAddr>,
+}
+
+impl State {
+    /// Makes the checks what is wanted. What stays keeps what is known of it.
+    pub fn configure(
+        &mut self,
+        wanted: &Wanted,
+        now: Instant,
+        mut dice: impl FnMut() -> u64,
+    ) -> Vec<News> {
+        let mut news = self.drop_unwanted(wanted);
+        let checks: BTreeMap<&str, Arc<Check>> = wanted
+            .checks
+            .iter()
+            .map(|(name, check)| {
+                let mut check = check.clone();
+                check.pace = check.pace.bounded();
+                (&**name, Arc::new(check))
+            })
+            .collect();
+        for entry in self.probes.values_mut() {
+            entry.users.clear();
+        }
+        for (key, service) in &wanted.services {
+            let mut probes = BTreeMap::new();
+            for (server, destination) in &service.destinations {
+                let named = destination.checks.iter();
+                let used = named.filter_map(|name| Some((name, checks.get(&**name)?)));
+                let numbers: Vec<u32> = used
+                    .filter_map(|(name, check)| {
+                        let key = probe_key(*key, *server, name, check);
+                        self.probe(key, check, destination.believed, now, &mut dice)
+                    })
+                    .collect();
+                for number in &numbers {
+                    if let Some(entry) = self.probes.get_mut(number) {
+                        entry.users.insert((*key, *server));
+                    }
+                }
+                probes.insert(*server, numbers);
+            }
+            news.extend(self.set_service(*key, service, probes, now));
+        }
+        self.drop_unused_probes();
+        news
+    }
+
+    /// Services and destinations that are wanted no more.
+    fn drop_unwanted(&mut self, wanted: &Wanted) -> Vec<News> {
+        let mut news = Vec::new();
+        for (key, checked) in &mut self.services {
+            let stays = wanted.services.get(key);
+            let gone = checked.told.extract_if(.., |server, _| {
+                stays.is_none_or(|service| !service.destinations.contains_key(server))
+            });
+            news.extend(gone.map(|(server, _)| News::Destination {
+                service: *key,
+                server,
+                effect: None,
+            }));
+        }
+        self.services
+            .retain(|key, _| wanted.services.contains_key(key));
+        news
+    }
+
+    /// The number of a probe, which is made if it is new; none if there are too many.
+    fn probe(
+        &mut self,
+        key: ProbeKey,
+        check: &Arc<Check>,
+        believed: Standing,
+        now: Instant,
+        dice: &mut impl FnMut() -> u64,
+    ) -> Option<u32> {
+        if let Some(number) = self.numbers.get(&key) {
+            let entry = self.probes.get_mut(number)?;
+            if entry.check != *check {
+                entry.check = Arc::clone(check);
+                if let Some(due) = entry.probe.due() {
+                    self.queue.remove(&(due, *number));
+                }
+                entry.probe.set_pace(check.pace, now);
+                self.queue
+                    .extend(entry.probe.due().map(|due| (due, *number)));
+            }
+            return Some(*number);
+        }
+        if self.probes.len() >= limits::PROBES {
+            return None;
+        }
+        self.last_number = self.last_number.wrapping_add(1);
+        let number = self.last_number;
+        let probe = Probe::new(check.pace, believed, now, dice());
+        self.queue.extend(probe.due().map(|due| (due, number)));
+        self.numbers.insert(key.clone(), number);
+        let entry = Entry {
+            key,
+            check: Arc::clone(check),
+            probe,
+            users: BTreeSet::new(),
+        };
+        self.probes.insert(number, entry);
+        Some(number)
+    }
+
+    fn set_service(
+        &mut self,
+        key: ServiceKey,
+        wanted: &WantedService,
+        probes: BTreeMap<IpAddr, Vec<u32>>,
+        now: Instant,
+    ) -> Vec<News> {
+        let weights = wanted
+            .destinations
+            .iter()
+            .map(|(server, destination)| (*server, destination.weight));
+        let mut news = Vec::new();
+        let checked = match self.services.entry(key) {
+            std::collections::btree_map::Entry::Occupied(old) => {
+                let checked = old.into_mut();
+                let quorum = checked.service.change(wanted.rules.clone(), weights);
+                news.extend(quorum.map(|quorum| News::Quorum {
+                    service: key,
+                    quorum,
+                }));
+                checked.probes = probes;
+                checked
+            }
+            std::collections::btree_map::Entry::Vacant(new) => new.insert(Checked {
+                service: Service::new(wanted.rules.clone(), weights),
+                probes,
+                told: BTreeMap::new(),
+                sorry: None,
+            }),
+        };
+        let servers: Vec<IpAddr> = checked.probes.keys().copied().collect();
+        for server in servers {
+            news.extend(self.judge(key, server, now));
+        }
+        news.extend(self.tell(key, now));
+        news
+    }
+
+    fn drop_unused_probes(&mut self) {
+        let unused = self
+            .probes
+            .extract_if(.., |_, entry| entry.users.is_empty());
+        for (number, entry) in unused {
+            self.numbers.remove(&entry.key);
+            if let Some(due) = entry.probe.due() {
+                self.queue.remove(&(due, number));
+            }
+        }
+    }
+
+    /// Puts a destination's probes together, and says if the quorum changes.
+    fn judge(&mut self, service: ServiceKey, server: IpAddr, now: Instant) -> Option<News> {
+        let checked = self.services.get_mut(&service)?;
+        let numbers = checked.probes.get(&server)?;
+        let entries = numbers.iter().filter_map(|number| self.probes.get(number));
+        let health = together(entries.map(|entry| &entry.probe));
+        let quorum = checked.service.set_health(server, health, now)?;
+        Some(News::Quorum { service, quorum })
+    }
+
+    /// What is different from what was told of a service.
+    fn tell(&mut self, key: ServiceKey, now: Instant) -> Vec<News> {
+        let Some(checked) = self.services.get_mut(&key) else {
+            return Vec::new();
+        };
+        let mut news = Vec::new();
+        let effects: Vec<(IpAddr, Effect)> = checked.service.effects(now).collect();
+        for (server, effect) in effects {
+            if checked.told.get(&server) != Some(&effect) {
+                checked.told.insert(server, effect.clone());
+                news.push(News::Destination {
+                    service: key,
+                    server,
+                    effect: Some(effect),
+                });
+            }
+        }
+        let sorry = checked.service.rules().sorry_server;
+        let serves = sorry.filter(|_| checked.service.is_sorry());
+        if serves != checked.sorry {
+            let turn = |server: Option<IpAddr>, serves| {
+                server.map(|server| News::Sorry {
+                    service: key,
+                    server,
+                    serves,
+                })
+            };
+            // The new one first: there is always one of them.
+            news.splice(0..0, turn(serves, true));
+            news.extend(turn(checked.sorry, false));
+            checked.sorry = serves;
+        }
+        news
+    }
+
+    /// The next probe that is due, whose attempt begins now.
+    pub fn start(&mut self, now: Instant) -> Option<(ProbeKey, Arc<Check>)> {
+        let first = *self.queue.first()?;
+        if first.0 > now {
+            return None;
+        }
+        self.queue.remove(&first);
+        let entry = self.probes.get_mut(&first.1)?;
+        entry.probe.start(now);
+        Some((entry.key.clone(), Arc::clone(&entry.check)))
+    }
+
+    /// When something is due: an attempt, or a step of a slow start.
+    #[must_use]
+    pub fn next(&self, now: Instant) -> Option<Instant> {
+        let steps = self.services.values();
+        let steps = steps.filter_map(|checked| checked.service.next(now));
+        let attempt = self.queue.first().map(|(due, _)| *due);
+        steps.chain(attempt).min()
+    }
+
+    /// Slow starts go on.
+    pub fn tick(&mut self, now: Instant) -> Vec<News> {
+        let growing = self.services.iter();
+        let growing = growing.filter(|(_, checked)| !checked.service.rules().slow_start.is_zero());
+        let keys: Vec<ServiceKey> = growing.map(|(key, _)| *key).collect();
+        keys.into_iter()
+            .flat_map(|key| self.tell(key, now))
+            .collect()
+    }
+
+    /// An attempt has ended.
+    pub fn finished(
+        &mut self,
+        key: &ProbeKey,
+        outcome: &Outcome,
+        now: Instant,
+        dice: u64,
+    ) -> Vec<News> {
+        let Some((number, entry)) = self.entry(key) else {
+            return Vec::new();
+        };
+        let change = entry.probe.finish(outcome, now, dice);
+        let due = entry.probe.due();
+        self.queue.extend(due.map(|due| (due, number)));
+        self.spread(number, change, now)
+    }
+
+    /// More is known of why a probe is down.
+    pub fn explain(&mut self, key: &ProbeKey, reason: Reason, now: Instant) -> Vec<News> {
+        let Some((number, entry)) = self.entry(key) else {
+            return Vec::new();
+        };
+        let change = entry.probe.explain(reason);
+        self.spread(number, change, now)
+    }
+
+    fn entry(&mut self, key: &ProbeKey) -> Option<(u32, &mut Entry)> {
+        let number = *self.numbers.get(key)?;
+        Some((number, self.probes.get_mut(&number)?))
+    }
+
+    /// What a probe's change means for those who use it.
+    fn spread(&mut self, number: u32, change: Option<Change>, now: Instant) -> Vec<News> {
+        let (Some(change), Some(entry)) = (change, self.probes.get(&number)) else {
+            return Vec::new();
+        };
+        let (key, users) = (entry.key.clone(), entry.users.clone());
+        let mut news = vec![News::Probe { key, change }];
+        for (service, server) in users {
+            news.extend(self.judge(service, server, now));
+            news.extend(self.tell(service, now));
+        }
+        news
+    }
+
+    /// Checks end in an orderly way.
+    #[must_use]
+    pub fn ended(&self) -> Vec<News> {
+        let omega = self.services.iter();
+        let omega = omega.filter(|(_, checked)| checked.service.rules().omega);
+        omega
+            .map(|(service, _)| News::Ended { service: *service })
+            .collect()
+    }
+
+    /// How many probes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.probes.len()
+    }
+
+    /// Whether there is nothing to check.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.probes.is_empty()
+    }
+
+    /// Every probe, its check, and what is known.
+    pub fn probes(&self) -> impl Iterator<Item = (&ProbeKey, &Check, &Probe)> {
+        let entries = self.probes.values();
+        entries.map(|entry| (&entry.key, &*entry.check, &entry.probe))
+    }
+}
+
+fn probe_key(service: ServiceKey, server: IpAddr, name: &Arc<str>, check: &Check) -> ProbeKey {
+    let address = match check.to {
+        To::Vip => service.address.ip(),
+        To::Own => server,
+    };
+    ProbeKey {
+        server,
+        to: SocketAddr::new(address, check.port.unwrap_or(service.address.port())),
+        check: Arc::clone(name),
+    }
+}
+
+/// All must pass; the smallest weight that one asks for counts.
+fn together<'a>(probes: impl Iterator<Item = &'a Probe>) -> Health {
+    let mut unchecked = false;
+    let mut share = None;
+    for probe in probes {
+        match probe.standing() {
+            Standing::Down => {
+                let unknown = || Reason::NoWay("an earlier daemon saw it fail".to_owned());
+                return Health::Down(probe.reason().cloned().unwrap_or_else(unknown));
+            }
+            Standing::Unchecked => unchecked = true,
+            Standing::Up => share = probe.share().or(share),
+        }
+    }
+    if unchecked {
+        Health::Unchecked
+    } else {
+        Health::Up(share)
+    }
+}
