@@ -10,7 +10,8 @@
 //! says what came out. No root, no network in the guest,
 //! nothing installed on the host beyond QEMU. Everything fetched stays in `target/vm`.
 //!
-//! It proves that the object passes three verifiers; it proves nothing about speed.
+//! It proves that the object passes three verifiers; it proves nothing about speed. That is `--bench`, which counts
+//! instructions in another guest, one with the real IPVS.
 
 use std::path::PathBuf;
 
@@ -19,6 +20,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::{bpf, tools};
 use guest::{Answer, Guest};
 
+mod bench;
 mod cpio;
 mod guest;
 mod machine;
@@ -38,6 +40,9 @@ pub struct Args {
     /// Only load the object into each kernel; no lab
     #[arg(long)]
     load_only: bool,
+    /// Instead of the lab, count a frame's instructions beside the real IPVS, by this program (`ipvs-vm`)
+    #[arg(long, value_name = "IPVS_VM", conflicts_with = "load_only")]
+    bench: Option<PathBuf>,
     /// Write the result into docs/vm.md
     #[arg(long)]
     record: bool,
@@ -47,6 +52,9 @@ pub struct Args {
 pub fn main(args: &Args) -> Result<()> {
     if tools::find("qemu-system-x86_64").is_none() {
         bail!("qemu-system-x86_64 is missing; to get it: apt-get install qemu-system-x86");
+    }
+    if let Some(ipvs_vm) = &args.bench {
+        return bench::main(ipvs_vm, args);
     }
     let cache = tools::root().join("target/vm");
     let packages = packages::Packages::open(&cache)?;

@@ -23,7 +23,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
-use crate::{BATCH_MAX, Change, Connection, ConnectionQuery, Refusal, Service, Status, Stop};
+use crate::{
+    BATCH_MAX, Change, Connection, ConnectionQuery, Refusal, Service, ServiceHealth, Status, Stop,
+};
 
 /// How long the daemon may be silent before the call is given up.
 ///
@@ -116,6 +118,15 @@ impl Client {
     /// Every [`ClientError`].
     pub fn services(&self) -> Result<Vec<Service>, ClientError> {
         self.get("/v1/services")
+    }
+
+    /// The health of services that have checks.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn health(&self) -> Result<Vec<ServiceHealth>, ClientError> {
+        self.get("/v1/health")
     }
 
     /// Shows the remembered connections that `query` is about to `visit`, as they arrive, until it says

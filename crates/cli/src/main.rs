@@ -17,6 +17,7 @@ mod check;
 mod connections;
 mod doctor;
 mod exit;
+mod health;
 mod ipvsadm;
 mod lab;
 mod pages;
@@ -46,6 +47,8 @@ enum Command {
     Status(show::StatusArgs),
     /// Virtual services and their destinations
     Services(show::ServicesArgs),
+    /// Health checks: every real server, and why those that fail do
+    Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
     /// ipvsadm's own grammar and output
@@ -76,6 +79,7 @@ fn main() -> std::process::ExitCode {
         Command::Check(args) => check::main(args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
+        Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
         Command::Ipvsadm(args) => ipvsadm::main(&Called::Ipvsadm("dirigo ipvsadm"), args),
         Command::Realserver(args) => realserver::main(args),

@@ -71,7 +71,7 @@ pub fn services(args: &ServicesArgs) -> ExitCode {
     }))
 }
 
-fn show<T: serde::Serialize>(
+pub(crate) fn show<T: serde::Serialize>(
     common: &Common,
     ask: impl Fn(&Client) -> Result<T, ClientError>,
     text: impl Fn(&T) -> String,
@@ -253,7 +253,7 @@ fn services_text(services: &[Service]) -> String {
     lines(&mut table)
 }
 
-fn plain_table() -> Table {
+pub(crate) fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table

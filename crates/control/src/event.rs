@@ -16,6 +16,9 @@ pub enum Event {
     Change(api::Change),
     /// The configuration was read.
     Config(Desired),
+    /// What the configuration says of some of its services, as the health of their destinations
+    /// allows now.
+    Services(Vec<DesiredService>),
     /// How real servers can be reached has changed: each with how it is reached now.
     Links(Vec<(IpAddr, LinkReport)>),
     /// An interface that frames may leave through, as it is now.
@@ -196,7 +199,7 @@ impl From<&config::Config> for Desired {
             manage_vips: config.manage_vips,
             timeouts: config.timeouts.into(),
             settings: config.settings,
-            marks: Vec::new(),
+            marks: config.marks.iter().map(MarkRule::from).collect(),
             services: services.collect(),
         }
     }
@@ -221,6 +224,16 @@ impl State {
                 }
             }
             Event::Config(desired) => self.questions_of_all(desired.services.len()),
+            Event::Services(services) => {
+                let known = services
+                    .iter()
+                    .filter_map(|one| self.services.get(&one.key));
+                Questions {
+                    picks: known.map(|service| service.id).collect(),
+                    stats: self.trash.keys().copied().collect(),
+                    ..Questions::default()
+                }
+            }
             Event::InterfaceGone { .. } | Event::Resume => self.questions_of_all(0),
             Event::Interface { .. } | Event::Trash { .. } => Questions::default(),
         }

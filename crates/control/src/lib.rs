@@ -92,6 +92,7 @@ fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Ref
     match event {
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
         Event::Config(desired) => reconcile::apply(state, desired, observed),
+        Event::Services(services) => reconcile::apply_some(state, services, observed),
         Event::Links(reports) => {
             for (address, report) in reports {
                 link::report(state, address, report, observed);

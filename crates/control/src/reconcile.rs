@@ -36,6 +36,30 @@ pub(crate) fn apply(
     Ok(())
 }
 
+/// The configuration says something else of some of its services. A service that is not in the
+/// table was deleted at runtime, and stays deleted.
+pub(crate) fn apply_some(
+    state: &mut State,
+    services: Vec<DesiredService>,
+    observed: &Observed,
+) -> Result<(), Refusal> {
+    let Some(mut applied) = state.applied.take() else {
+        return Ok(());
+    };
+    for service in services {
+        let mut known = Arc::make_mut(&mut applied).services.iter_mut();
+        let Some(old) = known.find(|old| old.key == service.key) else {
+            continue;
+        };
+        if state.services.contains_key(&service.key) {
+            follow(state, &service, Some(old), observed)?;
+            *old = service;
+        }
+    }
+    state.applied = Some(applied);
+    Ok(())
+}
+
 /// What was set at runtime stays, where the file does not differ from the one before; after an
 /// orderly stop, from the defaults.
 fn follow_timeouts(state: &mut State, before: api::Timeouts, desired: api::Timeouts) {

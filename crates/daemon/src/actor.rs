@@ -23,6 +23,7 @@ use tracing::{error, info};
 use crate::estimates::Estimates;
 use crate::execute::Rooms;
 use crate::files::Files;
+use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
@@ -30,6 +31,7 @@ use crate::plane::{self, Plane};
 use crate::resolver::{Handle, Wanted};
 use crate::view;
 
+mod health;
 mod network;
 mod stop;
 
@@ -48,6 +50,9 @@ pub(crate) struct Actor<P, H> {
     /// Why an interface could not be attached again: said once, tried again and again.
     pub(crate) attach_failure: Option<String>,
     pub(crate) file: File,
+    pub(crate) health: Health,
+    /// Whether what the checks told could not be followed.
+    pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
 }
 
@@ -124,6 +129,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let view = view::services(&self.state, &self.rooms.plane, &self.estimates);
                 let _gone = reply.send(view);
             }
+            Message::HealthView(reply) => {
+                let _gone = reply.send(self.health.view());
+            }
+            Message::Health(news) => self.health_news(&news),
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
@@ -138,7 +147,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Applies an event: step, save, carry out. On failure everything is as before.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
         let addresses = match event {
-            Event::Change(_) | Event::Config(_) => self.addresses()?,
+            Event::Change(_) | Event::Config(_) | Event::Services(_) => self.addresses()?,
             _ => Vec::new(),
         };
         let observed = self.answers(self.state.questions(&event), addresses);
@@ -163,6 +172,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             return Err(internal(&error));
         }
         self.tell_resolver();
+        if !can_wait {
+            self.repeat_links();
+        }
         Ok(())
     }
 
@@ -315,6 +327,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.save_if_behind();
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
+            self.catch_up_with_health();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();
@@ -347,7 +360,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Has the resolver look after the real servers of the state.
     pub(crate) fn tell_resolver(&mut self) {
-        let wanted = wanted(&self.state);
+        let wanted = wanted(&self.state, &self.health);
         let same = wanted.servers.keys().eq(self.wanted.servers.keys())
             && (&wanted.vips, &wanted.interfaces) == (&self.wanted.vips, &self.wanted.interfaces);
         if same {
@@ -416,7 +429,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
 }
 
 /// What the resolver must look after for a state.
-pub(crate) fn wanted(state: &State) -> Wanted {
+pub(crate) fn wanted(state: &State, health: &Health) -> Wanted {
     let servers = state.links.iter().map(|(address, link)| {
         let believed = match link {
             Link::Via { mac, .. } => Some(*mac),
@@ -424,6 +437,9 @@ pub(crate) fn wanted(state: &State) -> Wanted {
         };
         (*address, believed)
     });
+    // Those that are not in the table now are checked, and must be reached for that.
+    let checked = health.servers().map(|server| (server, None));
+    let servers = checked.chain(servers);
     let addresses = state.services.keys().filter_map(api::ServiceKey::address);
     Wanted {
         servers: servers.collect(),

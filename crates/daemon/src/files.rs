@@ -3,6 +3,7 @@
 //! ```text
 //! /run/dirigo/<instance>.lock    held while a daemon lives; holds its pid
 //! /run/dirigo/<instance>.state.json   the table and the plan being carried out
+//! /run/dirigo/<instance>.health.json  which destinations were well, and which not
 //! /run/dirigo/<instance>.sock    the API
 //! ```
 
@@ -15,6 +16,7 @@ use anyhow::Context;
 use control::{Plan, Saved, State};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::health::Believed;
 use crate::{Error, limits};
 
 /// Where the files of one instance are.
@@ -64,6 +66,10 @@ impl Files {
 
     fn state(&self) -> PathBuf {
         self.path("state.json")
+    }
+
+    fn health(&self) -> PathBuf {
+        self.path("health.json")
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -187,6 +193,25 @@ impl Files {
         Ok(Some(saved))
     }
 
+    /// Writes what is believed of real servers.
+    pub(crate) fn save_health(&self, believed: &Believed) -> anyhow::Result<()> {
+        let path = self.health();
+        let beside = self.path("health.json.new");
+        let write = || -> anyhow::Result<()> {
+            std::fs::write(&beside, serde_json::to_vec(believed)?)?;
+            std::fs::rename(&beside, &path)?;
+            Ok(())
+        };
+        write().with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// What an earlier daemon believed; nothing if that is not known.
+    pub(crate) fn load_health(&self) -> Believed {
+        let read = std::fs::read(self.health()).ok();
+        read.and_then(|text| serde_json::from_slice(&text).ok())
+            .unwrap_or_default()
+    }
+
     /// Lets go of the lock, and leaves no file behind if there is nothing else. After this, what
     /// has the names of the files is not ours.
     pub(crate) fn discard_lock(&self, held: Held) -> anyhow::Result<()> {
@@ -200,6 +225,7 @@ impl Files {
     /// Removes the state of an instance that is released. Lock and socket keep their names as long
     /// as the process works: the next daemon waits for them.
     pub(crate) fn forget(&self) -> anyhow::Result<()> {
+        remove(&self.health())?;
         remove(&self.state())
     }
 

@@ -28,6 +28,7 @@ mod bpffs;
 mod estimates;
 mod execute;
 mod files;
+mod health;
 mod host;
 mod limits;
 mod listing;

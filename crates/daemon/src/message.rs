@@ -15,6 +15,8 @@ pub(crate) enum Message {
     Status(oneshot::Sender<Status>),
     /// `GET /v1/services`
     Services(oneshot::Sender<Vec<Service>>),
+    /// `GET /v1/health`
+    HealthView(oneshot::Sender<Vec<api::ServiceHealth>>),
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`
@@ -27,6 +29,8 @@ pub(crate) enum Message {
     Terminate,
     /// The network told something.
     Network(Notice),
+    /// Checks found something.
+    Health(Vec<health::state::News>),
 }
 
 /// What a thread needs to list connections.

@@ -43,6 +43,7 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/services", get(services))
+        .route("/v1/health", get(health))
         .route("/v1/connections", get(connections))
         .route("/v1/changes", post(change))
         .route(
@@ -62,6 +63,10 @@ async fn status(State(desk): State<Desk>) -> Result<Response, Refused> {
 
 async fn services(State(desk): State<Desk>) -> Result<Response, Refused> {
     Ok(axum::Json(desk.ask(Message::Services).await?).into_response())
+}
+
+async fn health(State(desk): State<Desk>) -> Result<Response, Refused> {
+    Ok(axum::Json(desk.ask(Message::HealthView).await?).into_response())
 }
 
 async fn change(
@@ -128,7 +133,7 @@ async fn connections(
 async fn unknown() -> Refused {
     refused(
         RefusalCode::BadRequest,
-        "there is no such route: GET /v1/status, /v1/services, /v1/connections; POST \
+        "there is no such route: GET /v1/status, /v1/services, /v1/health, /v1/connections; POST \
          /v1/changes, /v1/batches, /v1/stop"
             .to_owned(),
     )

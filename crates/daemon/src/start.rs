@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use anyhow::Context;
+use config::ConnectionsMax;
 use control::{Desired, Event, Link, Observed, Plan, Saved, State};
 use tracing::{info, warn};
 
@@ -20,6 +21,7 @@ use crate::bpffs::PinRoot;
 use crate::estimates::Estimates;
 use crate::execute::Rooms;
 use crate::files::Files;
+use crate::health::Health;
 use crate::host::{self, Host};
 use crate::message::Message;
 use crate::plane::{self, Plane};
@@ -77,12 +79,26 @@ fn bring_up(
     attach(&mut plane, options)?;
     let host = host::Kernel::open()?;
     let left = left_behind(files, adopted)?;
-    let mut state = next_state(&left.state, options, &plane, &host)?;
+    let desired = Desired::from(&options.config);
+    let believed = if adopted {
+        files.load_health()
+    } else {
+        Vec::new()
+    };
+    let mut health = Health::new(&options.config, &desired, &believed);
+    let mut state = next_state(&left.state, options, &health, &plane, &host)?;
     let (outbox, inbox) = sync_channel(limits::MESSAGES);
     let mut resolver = spawn_resolver(&outbox)?;
-    let wanted = wanted(&state);
+    let wanted = wanted(&state, &health);
     resolver.want(wanted.clone(), false);
-    hear_first_answers(&mut state, &inbox);
+    hear_first_answers(&mut state, &mut health, &inbox);
+    let unsupported = options.config.changes();
+    if let Some(refusal) = unsupported
+        .filter_map(|change| plane::not_yet(&change))
+        .next()
+    {
+        return Err(Error::Config(refusal));
+    }
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
     files.save(&state, &plan)?;
     let mut rooms = Rooms {
@@ -91,6 +107,7 @@ fn bring_up(
         announcements: Announcements::default(),
     };
     rooms.carry_out(&plan)?;
+    health.start(&outbox)?;
     let about = About {
         instance: options.instance.clone(),
         adopted,
@@ -112,6 +129,8 @@ fn bring_up(
         is_behind: false,
         attach_failure: None,
         file: File::Current,
+        health,
+        is_unhealthy: false,
         estimates,
     };
     Ok(Started {
@@ -130,7 +149,7 @@ fn open(
 ) -> anyhow::Result<(plane::Kernel, bool)> {
     let with = dataplane::Options {
         instance: options.instance.clone(),
-        connections_max: options.config.connections_max.into(),
+        connections_max: connections_max(options).into(),
         pin_root: pin_root.path().to_owned(),
     };
     let open = || dataplane::Dataplane::open(&with).context("opening the data plane");
@@ -147,6 +166,15 @@ fn open(
         pin_root,
     };
     Ok((plane, opened == dataplane::Opened::Adopted))
+}
+
+/// How many connections a fresh data plane remembers.
+fn connections_max(options: &Options) -> ConnectionsMax {
+    let suiting = || {
+        let memory = nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total());
+        ConnectionsMax::suiting(memory)
+    };
+    options.config.connections_max.unwrap_or_else(suiting)
 }
 
 /// Attaches to the interfaces of the configuration, and lets go of others.
@@ -231,13 +259,16 @@ fn this_network() -> anyhow::Result<u64> {
 fn next_state(
     left: &State,
     options: &Options,
+    health: &Health,
     plane: &impl Plane,
     host: &impl Host,
 ) -> Result<State, Error> {
     let mut state = left.clone();
     let mut events = vec![Event::Resume];
     events.extend(interfaces(options)?);
-    events.push(Event::Config(Desired::from(&options.config)));
+    let mut desired = Desired::from(&options.config);
+    health.filter(&mut desired);
+    events.push(Event::Config(desired));
     for event in events {
         let questions = state.questions(&event);
         let observed = Observed {
@@ -283,7 +314,7 @@ fn spawn_resolver(outbox: &SyncSender<Message>) -> anyhow::Result<resolver::Hand
 
 /// Takes what the resolver says into the state, until every real server was heard of or the time
 /// is over: traffic is taken only then.
-fn hear_first_answers(state: &mut State, inbox: &Receiver<Message>) {
+fn hear_first_answers(state: &mut State, health: &mut Health, inbox: &Receiver<Message>) {
     let until = Instant::now() + limits::START_WAIT;
     while state.links.values().any(|link| *link == Link::unknown()) && Instant::now() < until {
         let left = until.saturating_duration_since(Instant::now());
@@ -291,7 +322,10 @@ fn hear_first_answers(state: &mut State, inbox: &Receiver<Message>) {
             break;
         };
         let event = match message {
-            Message::Network(resolver::Notice::Links(links)) => Event::Links(links),
+            Message::Network(resolver::Notice::Links(links)) => {
+                health.heard(&links);
+                Event::Links(links)
+            }
             Message::Network(resolver::Notice::Interface { index, name, mac }) => {
                 Event::Interface { index, name, mac }
             }

@@ -29,6 +29,9 @@ pub const ANNOUNCED_HOLDS: Duration = Duration::from_secs(60);
 /// Orders for sockets that wait for the thread that makes them. One attempt waits for one.
 pub const ORDERS: usize = 4096;
 
+/// How long a check waits for the first word of where its real server is, before it looks again.
+pub const UNHEARD_WAIT: Duration = Duration::from_millis(100);
+
 /// Probes of one director: ten times the largest set that is measured.
 pub const PROBES: usize = 20_000;
 

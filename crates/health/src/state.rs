@@ -24,17 +24,30 @@ use crate::service::{Effect, Health, Quorum, Rules, Service};
 /// Which virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceKey {
-    /// UDP; else TCP.
-    pub udp: bool,
+    /// Transport protocol.
+    pub protocol: Transport,
     /// Virtual address and port.
     pub address: SocketAddr,
 }
 
 impl fmt::Display for ServiceKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = if self.udp { "udp" } else { "tcp" };
+        let protocol = match self.protocol {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+            Transport::Sctp => "sctp",
+        };
         write!(f, "{protocol} {}", self.address)
     }
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Transport {
+    Tcp,
+    Udp,
+    Sctp,
 }
 
 /// Which probe.
@@ -394,6 +407,14 @@ impl State {
         self.spread(number, change, now)
     }
 
+    /// An attempt could not be made yet.
+    pub fn postpone(&mut self, key: &ProbeKey, until: Instant) {
+        if let Some((number, entry)) = self.entry(key) {
+            entry.probe.postpone(until);
+            self.queue.insert((until, number));
+        }
+    }
+
     /// More is known of why a probe is down.
     pub fn explain(&mut self, key: &ProbeKey, reason: Reason, now: Instant) -> Vec<News> {
         let Some((number, entry)) = self.entry(key) else {
@@ -451,7 +472,9 @@ impl State {
     }
 }
 
-fn probe_key(service: ServiceKey, server: IpAddr, name: &Arc<str>, check: &Check) -> ProbeKey {
+/// The probe by which a service checks a real server.
+#[must_use]
+pub fn probe_key(service: ServiceKey, server: IpAddr, name: &Arc<str>, check: &Check) -> ProbeKey {
     let address = match check.to {
         To::Vip => service.address.ip(),
         To::Own => server,

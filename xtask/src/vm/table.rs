@@ -83,20 +83,26 @@ pub fn render(rows: &[Row]) -> String {
 
 /// Replaces the table in the document.
 pub fn record(document: &Path, table: &str) -> Result<()> {
+    record_between(document, BEGIN, END, table)
+}
+
+/// Replaces what stands between two lines of the document.
+pub fn record_between(document: &Path, begin: &str, end: &str, table: &str) -> Result<()> {
     let text = std::fs::read_to_string(document)
         .with_context(|| format!("reading {}", document.display()))?;
-    let text = replaced(&text, table).with_context(|| format!("in {}", document.display()))?;
+    let text =
+        replaced(&text, begin, end, table).with_context(|| format!("in {}", document.display()))?;
     std::fs::write(document, text).with_context(|| format!("writing {}", document.display()))
 }
 
-fn replaced(text: &str, table: &str) -> Result<String> {
-    let Some((before, rest)) = text.split_once(BEGIN) else {
-        bail!("the line {:?} is missing", BEGIN.trim());
+fn replaced(text: &str, begin: &str, end: &str, table: &str) -> Result<String> {
+    let Some((before, rest)) = text.split_once(begin) else {
+        bail!("the line {:?} is missing", begin.trim());
     };
-    let Some((_, after)) = rest.split_once(END) else {
-        bail!("the line {:?} is missing", END.trim());
+    let Some((_, after)) = rest.split_once(end) else {
+        bail!("the line {:?} is missing", end.trim());
     };
-    Ok(format!("{before}{BEGIN}\n{table}\n{END}{after}"))
+    Ok(format!("{before}{begin}\n{table}\n{end}{after}"))
 }
 
 #[cfg(test)]
@@ -134,7 +140,7 @@ mod tests {
     fn recording_replaces_the_old_table_and_nothing_else() {
         let text = format!("# Before\n\n{BEGIN}old\n{END}\nAfter\n");
         let then = format!("# Before\n\n{BEGIN}\nnew\n\n{END}\nAfter\n");
-        assert_eq!(replaced(&text, "new\n").unwrap(), then);
-        assert!(replaced("no marks", "new\n").is_err());
+        assert_eq!(replaced(&text, BEGIN, END, "new\n").unwrap(), then);
+        assert!(replaced("no marks", BEGIN, END, "new\n").is_err());
     }
 }

@@ -19,6 +19,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 for (address, link) in &links {
                     self.log_link(*address, link);
                 }
+                self.health.heard(&links);
                 Event::Links(links)
             }
             Notice::Interface { index, name, mac } => {
@@ -54,7 +55,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if std::mem::take(&mut self.is_behind)
             && let Some(resolver) = &mut self.resolver
         {
-            let wanted = wanted(&self.state);
+            let wanted = wanted(&self.state, &self.health);
             self.wanted = wanted.clone();
             resolver.want(wanted, true);
         }

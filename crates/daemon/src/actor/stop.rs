@@ -12,6 +12,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// An orderly end: forwarding stays, unless it is released.
     pub(super) fn stop(&mut self, release: bool) -> Result<(), Refusal> {
         crate::notify(&[sd_notify::NotifyState::Stopping]);
+        self.health.stop();
         for waiting in std::mem::take(&mut self.waiting) {
             (waiting.reply)();
         }

@@ -124,6 +124,8 @@ impl World {
             is_behind: false,
             attach_failure: None,
             file: File::Current,
+            health: crate::health::Health::default(),
+            is_unhealthy: false,
             estimates: Estimates::default(),
         };
         Self {

@@ -6,6 +6,7 @@ use api::{Change, ClientError, Connection, Refusal, RefusalCode, Service, Timeou
 use proptest::prelude::*;
 
 use super::*;
+use crate::ipvsadm::Wrapper;
 use crate::ipvsadm::grammar::SPELLINGS;
 use crate::ipvsadm::kernel::Totals;
 
@@ -89,6 +90,68 @@ fn without_a_daemon_every_command_says_where_it_looked_and_how_to_start_one() {
         );
         assert_eq!(outcome.out, "", "{line:?}");
     }
+}
+
+#[test]
+fn without_a_daemon_the_scripts_and_the_files_say_the_same() {
+    let refused = run(&mut Failing(nobody), &["-C"], "");
+    let save = |ipvsadm: &mut Ipvsadm<'_>| ipvsadm.wrap(Wrapper::Save, &[]);
+    let restore = |ipvsadm: &mut Ipvsadm<'_>| ipvsadm.wrap(Wrapper::Restore, &[]);
+    assert_eq!(with_ipvsadm(&mut Failing(nobody), b"", save), refused);
+    assert_eq!(
+        with_ipvsadm(&mut Failing(nobody), b"-C\n", restore),
+        refused
+    );
+    for file in [
+        "ip_vs",
+        "/proc/net/ip_vs_conn",
+        "ip_vs_conn_sync",
+        "ip_vs_stats",
+    ] {
+        let proc = |ipvsadm: &mut Ipvsadm<'_>| ipvsadm.proc(&[file.to_owned()]);
+        assert_eq!(
+            with_ipvsadm(&mut Failing(nobody), b"", proc),
+            refused,
+            "{file}"
+        );
+    }
+}
+
+#[test]
+fn a_file_that_the_kernel_does_not_have_is_refused_with_those_it_has() {
+    let proc = |ipvsadm: &mut Ipvsadm<'_>| ipvsadm.proc(&["ip_vs_nosuch".to_owned()]);
+    let outcome = with_ipvsadm(&mut one_service(), b"", proc);
+    assert_eq!(outcome.code, 2);
+    assert_eq!(
+        outcome.err,
+        "\"ip_vs_nosuch\" is no file that dirigo ipvsadm proc shows: there are ip_vs, ip_vs_conn, \
+         ip_vs_conn_sync, ip_vs_stats\n"
+    );
+}
+
+#[test]
+fn connections_are_shown_to_readers_of_the_synchronisation_as_well() {
+    let mut table = Table::default();
+    table.connections.push(Connection {
+        protocol: None,
+        client: "203.0.113.7:0".parse().unwrap(),
+        virtual_address: "0.0.0.7:0".parse().unwrap(),
+        destination: "192.0.2.11:0".parse().unwrap(),
+        state: "NONE".to_owned(),
+        expires_s: 300,
+    });
+    let proc = |ipvsadm: &mut Ipvsadm<'_>| ipvsadm.proc(&["ip_vs_conn_sync".to_owned()]);
+    assert_eq!(
+        with_ipvsadm(&mut table, b"", proc).out,
+        "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Origin Expires\n\
+         IP  CB007107 0000 00000007 0000 C000020B 0000 NONE        LOCAL      300\n"
+    );
+    assert_eq!(
+        run(&mut table, &["-Lnc"], "").out,
+        "IPVS connection entries\n\
+         pro expire state       source             virtual            destination\n\
+         IP  05:00  NONE        203.0.113.7:0      0.0.0.7:0          192.0.2.11:0\n"
+    );
 }
 
 #[test]

@@ -1,0 +1,167 @@
+//! `dirigo health`: every check of every real server, and why those that fail do.
+
+use std::process::ExitCode;
+
+use api::{Client, DestinationHealth, HealthState, ServiceHealth};
+use comfy_table::Table;
+
+use crate::show::{Common, finish, plain_table, show};
+
+/// Arguments of `dirigo health`.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Shows the health of real servers.
+pub fn main(args: &Args) -> ExitCode {
+    finish(show(&args.common, Client::health, |services| {
+        text(services)
+    }))
+}
+
+fn text(services: &[ServiceHealth]) -> String {
+    if services.is_empty() {
+        return "no service has checks; define them as [[check]] in the configuration\n".to_owned();
+    }
+    let mut table = plain_table();
+    table.set_header(["service", "weight", "check", "to", "health", "for"]);
+    let mut reasons = String::new();
+    for service in services {
+        table.add_row([service.service.to_string()]);
+        for destination in &service.destinations {
+            add(&mut table, destination);
+        }
+        if let Some(sorry) = service.sorry_server {
+            table.add_row([
+                format!("  {sorry}"),
+                String::new(),
+                "sorry server".to_owned(),
+            ]);
+        }
+        reasons += &why(service);
+    }
+    format!("{}\n{reasons}", table.trim_fmt())
+}
+
+fn add(table: &mut Table, destination: &DestinationHealth) {
+    let weight = match destination.weight {
+        Some(weight) => weight.to_string(),
+        None => "out".to_owned(),
+    };
+    let mut first = [format!("  {}", destination.server), weight];
+    if destination.checks.is_empty() {
+        let [server, weight] = first;
+        table.add_row([server, weight, "none".to_owned()]);
+        return;
+    }
+    for check in &destination.checks {
+        let [server, weight] = std::mem::take(&mut first);
+        table.add_row([
+            server,
+            weight,
+            format!("{} ({})", check.check, check.kind),
+            check.to.to_string(),
+            check.health.name().to_owned(),
+            format!("{} s", check.for_s),
+        ]);
+    }
+}
+
+/// The reasons, each on a line of its own: they are sentences.
+fn why(service: &ServiceHealth) -> String {
+    let mut lines = String::new();
+    if !service.quorum {
+        lines += &format!("{}: the quorum is lost\n", service.service);
+    }
+    for destination in &service.destinations {
+        let failed = destination.checks.iter();
+        let failed = failed.filter(|check| check.health == HealthState::Down);
+        for check in failed {
+            let reason = check.reason.as_deref().unwrap_or("no reason is known");
+            let (server, name) = (destination.server, &check.check);
+            lines += &format!("{}: {server}: {name}: {reason}\n", service.service);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use api::CheckState;
+
+    use super::*;
+
+    #[test]
+    fn what_fails_is_said_below_the_table() {
+        let check = |health, reason: Option<&str>| CheckState {
+            check: "web".to_owned(),
+            kind: "http".to_owned(),
+            to: "192.0.2.100:80".parse().unwrap(),
+            health,
+            for_s: 12,
+            reason: reason.map(str::to_owned),
+        };
+        let destination = |server: &str, weight, check: CheckState| DestinationHealth {
+            server: server.parse().unwrap(),
+            weight,
+            health: check.health,
+            reason: check.reason.clone(),
+            checks: vec![check],
+        };
+        let services = [ServiceHealth {
+            service: "tcp:192.0.2.100:80".parse().unwrap(),
+            quorum: true,
+            sorry_server: None,
+            destinations: vec![
+                destination("192.0.2.11", Some(3), check(HealthState::Up, None)),
+                destination(
+                    "192.0.2.12",
+                    None,
+                    check(HealthState::Down, Some("HTTP status 503, expected 200-299")),
+                ),
+            ],
+        }];
+        let shown = text(&services);
+        let rows: Vec<Vec<&str>> = shown
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            rows[2],
+            [
+                "192.0.2.11",
+                "3",
+                "web",
+                "(http)",
+                "192.0.2.100:80",
+                "up",
+                "12",
+                "s"
+            ]
+        );
+        assert_eq!(
+            rows[3],
+            [
+                "192.0.2.12",
+                "out",
+                "web",
+                "(http)",
+                "192.0.2.100:80",
+                "down",
+                "12",
+                "s"
+            ]
+        );
+        assert_eq!(
+            shown.lines().last().unwrap(),
+            "tcp:192.0.2.100:80: 192.0.2.12: web: HTTP status 503, expected 200-299"
+        );
+    }
+
+    #[test]
+    fn without_checks_it_says_where_to_define_them() {
+        assert!(text(&[]).contains("[[check]]"));
+    }
+}

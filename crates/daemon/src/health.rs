@@ -1,0 +1,446 @@
+//! What the checks know, and what the table shall be because of it.
+//!
+//! ```text
+//! configuration ──┐
+//! News of checks ─┴─► each service as its destinations' health allows ─► Event::Services
+//! ```
+//!
+//! The configuration stays what it is; a destination that is not well is left out of it, or has
+//! weight 0, until it is. What is believed is kept in a file, so that the next daemon does not
+//! begin with servers of which it knows nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::time::Instant;
+
+use anyhow::Context;
+use api::{CheckState, DestinationHealth, HealthState, Protocol, ServiceHealth, ServiceKey};
+use control::{Desired, DesiredService, LinkReport};
+use health::check::To;
+use health::probe::Standing;
+use health::reason::Reason;
+use health::runner::{self, Handle, Link};
+use health::service::Effect;
+use health::state::{
+    News, ProbeKey, State, Transport, Wanted, WantedDestination, WantedService, probe_key,
+};
+use tracing::{info, warn};
+
+use crate::message::Message;
+
+/// What an earlier daemon knew: which destinations were well, and which not.
+pub(crate) type Believed = Vec<(ServiceKey, IpAddr, bool)>;
+
+/// The health of all services that have checks.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    wanted: Wanted,
+    /// Services with checks, as the configuration has them.
+    desired: BTreeMap<ServiceKey, DesiredService>,
+    keys: BTreeMap<health::state::ServiceKey, ServiceKey>,
+    effects: BTreeMap<ServiceKey, BTreeMap<IpAddr, Effect>>,
+    without_quorum: BTreeSet<ServiceKey>,
+    sorry: BTreeMap<ServiceKey, IpAddr>,
+    probes: BTreeMap<ProbeKey, Probed>,
+    /// What the resolver said last of each real server.
+    links: BTreeMap<IpAddr, LinkReport>,
+    runner: Option<Handle>,
+}
+
+#[derive(Debug)]
+struct Probed {
+    standing: Standing,
+    since: Instant,
+    reason: Option<Reason>,
+}
+
+impl Health {
+    /// Of a configuration, with what was known before.
+    pub(crate) fn new(config: &config::Config, desired: &Desired, believed: &Believed) -> Self {
+        let mut health = Self::default();
+        health.wanted.checks.clone_from(&config.checks);
+        let known: BTreeMap<_, _> = believed
+            .iter()
+            .map(|(service, server, up)| ((*service, *server), *up))
+            .collect();
+        for (service, base) in config.services.iter().zip(&desired.services) {
+            let (Some(own), Some(rules)) = (&service.health, key_of(&service.key)) else {
+                continue;
+            };
+            let destinations = service.destinations.iter().map(|destination| {
+                let server = destination.address.ip();
+                let checks = own.exceptions.get(&server).unwrap_or(&own.checks);
+                let believed = match known.get(&(service.key, server)) {
+                    Some(true) => Standing::Up,
+                    Some(false) => Standing::Down,
+                    None => Standing::Unchecked,
+                };
+                let wanted = WantedDestination {
+                    weight: destination.weight.into(),
+                    checks: checks.clone(),
+                    believed,
+                };
+                (server, wanted)
+            });
+            let wanted = WantedService {
+                rules: own.rules.clone(),
+                destinations: destinations.collect(),
+            };
+            health.wanted.services.insert(rules, wanted);
+            health.keys.insert(rules, service.key);
+            health.desired.insert(service.key, base.clone());
+            health.without_quorum.insert(service.key);
+        }
+        // What follows from what was known: decided here, as the thread will decide it.
+        let news = State::default().configure(&health.wanted, Instant::now(), || 0);
+        health.take(&news);
+        for (key, service) in &health.wanted.services {
+            let wanted = health::service::Service::new(service.rules.clone(), []);
+            if wanted.is_held()
+                && let Some(key) = health.keys.get(key)
+            {
+                health.without_quorum.remove(key);
+            }
+        }
+        health
+    }
+
+    /// Starts to check, in the calling thread's network namespace.
+    pub(crate) fn start(&mut self, outbox: &SyncSender<Message>) -> anyhow::Result<()> {
+        if self.wanted.services.is_empty() {
+            return Ok(());
+        }
+        allow_descriptors();
+        let outbox = outbox.clone();
+        let runner = runner::spawn(move |news| outbox.send(Message::Health(news)).is_ok());
+        let runner = runner.context("starting health checks")?;
+        runner.links(self.known_links());
+        runner.want(self.wanted.clone());
+        info!(
+            services = self.wanted.services.len(),
+            checks = self.wanted.checks.len(),
+            "health checks begin"
+        );
+        self.runner = Some(runner);
+        Ok(())
+    }
+
+    /// Whether no service has checks.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.wanted.services.is_empty()
+    }
+
+    /// Real servers whose MACs are needed, whether they are in the table or not.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.wanted.services.values().flat_map(|service| {
+            let all = service.destinations.keys().copied();
+            all.chain(service.rules.sorry_server)
+        })
+    }
+
+    /// The resolver has told something.
+    pub(crate) fn heard(&mut self, links: &[(IpAddr, LinkReport)]) {
+        self.links.extend(links.iter().cloned());
+        if let Some(runner) = &self.runner {
+            runner.links(self.known_links());
+        }
+    }
+
+    /// What the resolver said last of a real server.
+    pub(crate) fn link(&self, server: IpAddr) -> Option<&LinkReport> {
+        self.links.get(&server)
+    }
+
+    fn known_links(&self) -> BTreeMap<IpAddr, Link> {
+        let links = self.links.iter().map(|(server, report)| {
+            let link = match report {
+                LinkReport::Unresolved { reason } => Link::Unresolved(reason.clone()),
+                LinkReport::Local => Link::Local,
+                LinkReport::Via { mac, interface } => Link::Via {
+                    mac: *mac,
+                    interface: *interface,
+                },
+            };
+            (*server, link)
+        });
+        links.collect()
+    }
+
+    /// Takes news in; says which services are to be different in the table.
+    pub(crate) fn take(&mut self, news: &[News]) -> BTreeSet<ServiceKey> {
+        let mut different = BTreeSet::new();
+        for one in news {
+            let touched = match one {
+                News::Probe { key, change } => {
+                    let probed = Probed {
+                        standing: change.standing,
+                        since: match self.probes.get(key) {
+                            Some(old) if change.was == change.standing => old.since,
+                            _ => Instant::now(),
+                        },
+                        reason: change.reason.clone(),
+                    };
+                    self.probes.insert(key.clone(), probed);
+                    None
+                }
+                News::Destination {
+                    service,
+                    server,
+                    effect,
+                } => self.take_effect(*service, *server, effect.clone()),
+                News::Quorum { service, quorum } => {
+                    let key = self.keys.get(service).copied();
+                    if let Some(key) = key {
+                        match quorum.held {
+                            true => self.without_quorum.remove(&key),
+                            false => self.without_quorum.insert(key),
+                        };
+                    }
+                    None
+                }
+                News::Sorry {
+                    service,
+                    server,
+                    serves,
+                } => {
+                    let key = self.keys.get(service).copied();
+                    if let Some(key) = key {
+                        match serves {
+                            true => self.sorry.insert(key, *server),
+                            false => self.sorry.remove(&key),
+                        };
+                    }
+                    key
+                }
+                News::Ended { .. } => None,
+            };
+            different.extend(touched);
+        }
+        different
+    }
+
+    /// The service, if its place in the table changes: a better reason changes nothing there.
+    fn take_effect(
+        &mut self,
+        service: health::state::ServiceKey,
+        server: IpAddr,
+        effect: Option<Effect>,
+    ) -> Option<ServiceKey> {
+        let key = *self.keys.get(&service)?;
+        let effects = self.effects.entry(key).or_default();
+        let weight = effect.as_ref().and_then(Effect::weight);
+        let old = match effect {
+            Some(effect) => effects.insert(server, effect),
+            None => effects.remove(&server),
+        };
+        let old = old.as_ref().and_then(Effect::weight);
+        (old != weight).then_some(key)
+    }
+
+    /// Makes the configuration what health allows now.
+    pub(crate) fn filter(&self, desired: &mut Desired) {
+        for service in &mut desired.services {
+            if let Some(allowed) = self.allowed(&service.key) {
+                *service = allowed;
+            }
+        }
+    }
+
+    /// A service as health allows it now; none if it has no checks.
+    pub(crate) fn allowed(&self, key: &ServiceKey) -> Option<DesiredService> {
+        let mut service = self.desired.get(key)?.clone();
+        let effects = self.effects.get(key);
+        service.destinations.retain_mut(|(address, settings)| {
+            let effect = effects.and_then(|effects| effects.get(&address.ip()));
+            match effect.map(Effect::weight) {
+                None => true,
+                Some(None) => false,
+                Some(Some(weight)) => {
+                    settings.weight = weight;
+                    true
+                }
+            }
+        });
+        if let (Some(sorry), Some(address)) = (self.sorry.get(key), key.address()) {
+            let sorry = SocketAddr::new(*sorry, address.port());
+            let settings = api::DestinationSettings::of(1);
+            service.destinations.push((sorry, settings));
+        }
+        Some(service)
+    }
+
+    /// What the next daemon shall begin with.
+    pub(crate) fn believed(&self) -> Believed {
+        let all = self.effects.iter().flat_map(|(service, effects)| {
+            effects.iter().filter_map(|(server, effect)| {
+                let up = match effect {
+                    Effect::Weight(_) | Effect::Standby => true,
+                    Effect::Removed(_) | Effect::Inhibited(_) => false,
+                    Effect::Unchecked => return None,
+                };
+                Some((*service, *server, up))
+            })
+        });
+        all.collect()
+    }
+
+    /// As the API shows it.
+    pub(crate) fn view(&self) -> Vec<ServiceHealth> {
+        let services = self.wanted.services.iter();
+        services
+            .filter_map(|(key, service)| {
+                let own = self.keys.get(key)?;
+                let destinations = service.destinations.iter();
+                Some(ServiceHealth {
+                    service: *own,
+                    quorum: !self.without_quorum.contains(own),
+                    sorry_server: self.sorry.get(own).copied(),
+                    destinations: destinations
+                        .map(|(server, wanted)| self.destination(*key, *own, *server, wanted))
+                        .collect(),
+                })
+            })
+            .collect()
+    }
+
+    fn destination(
+        &self,
+        key: health::state::ServiceKey,
+        own: ServiceKey,
+        server: IpAddr,
+        wanted: &WantedDestination,
+    ) -> DestinationHealth {
+        let effects = self.effects.get(&own);
+        let effect = effects.and_then(|effects| effects.get(&server));
+        let (health, reason) = match effect {
+            None | Some(Effect::Unchecked) => (HealthState::Unchecked, None),
+            Some(Effect::Weight(_)) => (HealthState::Up, None),
+            Some(Effect::Standby) => (HealthState::Standby, None),
+            Some(Effect::Removed(reason) | Effect::Inhibited(reason)) => {
+                (HealthState::Down, Some(reason.to_string()))
+            }
+        };
+        let checks = wanted.checks.iter();
+        DestinationHealth {
+            server,
+            weight: effect.and_then(Effect::weight),
+            health,
+            reason,
+            checks: checks
+                .filter_map(|name| self.check(key, server, name))
+                .collect(),
+        }
+    }
+
+    fn check(
+        &self,
+        service: health::state::ServiceKey,
+        server: IpAddr,
+        name: &Arc<str>,
+    ) -> Option<CheckState> {
+        let check = self.wanted.checks.get(name)?;
+        let key = probe_key(service, server, name, check);
+        let probed = self.probes.get(&key);
+        Some(CheckState {
+            check: name.to_string(),
+            kind: check.kind.name().to_owned(),
+            to: key.to,
+            health: match probed.map(|probed| probed.standing) {
+                None | Some(Standing::Unchecked) => HealthState::Unchecked,
+                Some(Standing::Up) => HealthState::Up,
+                Some(Standing::Down) => HealthState::Down,
+            },
+            for_s: probed.map_or(0, |probed| probed.since.elapsed().as_secs()),
+            reason: probed.and_then(|probed| Some(probed.reason.as_ref()?.to_string())),
+        })
+    }
+
+    /// One line for each change.
+    pub(crate) fn log(&self, news: &[News]) {
+        for one in news {
+            match one {
+                News::Probe { key, change } => {
+                    let (server, to, check) = (key.server, key.to, &*key.check);
+                    let to = match self.wanted.checks.get(check).map(|check| check.to) {
+                        Some(To::Vip) => format!("virtual address {to}"),
+                        _ => format!("own address {to}"),
+                    };
+                    let is_new = change.was != change.standing;
+                    match (&change.reason, change.standing) {
+                        (Some(reason), Standing::Down) if is_new => {
+                            let reason = reason.to_string();
+                            warn!(%server, to, check, reason, "health: down");
+                        }
+                        (Some(reason), Standing::Down) => {
+                            let reason = reason.to_string();
+                            info!(%server, to, check, reason, "health: still down");
+                        }
+                        (Some(reason), _) => {
+                            let reason = reason.to_string();
+                            warn!(%server, to, check, reason, "health: cannot be checked");
+                        }
+                        (None, Standing::Up) if is_new => {
+                            info!(%server, to, check, "health: up");
+                        }
+                        _ => {}
+                    }
+                }
+                News::Quorum { service, quorum } => {
+                    let (sum, needed) = (quorum.sum, quorum.needed);
+                    match quorum.held {
+                        true => info!(%service, sum, needed, "health: quorum gained"),
+                        false => warn!(%service, sum, needed, "health: quorum lost"),
+                    }
+                }
+                News::Sorry {
+                    service,
+                    server,
+                    serves: true,
+                } => warn!(%service, %server, "health: the sorry server serves"),
+                News::Sorry {
+                    service, server, ..
+                } => info!(%service, %server, "health: the sorry server rests"),
+                News::Ended { service } => info!(%service, "health: checks end"),
+                News::Destination { .. } => {}
+            }
+        }
+    }
+
+    /// Checks end in an orderly way.
+    pub(crate) fn stop(&mut self) {
+        if self.runner.take().is_none() {
+            return;
+        }
+        let omega = self.wanted.services.iter();
+        for (service, _) in omega.filter(|(_, service)| service.rules.omega) {
+            self.log(&[News::Ended { service: *service }]);
+        }
+    }
+}
+
+/// Each attempt takes two descriptors, and the usual limit of 1,024 is for programs that `select`.
+fn allow_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let limit = Resource::RLIMIT_NOFILE;
+    let raised = getrlimit(limit).and_then(|(_, most)| setrlimit(limit, most, most));
+    if let Err(error) = raised {
+        warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// A service by address; those by firewall mark have none that could be asked.
+fn key_of(key: &ServiceKey) -> Option<health::state::ServiceKey> {
+    let ServiceKey::Address { protocol, address } = key else {
+        return None;
+    };
+    Some(health::state::ServiceKey {
+        protocol: match protocol {
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Udp => Transport::Udp,
+            Protocol::Sctp => Transport::Sctp,
+        },
+        address: *address,
+    })
+}
