@@ -22,6 +22,8 @@ use crate::verdict::{Counter, DropReason, PassReason, ReplyReason, Verdict};
 pub enum Next {
     /// Nothing: this becomes of the frame.
     Done(Verdict),
+    /// [`fast_v6`](crate::fast_v6): it is IPv6.
+    FastV6,
     /// [`whole`]: it is not plain.
     Whole,
     /// [`begin`] for IPv4: it belongs to no connection.
@@ -38,7 +40,7 @@ pub enum Next {
 /// decides. A step that does not decide leaves the frame as it was.
 #[inline(always)]
 pub fn forward(frame: &mut impl Frame, tables: &impl Tables) -> Verdict {
-    let next = crate::fast(frame, tables);
+    let next = crate::fast(frame, tables, |next| next);
     go_on(frame, tables, next)
 }
 
@@ -48,6 +50,7 @@ pub fn go_on(frame: &mut impl Frame, tables: &impl Tables, mut next: Next) -> Ve
     let verdict = loop {
         next = match next {
             Next::Done(verdict) => break verdict,
+            Next::FastV6 => crate::fast_v6(frame, tables, |next| next),
             Next::Whole => whole(frame, tables),
             Next::BeginV4 => begin::<NetworkV4>(frame, tables),
             Next::BeginV6 => begin::<NetworkV6>(frame, tables),

@@ -114,6 +114,16 @@ impl<N: Network> Packet<N> {
         }
     }
 
+    /// The same for a packet whose protocol is TCP or UDP and that is whole, and right.
+    #[inline(always)]
+    pub fn parse_plain(frame: &impl Frame, header: Header<N>) -> Option<Self> {
+        if header.protocol == protocol::TCP {
+            Self::parse_tcp(frame, header).ok()
+        } else {
+            Self::parse_udp(frame, header).ok()
+        }
+    }
+
     #[inline(always)]
     fn parse_tcp(frame: &impl Frame, header: Header<N>) -> Result<Self, Verdict> {
         let malformed = Verdict::Drop(DropReason::MalformedTcp);
