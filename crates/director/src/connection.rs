@@ -565,6 +565,18 @@ pub fn insert<T: Tables>(
     Ok(index)
 }
 
+/// Has the memory of a newcomer's tuple, in whichever slot of its first bucket it will be, on its way while
+/// service and destination are looked for. Seventy bytes that no cache has cost more than all of that.
+#[inline(always)]
+pub fn warm<T: Tables>(tables: &T, settings: &Settings, hash: u64) {
+    let first = slot_index(bucket_indices(hash, settings.bucket_mask).0, 0);
+    for number in 0..BUCKET_SLOTS as u32 {
+        if let Some(word) = tables.attached(first + number) {
+            word.load();
+        }
+    }
+}
+
 /// No slot that may be taken.
 pub const FULL: u64 = 1 << 32;
 /// Another CPU took the slot.

@@ -226,6 +226,7 @@ impl Step for Beginning {
         // A number, so that a verifier forgets by which of many ways it came about.
         let first = tables.blur(first, now.ns);
         let arrival = Arrival::of(&packet, tables, settings, now);
+        connection::warm(tables, settings, arrival.hash);
         let destination = match tables.connect(arrival) {
             Outcome::Connected(destination) => destination,
             Outcome::Refused => return Err(Next::Answer(ReplyReason::PortUnreachable)),
