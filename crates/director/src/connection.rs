@@ -971,11 +971,20 @@ mod tests {
 
     #[test]
     fn a_state_that_an_event_keeps_is_the_one_after_it() {
-        let keeping = [Event::Ack, Event::Datagram, Event::Syn, Event::Fin, Event::Rst];
+        let keeping = [
+            Event::Ack,
+            Event::Datagram,
+            Event::Syn,
+            Event::Fin,
+            Event::Rst,
+        ];
         for event in keeping {
             for state in (0..State::TEMPLATE.0).map(State) {
                 let is_kept = state.is_kept_by(event);
-                assert!(!is_kept || state.after(event) == state, "{state:?} {event:?}");
+                assert!(
+                    !is_kept || state.after(event) == state,
+                    "{state:?} {event:?}"
+                );
             }
         }
     }
