@@ -268,8 +268,8 @@ fn remember(visit: &Visit, destination: u32, template: u32, tables: &impl Tables
         ports: arrival.ports,
         protocol: arrival.protocol,
         service: service.id,
-        life: 0,
-        template: template.into(),
+        life: template,
+        template: 0,
     };
     match connection::insert(tables, &newcomer, &tuple) {
         Ok(_) => 0,

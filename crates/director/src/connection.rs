@@ -519,11 +519,8 @@ fn discount<T: Tables>(tables: &T, index: u32, entry: Entry) {
         return;
     };
     add_to(tables.population(tuple.service), 1u64.wrapping_neg());
-    if !entry.state().is_template() && tuple.template != 0 {
-        add_to(
-            tables.attached(tuple.template as u32 - 1),
-            1u64.wrapping_neg(),
-        );
+    if !entry.state().is_template() && tuple.life != 0 {
+        add_to(tables.attached(tuple.life - 1), 1u64.wrapping_neg());
     }
 }
 

@@ -366,7 +366,7 @@ fn judge(
         let is_reused = settings.conn_reuse_mode != 0
             && (entry.state().is_over()
                 || settings.conn_reuse_mode >= 2 && entry.state() == State::FIN_WAIT)
-            && tables.tuple(index).is_none_or(|tuple| tuple.template == 0);
+            && tables.tuple(index).is_none_or(|tuple| tuple.life == 0);
         if is_left || is_reused {
             return Life::Over;
         }
@@ -388,7 +388,7 @@ fn move_on<T: Tables>(
         && !entry.state().is_established()
         && let Some(tuple) = tables.tuple(found.index)
     {
-        persistence::assure(tables, tuple.template);
+        persistence::assure(tables, tuple.life.into());
     }
 }
 
