@@ -242,6 +242,9 @@ pub fn settle(tables: &impl Tables, visit: &Visit, destination: u32) -> u64 {
     }
     match remember(visit, destination, steered.template, tables) {
         0 => {
+            if State(arrival.state as u8).is_established() {
+                persistence::assure(tables, steered.template.into());
+            }
             tables.count_event(Counter::ConnectionNew);
             Outcome::Connected(destination).into()
         }

@@ -260,18 +260,6 @@ impl State {
         Self((row >> ((u32::from(self.0) * 4) & 63)) as u8 & 0xf)
     }
 
-    /// Whether an event of TCP or UDP that begins nothing leaves the connection in this state: those that nearly
-    /// all packets are.
-    #[must_use]
-    #[inline(always)]
-    pub fn is_kept_by(self, event: Event) -> bool {
-        match event {
-            Event::Ack => self == Self::ESTABLISHED || self == Self::FIN_WAIT,
-            Event::Datagram => self == Self::UDP,
-            _ => false,
-        }
-    }
-
     /// The same for SCTP: one digit for each of its fourteen states.
     #[inline(always)]
     fn after_chunk(self, event: Event) -> Self {
@@ -962,26 +950,6 @@ mod tests {
                 let next = State(state as u8).sctp().after(event);
                 let from = SHORT_SCTP[state];
                 assert_eq!(SHORT_SCTP[number(next)], *want, "{from} {event:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_state_that_an_event_keeps_is_the_one_after_it() {
-        let keeping = [
-            Event::Ack,
-            Event::Datagram,
-            Event::Syn,
-            Event::Fin,
-            Event::Rst,
-        ];
-        for event in keeping {
-            for state in (0..State::TEMPLATE.0).map(State) {
-                let is_kept = state.is_kept_by(event);
-                assert!(
-                    !is_kept || state.after(event) == state,
-                    "{state:?} {event:?}"
-                );
             }
         }
     }

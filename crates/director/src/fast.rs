@@ -82,7 +82,7 @@ fn known<N: Network, R>(
         return None;
     }
     // A change of state is more than this program knows of; nearly no packet makes one.
-    if !entry.state().is_kept_by(packet.event) {
+    if packet.steady >> (entry.state().0 & 31) & 1 == 0 {
         return None;
     }
     // Seen in this tick it cannot have run out.

@@ -354,13 +354,7 @@ fn judge(
     }
     let link = tables.link(entry.destination());
     let forgets_orphans = settings.flags & setting::EXPIRE_NODEST_CONN != 0;
-    if link.is_gone() {
-        return if forgets_orphans {
-            Life::Over
-        } else {
-            Life::Orphaned
-        };
-    }
+    // Reuse is asked about before the destination (ipvs §3.1): a SYN on a closed connection begins another.
     if event == Event::Syn || event == Event::Init {
         let is_left = forgets_orphans && link.is_drained();
         let is_reused = settings.conn_reuse_mode != 0
@@ -371,7 +365,13 @@ fn judge(
             return Life::Over;
         }
     }
-    Life::GoesOn
+    if !link.is_gone() {
+        Life::GoesOn
+    } else if forgets_orphans {
+        Life::Over
+    } else {
+        Life::Orphaned
+    }
 }
 
 /// Moves a connection on; the first time it is established, its template is proved.
