@@ -247,9 +247,7 @@ impl Table {
             .word(tuple.service as usize)
             .fetch_sub(1, Ordering::AcqRel);
         if !entry.state().is_template() && tuple.life != 0 {
-            let attached = self
-                .tuples
-                .word_at(tuple.life as usize - 1, ATTACHED_WORD);
+            let attached = self.tuples.word_at(tuple.life as usize - 1, ATTACHED_WORD);
             attached.fetch_sub(1, Ordering::AcqRel);
         }
     }
