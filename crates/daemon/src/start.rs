@@ -100,7 +100,7 @@ fn bring_up(
         return Err(Error::Config(refusal));
     }
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
-    files.save(&state, &plan)?;
+    let written = files.save(&state, &plan)?;
     let mut rooms = Rooms {
         plane,
         host,
@@ -129,6 +129,7 @@ fn bring_up(
         is_behind: false,
         attach_failure: None,
         file: File::Current,
+        written: Some(written),
         health,
         is_unhealthy: false,
         estimates,
