@@ -86,6 +86,33 @@ fn called_as_ipvsadm_it_is_ipvsadm() {
 }
 
 #[test]
+fn called_as_one_of_ipvsadms_scripts_it_is_that_script() {
+    let run = |name: &str, words: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_dirigo"))
+            .arg0(name)
+            .args(words)
+            .env("DIRIGO_INSTANCE", ABSENT)
+            .output()
+            .unwrap()
+    };
+    for (name, words) in [
+        ("/usr/sbin/ipvsadm-save", &["-n"][..]),
+        ("ipvsadm-restore", &[]),
+        ("dirigo", &["ipvsadm", "proc", "/proc/net/ip_vs_stats"]),
+    ] {
+        let output = run(name, words);
+        assert_eq!(output.status.code(), Some(2), "{name}");
+        let complaint = text(&output.stderr);
+        assert!(complaint.contains("no daemon answers on"), "{complaint}");
+    }
+    let helped = run("ipvsadm-save", &["--help"]);
+    assert_eq!(helped.status.code(), Some(1));
+    assert!(text(&helped.stderr).starts_with("ipvsadm-save: "));
+    // As ipvsadm it has no such word, like the original.
+    assert_eq!(run("ipvsadm", &["proc", "ip_vs"]).status.code(), Some(255));
+}
+
+#[test]
 fn every_subcommand_has_a_manual_page_and_completions() {
     let folder = tempfile::tempdir().unwrap();
     let man = dirigo(&["man", folder.path().to_str().unwrap()]);

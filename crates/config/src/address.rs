@@ -27,9 +27,9 @@ pub enum AddressFault {
         found: crate::mistake::Quoted,
         meant: SocketAddr,
     },
-    #[error("port \"{found}\" is not a number from 1 to 65535: write the port in digits")]
+    #[error("port \"{found}\" is not a number from 0 to 65535: write the port in digits")]
     BadPort { found: crate::mistake::Quoted },
-    #[error("port 0 is no port: write the one that clients connect to, 1 to 65535")]
+    #[error("port 0 is no port of a real server: leave it out")]
     PortZero,
     #[error(
         "{found} is an IPv4 address written as IPv6, and no packet carries it so: write {meant}"
@@ -40,12 +40,13 @@ pub enum AddressFault {
     },
 }
 
-/// An address with the port that it must have: `192.0.2.100:80`, `[2001:db8::100]:80`.
+/// An address with the port that it must have, 0 for every one: `192.0.2.100:80`,
+/// `[2001:db8::100]:80`.
 pub(crate) fn with_port(text: &str, example: &'static str) -> Result<SocketAddr, AddressFault> {
     if let Some(fault) = missing_brackets(text) {
         return Err(fault);
     }
-    match with_optional_port(text, example)? {
+    match parts(text, example)? {
         (address, Some(port)) => Ok(SocketAddr::new(address, port)),
         (address, None) => Err(AddressFault::NoPort { address }),
     }
@@ -57,6 +58,13 @@ pub(crate) fn with_optional_port(
     text: &str,
     example: &'static str,
 ) -> Result<(IpAddr, Option<u16>), AddressFault> {
+    match parts(text, example)? {
+        (_, Some(0)) => Err(AddressFault::PortZero),
+        parts => Ok(parts),
+    }
+}
+
+fn parts(text: &str, example: &'static str) -> Result<(IpAddr, Option<u16>), AddressFault> {
     let not_an_address = || AddressFault::NotAnAddress {
         found: text.into(),
         example,
@@ -123,7 +131,6 @@ fn split(text: &str) -> (&str, Option<&str>) {
 fn parse_port(text: &str) -> Result<u16, AddressFault> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.parse() {
-        Ok(0) => Err(AddressFault::PortZero),
         Ok(port) if digits => Ok(port),
         _ => Err(AddressFault::BadPort { found: text.into() }),
     }

@@ -23,7 +23,9 @@ mod address;
 mod check;
 pub mod limits;
 mod lines;
+mod mark;
 mod mistake;
+mod options;
 mod read;
 mod rules;
 pub mod schema;
@@ -34,6 +36,7 @@ mod values;
 
 pub use address::AddressFault;
 pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
+pub use mark::Mark;
 pub use mistake::{Advice, Mistake, Mistakes, Quoted, Reason};
 pub use rules::Health;
 pub use values::{
@@ -53,14 +56,16 @@ pub struct Config {
     pub require_native: bool,
     /// What SIGTERM does to forwarding.
     pub on_stop: OnStop,
-    /// How many connections are remembered.
-    pub connections_max: ConnectionsMax,
+    /// How many connections are remembered; `None` for as many as suit the machine.
+    pub connections_max: Option<ConnectionsMax>,
     /// Idle timeouts.
     pub timeouts: Timeouts,
     /// Connection behaviour.
     pub settings: api::Settings,
     /// Whether the daemon adds, announces and removes the virtual addresses.
     pub manage_vips: bool,
+    /// Which packets have which firewall mark; of several rules the first one counts.
+    pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.
     pub services: Vec<Service>,
     /// Health checks by name.
@@ -74,10 +79,14 @@ pub struct Service {
     pub key: api::ServiceKey,
     /// Picks a destination for a new connection.
     pub scheduler: Scheduler,
+    /// What it is asked to do differently.
+    pub flags: api::SchedulerFlags,
     /// Whether clients stay with a destination.
     pub persistence: Option<api::Persistence>,
     /// Every datagram is scheduled anew; only UDP.
     pub one_packet: bool,
+    /// The part of the connection table that it may take, in percent.
+    pub share: Option<u8>,
     /// Destinations in the order of the file.
     pub destinations: Vec<Destination>,
     /// Their checks, if they have any.
@@ -91,6 +100,10 @@ pub struct Destination {
     pub address: SocketAddr,
     /// Share of new connections.
     pub weight: Weight,
+    /// Connections at which it gets no new ones; 0 is no limit.
+    pub upper_threshold: u32,
+    /// Connections below which it gets new ones again; 0 is three quarters of the upper.
+    pub lower_threshold: u32,
 }
 
 /// Why there is no [`Config`].
@@ -165,6 +178,8 @@ impl Service {
     #[must_use]
     pub fn settings(&self) -> api::ServiceSettings {
         api::ServiceSettings {
+            flags: self.flags,
+            share: self.share,
             persistence: self.persistence,
             one_packet: self.one_packet,
             ..api::ServiceSettings::of(self.scheduler.name())
@@ -176,7 +191,11 @@ impl Destination {
     /// The destination without its address, as the API says it.
     #[must_use]
     pub fn settings(&self) -> api::DestinationSettings {
-        api::DestinationSettings::of(self.weight.into())
+        api::DestinationSettings {
+            upper_threshold: self.upper_threshold,
+            lower_threshold: self.lower_threshold,
+            ..api::DestinationSettings::of(self.weight.into())
+        }
     }
 }
 

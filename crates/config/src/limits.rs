@@ -27,6 +27,16 @@ pub const INTERFACE_NAME_BYTES: usize = 15;
 /// table takes about a gibibyte of memory that is never swapped out.
 pub const CONNECTIONS: RangeInclusive<i64> = 1024..=16_777_216;
 
+/// Connections remembered on small machines when the file does not say how many: 75 MB.
+pub const CONNECTIONS_DEFAULT: u32 = tables::CONNECTIONS_DEFAULT;
+
+/// Memory of a connection, in bytes.
+pub const CONNECTION_BYTES: u64 = 72;
+
+/// Which part of the memory goes to connections when the file does not say how many: a hundredth, 2 M
+/// connections on a machine of 16 to 28 GiB. A machine that does nothing else can give more.
+pub const MEMORY_SHARE: u64 = 100;
+
 /// Seconds of an idle timeout: 31 days, as in `ipvsadm --set`. IPVS's 0 ("leave unchanged")
 /// has no meaning in a file that states everything.
 pub const TIMEOUT_S: RangeInclusive<i64> = 1..=2_678_400;
@@ -51,6 +61,15 @@ pub const SLOW_START: (&str, &str) = ("0s", "60m");
 
 /// Bytes of a compiled pattern: patterns with large repetitions are mistakes.
 pub const PATTERN_BYTES: usize = 1 << 20;
+
+/// Share of the connection table, in percent.
+pub const SHARE: RangeInclusive<i64> = 1..=100;
+
+/// A firewall mark; 0 is none.
+pub const MARK: RangeInclusive<i64> = 1..=4_294_967_295;
+
+/// Rules of firewall marks: the data plane compares each packet of no known connection with all of them.
+pub const MARK_RULES: usize = 1_024;
 
 /// Mistakes reported in one run. Nobody reads on behind these, and to place each costs a walk
 /// through the file.

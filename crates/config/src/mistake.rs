@@ -9,7 +9,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use api::ServiceKey;
+use api::{Protocol, SchedulerFlags, ServiceKey};
 
 use crate::address::AddressFault;
 use crate::check::CheckFault;
@@ -59,11 +59,6 @@ pub enum Reason {
         key: Quoted,
         table: Table,
         advice: Advice,
-    },
-    #[error("`{key}` ({option} in IPVS) is not supported yet: leave it out")]
-    KeyNotYet {
-        key: &'static str,
-        option: &'static str,
     },
     #[error("{table} has no `{key}`: add {key} = {example}")]
     MissingKey {
@@ -140,8 +135,6 @@ pub enum Reason {
         "destination {address} is {kind}, which no real server has: use the server's own unicast address"
     )]
     DestinationNotUnicast { address: IpAddr, kind: &'static str },
-    #[error("protocol sctp is not supported yet: there are \"tcp\" and \"udp\"")]
-    SctpNotYet,
     #[error(
         "scheduler {name} is IPVS's, but not supported yet: there are {}",
         schedulers()
@@ -168,14 +161,60 @@ pub enum Reason {
         "`netmask` says which clients are kept together, but nothing keeps them: add persistence = 360"
     )]
     NetmaskWithoutPersistence,
-    #[error("netmask \"{netmask}\" does not fit {virtual_address}: write {advice}")]
+    #[error("netmask \"{netmask}\" does not fit {of}: write {advice}")]
     BadNetmask {
         netmask: Quoted,
-        virtual_address: IpAddr,
+        of: String,
         advice: &'static str,
     },
-    #[error("one-packet scheduling is for UDP, and this service is TCP: leave `one_packet` out")]
-    OnePacketNotUdp,
+    #[error(
+        "one-packet scheduling is for UDP, and this service is {}: leave `one_packet` out",
+        protocol.name().to_uppercase()
+    )]
+    OnePacketNotUdp { protocol: Protocol },
+    #[error(
+        "port 0 is every port, which needs persistence so that a client's connections stay together: add persistence = 360, or write the port that clients connect to"
+    )]
+    EveryPortWithoutPersistence,
+    #[error(
+        "a service by `mark` has no `{key}`: [[mark]] says which packets have it. Leave `{key}` out"
+    )]
+    MarkAnd { key: &'static str },
+    #[error("`family` is for services by `mark`; others have that of their address: leave it out")]
+    FamilyWithoutMark,
+    #[error(
+        "\"{flag}\" is no flag of scheduler {scheduler}: there are {}",
+        flags(*scheduler)
+    )]
+    UnknownFlag { flag: Quoted, scheduler: Scheduler },
+
+    #[error("\"{network}\" is no address and no network: write for example \"192.168.188.0/24\"")]
+    BadNetwork { network: Quoted },
+    #[error(
+        "\"{ports}\" is no port and no range of ports: write for example \"80\" or \"8000-8099\""
+    )]
+    BadPorts { ports: Quoted },
+    #[error("`{key}` is empty: write for example {key} = {example}")]
+    EmptyList {
+        key: &'static str,
+        example: &'static str,
+    },
+    #[error(
+        "all [[mark]] together make more than {} rules, one for each network and range of ports: join some",
+        limits::MARK_RULES
+    )]
+    TooManyMarks,
+
+    #[error(
+        "lower threshold {lower} is above the upper one, {upper}: write a lower one, or leave it out, which means three quarters"
+    )]
+    LowerAboveUpper { lower: u32, upper: u32 },
+    #[error(
+        "destination {destination} and firewall mark {mark} are of different families: use the server's {} address, or set family = \"{}\"",
+        other_family(destination),
+        family(destination).to_lowercase()
+    )]
+    FamilyOfMark { destination: IpAddr, mark: u32 },
 
     #[error(
         "destination {destination} listens on port {port}, but direct routing keeps the service's port {service_port}: {advice}"
@@ -343,6 +382,22 @@ fn schedulers() -> String {
             .map(Scheduler::name)
             .collect::<Vec<_>>(),
     )
+}
+
+fn flags(scheduler: Scheduler) -> String {
+    let all = [SchedulerFlags::FLAG_1, SchedulerFlags::FLAG_2];
+    let names = |flag: SchedulerFlags| flag.names(scheduler.name());
+    let mut names: Vec<String> = all.into_iter().flat_map(names).collect();
+    for name in ["flag-1", "flag-2", "flag-3"] {
+        if !names.iter().any(|one| one == name) {
+            names.push(name.to_owned());
+        }
+    }
+    listed(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn other_family(address: &IpAddr) -> &'static str {
+    if address.is_ipv6() { "IPv4" } else { "IPv6" }
 }
 
 fn family(address: &IpAddr) -> &'static str {

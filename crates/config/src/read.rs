@@ -10,7 +10,7 @@ use crate::schema::{self, Table};
 use crate::section::{At, Notes, Section};
 use crate::{
     Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Timeouts, check, limits,
-    service, suggest,
+    mark, service, suggest,
 };
 
 /// Reads all of a file that is text.
@@ -124,13 +124,14 @@ fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
             .unwrap_or_default(),
         connections_max: connections
             .and_then(|section| section.number(&schema::MAX, ConnectionsMax::rounded_up, notes))
-            .map_or_else(ConnectionsMax::default, |max| max.value),
+            .map(|max| max.value),
         timeouts: timeouts.map_or_else(Timeouts::default, |section| idle(&section, notes)),
         settings: settings
             .map_or_else(api::Settings::default, |section| behaviour(&section, notes)),
         manage_vips: vips
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
+        marks: mark::all(&root, notes),
         services: service::all(&root, &checks, notes),
         checks: checks
             .into_iter()

@@ -21,6 +21,8 @@ pub enum Table {
     Service,
     /// `[[service.destination]]`
     Destination,
+    /// `[[mark]]`
+    Mark,
     /// `[[check]]`
     Check,
 }
@@ -36,6 +38,7 @@ impl fmt::Display for Table {
             Self::Vips => "[vips]",
             Self::Service => "[[service]]",
             Self::Destination => "[[service.destination]]",
+            Self::Mark => "[[mark]]",
             Self::Check => "[[check]]",
         })
     }
@@ -66,6 +69,7 @@ pub(crate) const TIMEOUTS: Key = key(Table::Root, "timeouts", "[timeouts]");
 pub(crate) const SETTINGS: Key = key(Table::Root, "settings", "[settings]");
 pub(crate) const VIPS: Key = key(Table::Root, "vips", "[vips]");
 pub(crate) const SERVICE: Key = key(Table::Root, "service", "[[service]]");
+pub(crate) const MARK: Key = key(Table::Root, "mark", "[[mark]]");
 pub(crate) const CHECK: Key = key(Table::Root, "check", "[[check]]");
 
 pub(crate) const INTERFACE: Key = key(Table::Director, "interface", "\"eth0\"");
@@ -89,10 +93,14 @@ pub(crate) const MANAGE: Key = key(Table::Vips, "manage", "true");
 
 pub(crate) const SERVICE_ADDRESS: Key = key(Table::Service, "address", "\"192.168.188.120:80\"");
 pub(crate) const PROTOCOL: Key = key(Table::Service, "protocol", "\"tcp\"");
+pub(crate) const SERVICE_MARK: Key = key(Table::Service, "mark", "7");
+pub(crate) const FAMILY: Key = key(Table::Service, "family", "\"ipv4\"");
 pub(crate) const SCHEDULER: Key = key(Table::Service, "scheduler", "\"wrr\"");
+pub(crate) const FLAGS: Key = key(Table::Service, "flags", "[\"flag-1\"]");
 pub(crate) const PERSISTENCE: Key = key(Table::Service, "persistence", "360");
 pub(crate) const NETMASK: Key = key(Table::Service, "netmask", "\"255.255.255.0\"");
 pub(crate) const ONE_PACKET: Key = key(Table::Service, "one_packet", "false");
+pub(crate) const SHARE: Key = key(Table::Service, "share", "75");
 pub(crate) const SERVICE_CHECKS: Key = key(Table::Service, "checks", "[\"web\"]");
 pub(crate) const QUORUM: Key = key(Table::Service, "quorum", "1");
 pub(crate) const HYSTERESIS: Key = key(Table::Service, "hysteresis", "0");
@@ -106,9 +114,16 @@ pub(crate) const DESTINATION: Key = key(Table::Service, "destination", "[[servic
 pub(crate) const ADDRESS: Key = key(Table::Destination, "address", "\"192.168.188.107\"");
 pub(crate) const PORT: Key = key(Table::Destination, "port", "80");
 pub(crate) const WEIGHT: Key = key(Table::Destination, "weight", "1");
+pub(crate) const UPPER_THRESHOLD: Key = key(Table::Destination, "upper_threshold", "100");
+pub(crate) const LOWER_THRESHOLD: Key = key(Table::Destination, "lower_threshold", "75");
 pub(crate) const FORWARDING: Key = key(Table::Destination, "forwarding", "\"direct-routing\"");
 
 pub(crate) const DESTINATION_CHECKS: Key = key(Table::Destination, "checks", "[\"web\"]");
+
+pub(crate) const MARK_NUMBER: Key = key(Table::Mark, "mark", "7");
+pub(crate) const MARK_ADDRESSES: Key = key(Table::Mark, "addresses", "[\"192.168.188.0/24\"]");
+pub(crate) const MARK_PROTOCOL: Key = key(Table::Mark, "protocol", "\"tcp\"");
+pub(crate) const MARK_PORTS: Key = key(Table::Mark, "ports", "[\"80\", \"8000-8099\"]");
 
 pub(crate) const CHECK_NAME: Key = key(Table::Check, "name", "\"web\"");
 pub(crate) const CHECK_TYPE: Key = key(Table::Check, "type", "\"http\"");
@@ -143,13 +158,14 @@ pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/loca
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 67] = [
+pub const KEYS: [Key; 78] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
     SETTINGS,
     VIPS,
     SERVICE,
+    MARK,
     CHECK,
     INTERFACE,
     INTERFACES,
@@ -166,10 +182,14 @@ pub const KEYS: [Key; 67] = [
     MANAGE,
     SERVICE_ADDRESS,
     PROTOCOL,
+    SERVICE_MARK,
+    FAMILY,
     SCHEDULER,
+    FLAGS,
     PERSISTENCE,
     NETMASK,
     ONE_PACKET,
+    SHARE,
     SERVICE_CHECKS,
     QUORUM,
     HYSTERESIS,
@@ -182,8 +202,14 @@ pub const KEYS: [Key; 67] = [
     ADDRESS,
     PORT,
     WEIGHT,
+    UPPER_THRESHOLD,
+    LOWER_THRESHOLD,
     FORWARDING,
     DESTINATION_CHECKS,
+    MARK_NUMBER,
+    MARK_ADDRESSES,
+    MARK_PROTOCOL,
+    MARK_PORTS,
     CHECK_NAME,
     CHECK_TYPE,
     CHECK_TO,
@@ -211,12 +237,6 @@ pub const KEYS: [Key; 67] = [
     CHECK_HELO,
     CHECK_COMMAND,
     CHECK_USER,
-];
-
-/// Keys that IPVS has an option for and Dirigo has not yet.
-pub const NOT_YET: [(Table, &str, &str); 2] = [
-    (Table::Destination, "upper_threshold", "ipvsadm -x"),
-    (Table::Destination, "lower_threshold", "ipvsadm -y"),
 ];
 
 /// The keys of one table.

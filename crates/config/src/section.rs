@@ -281,12 +281,6 @@ impl<'t> Section<'t> {
 
 /// The best advice for a word that is no key of `table`: not yet, elsewhere, or a slip.
 fn unknown_key(table: Table, name: &str) -> Reason {
-    let not_yet = schema::NOT_YET
-        .iter()
-        .find(|(home, key, _)| *home == table && *key == name);
-    if let Some(&(_, key, option)) = not_yet {
-        return Reason::KeyNotYet { key, option };
-    }
     let elsewhere = schema::KEYS
         .iter()
         .find(|key| key.name == name && key.table != Table::Root);

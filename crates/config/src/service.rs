@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
-use api::{Netmask, Persistence, Protocol, ServiceKey};
+use api::{Family, Protocol, ServiceKey};
 
 use crate::address::{self, not_unicast};
 use crate::check::Checks;
 use crate::mistake::{Advice, Reason};
 use crate::schema::{self, Table};
 use crate::section::{At, Notes, Section};
-use crate::{Destination, OutOfRange, Scheduler, Seconds, Service, Weight, limits, read, rules};
+use crate::{Destination, OutOfRange, Service, Weight, limits, mark, options, read, rules};
 
 /// All services of the file.
 pub(crate) fn all(root: &Section<'_>, checks: &Checks, notes: &mut Notes<'_>) -> Vec<Service> {
@@ -58,23 +59,23 @@ fn one(
     seen: &mut Seen,
     notes: &mut Notes<'_>,
 ) -> Option<Service> {
-    section.require(&schema::SERVICE_ADDRESS, notes);
-    section.require(&schema::PROTOCOL, notes);
-    let address = virtual_address(section, notes);
-    let protocol = protocol(section, notes);
-    let scheduler = scheduler(section, notes).unwrap_or_default();
-    if let Some(address) = &address {
-        seen.virtual_addresses
-            .entry(address.value.ip())
-            .or_insert(address.at);
+    let offer = offer(section, notes);
+    let scheduler = options::scheduler(section, notes).unwrap_or_default();
+    let flags = options::flags(section, scheduler, notes);
+    let virtual_address = offer.virtual_address();
+    if let Some(address) = virtual_address {
+        let at = section.position(&schema::SERVICE_ADDRESS);
+        let place = seen.virtual_addresses.entry(address.ip());
+        place.or_insert(at.unwrap_or(section.at()));
     }
-    let persistence = persistence(section, address.as_ref().map(|one| one.value.ip()), notes);
-    let one_packet = one_packet(section, protocol, notes);
-    let virtual_address = address.as_ref().map(|address| address.value);
+    let persistence = options::persistence(section, offer.called(), notes);
+    note_every_port(section, &offer, persistence.is_some(), notes);
+    let one_packet = options::one_packet(section, offer.protocol(), notes);
+    let share = options::share(section, notes);
     let mut exceptions = BTreeMap::new();
     let destinations = destinations(
         section,
-        virtual_address,
+        &offer,
         &mut |section, server, notes| {
             let names = rules::names(section, &schema::DESTINATION_CHECKS, checks, notes);
             exceptions.extend(names.map(|names| (server, names)));
@@ -89,11 +90,7 @@ fn one(
         (&destinations, exceptions),
         notes,
     );
-    let (address, protocol) = (address?, protocol?);
-    let key = ServiceKey::Address {
-        protocol,
-        address: address.value,
-    };
+    let key = offer.key()?;
     match seen.services.get(&key) {
         Some(&first) => {
             let first_line = notes.line(first);
@@ -110,14 +107,111 @@ fn one(
     Some(Service {
         key,
         scheduler,
+        flags,
         persistence,
         one_packet,
+        share,
         destinations,
         health,
     })
 }
 
-fn virtual_address(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<At<SocketAddr>> {
+/// What a service offers, as far as it could be read.
+enum Offer {
+    /// An address and a protocol.
+    Address(Option<SocketAddr>, Option<Protocol>),
+    /// A firewall mark of one family.
+    Mark(Option<NonZeroU32>, Family),
+}
+
+impl Offer {
+    fn key(&self) -> Option<ServiceKey> {
+        match *self {
+            Self::Address(address, protocol) => Some(ServiceKey::Address {
+                protocol: protocol?,
+                address: address?,
+            }),
+            Self::Mark(mark, family) => Some(ServiceKey::Mark {
+                mark: mark?,
+                family,
+            }),
+        }
+    }
+
+    fn virtual_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address, _) => *address,
+            Self::Mark(..) => None,
+        }
+    }
+
+    fn protocol(&self) -> Option<Protocol> {
+        match self {
+            Self::Address(_, protocol) => *protocol,
+            Self::Mark(..) => None,
+        }
+    }
+
+    /// Its family, and what messages call it.
+    fn called(&self) -> Option<(Family, String)> {
+        match self {
+            Self::Address(address, _) => {
+                let ip = (*address)?.ip();
+                Some((Family::of(ip), ip.to_string()))
+            }
+            Self::Mark(mark, family) => Some((*family, format!("firewall mark {}", (*mark)?))),
+        }
+    }
+}
+
+/// `address` and `protocol`, or `mark` and perhaps `family`.
+fn offer(section: &Section<'_>, notes: &mut Notes<'_>) -> Offer {
+    let Some(at) = section.position(&schema::SERVICE_MARK) else {
+        if let Some(at) = section.position(&schema::FAMILY) {
+            notes.add(at, Reason::FamilyWithoutMark);
+        }
+        section.require(&schema::SERVICE_ADDRESS, notes);
+        section.require(&schema::PROTOCOL, notes);
+        let address = virtual_address(section, notes);
+        return Offer::Address(address, protocol(section, &schema::PROTOCOL, notes));
+    };
+    for key in [&schema::SERVICE_ADDRESS, &schema::PROTOCOL] {
+        if section.position(key).is_some() {
+            notes.add(at, Reason::MarkAnd { key: key.name });
+        }
+    }
+    let word = section.string(&schema::FAMILY, notes);
+    let family = match word.as_ref().map_or("ipv4", |word| word.value) {
+        "ipv4" => Family::V4,
+        "ipv6" => Family::V6,
+        other => {
+            let reason = read::unknown_value(&schema::FAMILY, other, &["ipv4", "ipv6"]);
+            notes.add(word.map_or(at, |word| word.at), reason);
+            Family::V4
+        }
+    };
+    Offer::Mark(mark::number(section, &schema::SERVICE_MARK, notes), family)
+}
+
+/// Port 0 takes every port of a client, which only persistence keeps together.
+fn note_every_port(
+    section: &Section<'_>,
+    offer: &Offer,
+    is_persistent: bool,
+    notes: &mut Notes<'_>,
+) {
+    let is_every_port = offer
+        .virtual_address()
+        .is_some_and(|address| address.port() == 0);
+    if is_every_port
+        && !is_persistent
+        && let Some(at) = section.position(&schema::SERVICE_ADDRESS)
+    {
+        notes.add(at, Reason::EveryPortWithoutPersistence);
+    }
+}
+
+fn virtual_address(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<SocketAddr> {
     let text = section.string(&schema::SERVICE_ADDRESS, notes)?;
     match address::with_port(text.value, schema::SERVICE_ADDRESS.example) {
         Ok(value) => {
@@ -125,7 +219,7 @@ fn virtual_address(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<At<So
                 let address = value.ip();
                 notes.add(text.at, Reason::VirtualAddressNotUnicast { address, kind });
             }
-            Some(At { at: text.at, value })
+            Some(value)
         }
         Err(fault) => {
             notes.add(text.at, Reason::Address(fault));
@@ -134,96 +228,25 @@ fn virtual_address(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<At<So
     }
 }
 
-fn protocol(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Protocol> {
-    let word = section.string(&schema::PROTOCOL, notes)?;
-    let reason = match word.value {
-        "tcp" => return Some(Protocol::Tcp),
-        "udp" => return Some(Protocol::Udp),
-        "sctp" => Reason::SctpNotYet,
-        other => read::unknown_value(&schema::PROTOCOL, other, &["tcp", "udp"]),
-    };
-    notes.add(word.at, reason);
-    None
-}
-
-fn scheduler(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Scheduler> {
-    let word = section.string(&schema::SCHEDULER, notes)?;
-    let reason = match Scheduler::named(word.value) {
-        Some(scheduler) if scheduler.is_available() => return Some(scheduler),
-        Some(scheduler) => Reason::SchedulerNotYet {
-            name: scheduler.name(),
-        },
-        None => {
-            let names: Vec<_> = Scheduler::available().map(Scheduler::name).collect();
-            read::unknown_value(&schema::SCHEDULER, word.value, &names)
-        }
-    };
-    notes.add(word.at, reason);
-    None
-}
-
-fn persistence(
+/// The word of `key`.
+pub(crate) fn protocol(
     section: &Section<'_>,
-    virtual_address: Option<IpAddr>,
+    key: &schema::Key,
     notes: &mut Notes<'_>,
-) -> Option<Persistence> {
-    let timeout = section.number(&schema::PERSISTENCE, Seconds::try_from, notes);
-    let text = section.string(&schema::NETMASK, notes);
-    if let Some(at) = section.position(&schema::NETMASK)
-        && section.position(&schema::PERSISTENCE).is_none()
-    {
-        notes.add(at, Reason::NetmaskWithoutPersistence);
+) -> Option<Protocol> {
+    let word = section.string(key, notes)?;
+    let mut all = Protocol::ALL.into_iter();
+    let found = all.find(|one| one.name() == word.value);
+    if found.is_none() {
+        let names = Protocol::ALL.map(Protocol::name);
+        notes.add(word.at, read::unknown_value(key, word.value, &names));
     }
-    let netmask = text.zip(virtual_address);
-    let netmask =
-        netmask.and_then(|(text, virtual_address)| netmask_of(&text, virtual_address, notes));
-    Some(Persistence {
-        timeout_s: timeout?.value.into(),
-        netmask,
-    })
-}
-
-/// An IPv4 mask or the length of an IPv6 prefix, as `-M` takes them.
-fn netmask_of(text: &At<&str>, virtual_address: IpAddr, notes: &mut Notes<'_>) -> Option<Netmask> {
-    let (netmask, advice) = match virtual_address {
-        IpAddr::V4(_) => (
-            text.value.parse().ok().map(Netmask::V4),
-            "an IPv4 mask, for example \"255.255.255.0\"",
-        ),
-        IpAddr::V6(_) => {
-            let prefix: Option<u8> = text.value.parse().ok();
-            let good = prefix.filter(|prefix| (1..=128).contains(prefix));
-            (
-                good.map(Netmask::V6),
-                "the length of an IPv6 prefix, for example \"64\"",
-            )
-        }
-    };
-    if netmask.is_none() {
-        let reason = Reason::BadNetmask {
-            netmask: text.value.into(),
-            virtual_address,
-            advice,
-        };
-        notes.add(text.at, reason);
-    }
-    netmask
-}
-
-fn one_packet(section: &Section<'_>, protocol: Option<Protocol>, notes: &mut Notes<'_>) -> bool {
-    let one_packet = section.flag(&schema::ONE_PACKET, notes).unwrap_or(false);
-    if one_packet
-        && protocol == Some(Protocol::Tcp)
-        && let Some(at) = section.position(&schema::ONE_PACKET)
-    {
-        notes.add(at, Reason::OnePacketNotUdp);
-    }
-    one_packet
+    found
 }
 
 fn destinations(
     service: &Section<'_>,
-    virtual_address: Option<SocketAddr>,
+    offer: &Offer,
     with: &mut dyn FnMut(&Section<'_>, IpAddr, &mut Notes<'_>),
     seen: &mut Seen,
     notes: &mut Notes<'_>,
@@ -239,8 +262,9 @@ fn destinations(
     let mut destinations = Vec::new();
     for section in &sections {
         let weight = weight(section, notes);
+        let (upper_threshold, lower_threshold) = options::thresholds(section, notes);
         note_forwarding(section, notes);
-        let Some(address) = real_address(section, virtual_address, notes) else {
+        let Some((address, own_port)) = real_address(section, offer, notes) else {
             continue;
         };
         if let Some(&first) = first_places.get(&address.value) {
@@ -253,10 +277,14 @@ fn destinations(
         }
         first_places.insert(address.value, address.at);
         with(section, address.value, notes);
-        let port = virtual_address.map_or(0, |service| service.port());
+        let port = offer
+            .virtual_address()
+            .map_or(own_port, |service| service.port());
         destinations.push(Destination {
             address: SocketAddr::new(address.value, port),
             weight,
+            upper_threshold,
+            lower_threshold,
         });
         seen.destinations.push(address);
     }
@@ -269,12 +297,13 @@ fn weight(section: &Section<'_>, notes: &mut Notes<'_>) -> Weight {
         .map_or_else(Weight::default, |weight| weight.value)
 }
 
-/// The real server's address, after a word about everything in it that direct routing cannot do.
+/// The real server's address and port, after a word about everything in it that direct routing cannot
+/// do. The port counts for firewall marks only, where it names the destination.
 fn real_address(
     section: &Section<'_>,
-    virtual_address: Option<SocketAddr>,
+    offer: &Offer,
     notes: &mut Notes<'_>,
-) -> Option<At<IpAddr>> {
+) -> Option<(At<IpAddr>, u16)> {
     section.require(&schema::ADDRESS, notes);
     let port_key = section.number(&schema::PORT, port, notes);
     let text = section.string(&schema::ADDRESS, notes)?;
@@ -294,7 +323,17 @@ fn real_address(
         let destination = real;
         notes.add(key.at, Reason::PortGivenTwice { destination, port });
     }
-    if let Some(service) = virtual_address {
+    let own_port = port_in_address.or(port_key.as_ref().map(|key| key.value));
+    if let Offer::Mark(Some(mark), family) = offer
+        && Family::of(real) != *family
+    {
+        let reason = Reason::FamilyOfMark {
+            destination: real,
+            mark: mark.get(),
+        };
+        notes.add(text.at, reason);
+    }
+    if let Some(service) = offer.virtual_address() {
         let in_address = port_in_address.map(|port| At {
             at: text.at,
             value: port,
@@ -310,10 +349,11 @@ fn real_address(
         let advice = format!("set port = {}", service.port());
         note_port(port_key, real, service, advice, notes);
     }
-    Some(At {
+    let address = At {
         at: text.at,
         value: real,
-    })
+    };
+    Some((address, own_port.unwrap_or(0)))
 }
 
 fn note_family(text: &At<&str>, real: IpAddr, virtual_address: IpAddr, notes: &mut Notes<'_>) {

@@ -64,6 +64,24 @@ impl Default for Weight {
     }
 }
 
+/// Connections at which a destination gets no new ones, or again some: 0 to 2,147,483,647.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Threshold(u32);
+
+bounded!(Threshold, limits::WEIGHT);
+
+/// A part of the connection table in percent, 1 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Share(u32);
+
+bounded!(Share, limits::SHARE);
+
+/// The number of a firewall mark, 1 to 4,294,967,295.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct MarkNumber(u32);
+
+bounded!(MarkNumber, limits::MARK);
+
 /// An idle timeout in seconds, 1 to 2,678,400 (31 days).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seconds(u32);
@@ -92,9 +110,15 @@ impl ConnectionsMax {
     }
 }
 
-impl Default for ConnectionsMax {
-    fn default() -> Self {
-        Self(director::limits::CONNECTIONS_DEFAULT)
+impl ConnectionsMax {
+    /// As many as a hundredth of the memory has room for, as a power of two; never less than
+    /// [`limits::CONNECTIONS_DEFAULT`].
+    #[must_use]
+    pub fn suiting(memory_bytes: u64) -> Self {
+        let room = memory_bytes / limits::MEMORY_SHARE / limits::CONNECTION_BYTES;
+        let room = room.min(limits::CONNECTIONS.end().unsigned_abs());
+        let power = room.checked_ilog2().map_or(0, |bits| 1 << bits);
+        Self(limits::CONNECTIONS_DEFAULT.max(power))
     }
 }
 

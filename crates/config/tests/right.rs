@@ -74,7 +74,7 @@ fn an_interface_is_all_that_must_be_said_and_the_rest_has_defaults() {
     assert_eq!(config.interfaces, ["eth0".parse().unwrap()]);
     assert!(!config.require_native);
     assert_eq!(config.on_stop, OnStop::Keep);
-    assert_eq!(u32::from(config.connections_max), 1 << 20);
+    assert_eq!(config.connections_max, None);
     let timeouts = api::Timeouts::from(config.timeouts);
     assert_eq!(timeouts, api::Timeouts::default());
     assert!(config.manage_vips);
@@ -131,7 +131,7 @@ fn the_number_of_connections_is_rounded_up_to_a_power_of_two() {
         (16_777_216, 16_777_216),
     ] {
         let config = parse(&format!("{SMALLEST}[connections]\nmax = {written}\n"));
-        assert_eq!(u32::from(config.connections_max), rounded);
+        assert_eq!(config.connections_max.map(u32::from), Some(rounded));
     }
 }
 
@@ -380,4 +380,118 @@ fn checks_are_defined_once_and_used_by_services_and_destinations() {
     );
     assert!(health.rules.alpha);
     assert_eq!(config.services[1].health, None);
+}
+
+#[test]
+fn services_by_mark_and_rules_of_marks_are_read_in_their_order() {
+    let config = parse(
+        r#"
+        [director]
+        interface = "eth0"
+        [[mark]]
+        mark = 7
+        addresses = ["192.0.2.0/24", "2001:db8::9"]
+        protocol = "tcp"
+        ports = ["80", "8000-8099"]
+        [[mark]]
+        mark = 8
+        addresses = ["0.0.0.0/0"]
+        [[service]]
+        mark = 7
+        persistence = 300
+        netmask = "255.255.255.0"
+        [[service.destination]]
+        address = "192.0.2.7"
+        [[service.destination]]
+        address = "192.0.2.8:8080"
+        [[service]]
+        mark = 7
+        family = "ipv6"
+        one_packet = true
+        "#,
+    );
+    let rules: Vec<String> = config
+        .marks
+        .iter()
+        .map(|rule| {
+            let protocol = rule.protocol.map_or("any", Protocol::name);
+            let (first, last) = rule.ports;
+            let network = format!("{}/{}", rule.address, rule.prefix);
+            format!("{} {protocol} {network} {first}-{last}", rule.mark)
+        })
+        .collect();
+    assert_eq!(
+        rules,
+        [
+            "7 tcp 192.0.2.0/24 80-80",
+            "7 tcp 192.0.2.0/24 8000-8099",
+            "7 tcp 2001:db8::9/128 80-80",
+            "7 tcp 2001:db8::9/128 8000-8099",
+            "8 any 0.0.0.0/0 0-65535",
+        ]
+    );
+    let keys: Vec<String> = config
+        .services
+        .iter()
+        .map(|one| one.key.to_string())
+        .collect();
+    assert_eq!(keys, ["fwm:7", "fwm6:7"]);
+    let ports: Vec<u16> = config.services[0]
+        .destinations
+        .iter()
+        .map(|one| one.address.port())
+        .collect();
+    assert_eq!(ports, [0, 8080], "without one it is every port");
+}
+
+#[test]
+fn thresholds_flags_shares_and_every_port_are_read() {
+    let config = parse(
+        r#"
+        [director]
+        interface = "eth0"
+        [[service]]
+        address = "192.0.2.100:0"
+        protocol = "sctp"
+        persistence = 300
+        flags = ["flag-1", "flag-3"]
+        share = 40
+        [[service.destination]]
+        address = "192.0.2.7"
+        upper_threshold = 100
+        lower_threshold = 50
+        "#,
+    );
+    let service = &config.services[0];
+    assert_eq!(service.key.to_string(), "sctp:192.0.2.100:0");
+    let settings = service.settings();
+    assert_eq!(settings.flags.names("wrr"), ["flag-1", "flag-3"]);
+    assert_eq!(settings.share, Some(40));
+    let destination = &service.destinations[0];
+    assert_eq!(destination.address.port(), 0);
+    let settings = destination.settings();
+    assert_eq!(
+        (settings.upper_threshold, settings.lower_threshold),
+        (100, 50)
+    );
+}
+
+#[test]
+fn the_table_is_sized_from_the_memory_within_bounds() {
+    let size = |gib: u64| u32::from(dirigo_config::ConnectionsMax::suiting(gib << 30));
+    let sizes: Vec<u32> = [0, 1, 8, 16, 24, 32, 64, 4096].map(size).to_vec();
+    let million = 1 << 20;
+    assert_eq!(
+        sizes,
+        [
+            million,
+            million,
+            million,
+            2 * million,
+            2 * million,
+            4 * million,
+            8 * million,
+            16 * million
+        ]
+    );
 }

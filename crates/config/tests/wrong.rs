@@ -40,11 +40,11 @@ wrong! {
     an_unknown_scheduler
     checks_that_cannot_be
     destinations_that_are_not_unicast
+    firewall_marks_that_do_not_fit
     interface_and_interfaces
     interface_names_that_cannot_be
     keys_in_the_wrong_table
     keys_misspelt
-    keys_of_ipvs_that_dirigo_has_not_yet
     keys_unknown
     mistakes_of_every_kind_at_once
     more_interfaces_than_there_is_room
@@ -55,6 +55,7 @@ wrong! {
     rules_of_a_service_that_do_not_fit
     scalars_where_tables_are_due
     single_brackets_where_two_are_due
+    thresholds_flags_and_shares_that_do_not_fit
     two_brackets_where_single_ones_are_due
     values_of_the_wrong_type
     virtual_addresses_that_are_not_unicast

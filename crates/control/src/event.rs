@@ -199,7 +199,7 @@ impl From<&config::Config> for Desired {
             manage_vips: config.manage_vips,
             timeouts: config.timeouts.into(),
             settings: config.settings,
-            marks: Vec::new(),
+            marks: config.marks.iter().map(MarkRule::from).collect(),
             services: services.collect(),
         }
     }

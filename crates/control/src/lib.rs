@@ -22,6 +22,7 @@
 
 mod change;
 mod check;
+mod delta;
 mod event;
 pub mod hashing;
 mod index;
@@ -37,6 +38,7 @@ mod state;
 mod trash;
 mod vip;
 
+pub use delta::Delta;
 pub use event::{
     Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,
 };

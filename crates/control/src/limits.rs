@@ -18,7 +18,7 @@ pub const DYNAMIC_DESTINATIONS: usize = 256;
 pub const EGRESS_SLOTS: u8 = 16;
 
 /// Rules of firewall marks: each packet of no known connection is compared with all of them in turn.
-pub const MARK_RULES: usize = 1_024;
+pub const MARK_RULES: usize = config::limits::MARK_RULES;
 
 /// Addresses of one such rule that the data plane looks at one by one: a /24. For more it looks at
 /// every packet.

@@ -26,6 +26,19 @@ pub struct MarkRule {
     pub last_port: u16,
 }
 
+impl From<&config::Mark> for MarkRule {
+    fn from(mark: &config::Mark) -> Self {
+        Self {
+            mark: mark.mark,
+            protocol: mark.protocol,
+            address: mark.address,
+            prefix: mark.prefix,
+            first_port: mark.ports.0,
+            last_port: mark.ports.1,
+        }
+    }
+}
+
 impl MarkRule {
     /// The service that its packets go to, if there is one.
     #[must_use]

@@ -504,7 +504,7 @@ impl State {
             || self.services.touched().any(|key| is_mark(&key))
     }
 
-    fn reindex(&mut self) {
+    pub(crate) fn reindex(&mut self) {
         let mut index = Index::default();
         for (key, service) in &self.services {
             index.add_service(key, service.id);

@@ -67,6 +67,8 @@ fn client(seed: u16, n: u8) -> SocketAddr {
 fn replay(steps: &[Step], first: &str) -> Result<(), TestCaseError> {
     let mut both = Both::new(web(), first, SchedulerFlags::NONE);
     let vip: IpAddr = web().address().unwrap().ip();
+    // What a daemon would have written: a state, and what each step changed.
+    both.world.written = Some(both.world.state.clone());
     for step in steps {
         match *step {
             Step::Add(n, weight) if !both.has(server(n)) => {
@@ -101,6 +103,7 @@ fn replay(steps: &[Step], first: &str) -> Result<(), TestCaseError> {
             let listed: Vec<SocketAddr> = both.model.list().iter().map(|one| one.address).collect();
             prop_assert_eq!(published, listed);
         }
+        prop_assert_eq!(both.world.written.as_ref(), Some(&both.world.state));
         for one in both.model.list() {
             let id = both.world.id(web(), one.address.ip());
             prop_assert_eq!(both.world.maps.weights[&id], one.weight);

@@ -2,13 +2,12 @@
 //!
 //! ```text
 //! API ──────┐                    ┌── observe ──► control::step ──► plan
-//! network ──┼─► Message ─► actor ┤── save state and plan (temp + rename)
+//! network ──┼─► Message ─► actor ┤── write what changed behind the state file
 //! signals ──┘    ▲ tick 100 ms   └── carry out; on failure the way back
 //!                └ expiry, announcements, trash, a look around, links to the file
 //! ```
 //!
-//! Because the plan is on disk before its first action (links alone may follow a tick later), a
-//! daemon that dies anywhere leaves a state from which the next one reaches the whole: `start`.
+//! Because the plan is on disk before its first action, a daemon that dies anywhere leaves a state from which the next one reaches the whole: `start`.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,12 +21,12 @@ use tracing::{error, info};
 
 use crate::estimates::Estimates;
 use crate::execute::Rooms;
-use crate::files::Files;
+use crate::files::{Files, Written};
 use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
-use crate::plane::{self, Plane};
+use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::view;
 
@@ -50,14 +49,16 @@ pub(crate) struct Actor<P, H> {
     /// Why an interface could not be attached again: said once, tried again and again.
     pub(crate) attach_failure: Option<String>,
     pub(crate) file: File,
+    /// What is in the file; `None` when it must be written anew.
+    pub(crate) written: Option<Written>,
     pub(crate) health: Health,
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
 }
 
-/// How the file stands to the state. What the network tells may be written a tick later, once for
-/// many: the next daemon would be told again, and such plans take nothing away that the next one
+/// How the file stands to the state. What the network tells may be written later when it cannot be at once:
+/// the next daemon would be told again, and such plans take nothing away that the next one
 /// would have to finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum File {
@@ -161,11 +162,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if plan.is_empty() && !self.state.has_changed() {
             return Ok(());
         }
-        let saved = if can_wait {
-            self.file = File::Behind;
-            Ok(())
-        } else {
-            self.save(plan)
+        let saved = match self.save(plan) {
+            // The next daemon would be told again of links.
+            Err(error) if can_wait => {
+                self.file = File::Behind;
+                error!(error = crate::chain(&error), "state not saved");
+                Ok(())
+            }
+            saved => saved,
         };
         if let Err(error) = saved.and_then(|()| self.rooms.carry_out(plan)) {
             self.go_back();
@@ -178,8 +182,21 @@ impl<P: Plane, H: Host> Actor<P, H> {
         Ok(())
     }
 
+    /// Writes what the last step changed, or everything when that is due or the file is not known to be
+    /// that of the step before.
     fn save(&mut self, pending: &Plan) -> anyhow::Result<()> {
-        self.files.save(&self.state, pending)?;
+        let Some(mut written) = self.written.take().filter(|written| !written.is_long()) else {
+            return self.save_whole(pending);
+        };
+        self.files
+            .append(&self.state.delta(pending), &mut written)?;
+        self.written = Some(written);
+        Ok(())
+    }
+
+    fn save_whole(&mut self, pending: &Plan) -> anyhow::Result<()> {
+        self.written = None;
+        self.written = Some(self.files.save(&self.state, pending)?);
         self.file = File::Current;
         Ok(())
     }
@@ -191,7 +208,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             File::Behind => true,
             File::Failed => self.ticks.is_multiple_of(limits::LOOK_TICKS),
         };
-        if is_due && let Err(error) = self.save(&Plan::default()) {
+        if is_due && let Err(error) = self.save_whole(&Plan::default()) {
             self.file = File::Failed;
             error!(error = crate::chain(&error), "state not saved");
         }
@@ -256,29 +273,18 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// One plan and one save for all of them.
     fn step_all(&mut self, changes: Vec<Change>) -> Result<Vec<Option<Refusal>>, Refusal> {
         let zeroed = zeroed(&changes);
-        let mut refusals: Vec<Option<Refusal>> = changes.iter().map(plane::not_yet).collect();
-        let possible = changes.into_iter().zip(&refusals);
-        let possible = possible.filter(|(_, refusal)| refusal.is_none());
-        let changes: Vec<Change> = possible.map(|(change, _)| change).collect();
         let questions = self.state.questions_of_changes(&changes);
         let observed = self.answers(questions, self.addresses()?);
         let (answers, plan) = control::step_all(&mut self.state, changes, &observed);
         self.follow(&plan, false)?;
         self.estimates.zero(&self.state, &zeroed);
-        let possible = refusals.iter_mut().filter(|refusal| refusal.is_none());
-        possible
-            .zip(answers)
-            .for_each(|(place, answer)| *place = answer);
-        Ok(refusals)
+        Ok(answers)
     }
 
     fn change_table(&mut self, change: Change) -> Result<(), Refusal> {
         let text = describe(&change);
         let zeroed = zeroed(std::slice::from_ref(&change));
-        let done = match plane::not_yet(&change) {
-            Some(refusal) => Err(refusal),
-            None => self.apply(Event::Change(change)),
-        };
+        let done = self.apply(Event::Change(change));
         log(&text, done.as_ref().err());
         if done.is_ok() {
             self.estimates.zero(&self.state, &zeroed);

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! /run/dirigo/<instance>.lock    held while a daemon lives; holds its pid
-//! /run/dirigo/<instance>.state.json   the table and the plan being carried out
+//! /run/dirigo/<instance>.state.json   the table and the plan being carried out: a line of it all, then
+//!                                     one for each step since
 //! /run/dirigo/<instance>.health.json  which destinations were well, and which not
 //! /run/dirigo/<instance>.sock    the API
 //! ```
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use control::{Plan, Saved, State};
+use control::{Delta, Plan, Saved, State};
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::health::Believed;
@@ -24,6 +25,20 @@ use crate::{Error, limits};
 pub(crate) struct Files {
     folder: PathBuf,
     instance: String,
+}
+
+/// What was written of the state: the whole, and what changed since behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Written {
+    whole: u64,
+    behind: u64,
+}
+
+impl Written {
+    /// Whether so much was written behind the whole that it is better written anew.
+    pub(crate) fn is_long(&self) -> bool {
+        self.behind > self.whole.max(limits::STATE_TAIL_BYTES)
+    }
 }
 
 /// Who holds the lock.
@@ -135,7 +150,7 @@ impl Files {
 
     /// Writes the state and the plan that is about to be carried out, in one step. Of the plan, what it takes
     /// away: a next daemon makes all the rest anew.
-    pub(crate) fn save(&self, state: &State, pending: &Plan) -> anyhow::Result<()> {
+    pub(crate) fn save(&self, state: &State, pending: &Plan) -> anyhow::Result<Written> {
         /// As [`Saved`], without copies of what may be large.
         #[derive(serde::Serialize)]
         struct Borrowed<'a> {
@@ -149,12 +164,30 @@ impl Files {
             pending: &pending.removals(),
         };
         let (path, beside) = (self.state(), self.path("state.json.new"));
-        let write = || -> anyhow::Result<()> {
-            std::fs::write(&beside, serde_json::to_vec(&saved)?)?;
+        let write = || -> anyhow::Result<u64> {
+            let mut text = serde_json::to_vec(&saved)?;
+            text.push(b'\n');
+            std::fs::write(&beside, &text)?;
             std::fs::rename(&beside, &path)?;
-            Ok(())
+            Ok(text.len() as u64)
         };
-        write().with_context(|| format!("writing {}", path.display()))
+        let whole = write().with_context(|| format!("writing {}", path.display()))?;
+        Ok(Written { whole, behind: 0 })
+    }
+
+    /// Writes what a step changed behind what was written before, if that is the shorter way.
+    pub(crate) fn append(&self, delta: &Delta, written: &mut Written) -> anyhow::Result<()> {
+        let path = self.state();
+        let write = || -> anyhow::Result<u64> {
+            let mut text = serde_json::to_vec(delta)?;
+            text.push(b'\n');
+            let mut file = std::fs::OpenOptions::new().append(true).open(&path)?;
+            file.write_all(&text)?;
+            Ok(text.len() as u64)
+        };
+        let bytes = write().with_context(|| format!("writing behind {}", path.display()))?;
+        written.behind += bytes;
+        Ok(())
     }
 
     /// Whether an earlier daemon wrote something.
@@ -177,7 +210,9 @@ impl Files {
         struct Version {
             version: u32,
         }
-        let found: Version = serde_json::from_slice(&text)
+        let mut lines = text.split(|byte| *byte == b'\n');
+        let whole = lines.next().unwrap_or_default();
+        let found: Version = serde_json::from_slice(whole)
             .with_context(|| format!("{} is damaged", path.display()))?;
         anyhow::ensure!(
             found.version == Saved::VERSION,
@@ -188,8 +223,15 @@ impl Files {
             Saved::VERSION,
             self.instance
         );
-        let saved = serde_json::from_slice(&text)
+        let mut saved: Saved = serde_json::from_slice(whole)
             .with_context(|| format!("{} is damaged", path.display()))?;
+        // A line that was not written to its end was that of a step which was never carried out.
+        let read = |line: &[u8]| serde_json::from_slice::<Delta>(line).ok();
+        let mut deltas: Vec<Delta> = lines.map_while(read).collect();
+        if let Some(last) = deltas.last_mut() {
+            saved.pending = std::mem::take(&mut last.pending);
+        }
+        saved.state.follow(deltas);
         Ok(Some(saved))
     }
 
@@ -301,5 +343,28 @@ mod tests {
         let error = files.load().unwrap_err().to_string();
         assert!(error.contains("version 99"), "{error}");
         assert!(error.contains("dirigo down --release"), "{error}");
+    }
+
+    #[test]
+    fn what_is_written_behind_the_state_is_followed_and_a_torn_end_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::within(folder.path(), "one");
+        let mut state = State::default();
+        let mut written = files.save(&state, &Plan::default()).unwrap();
+        for n in 1..=3_u32 {
+            let change = api::Change::AddService {
+                service: format!("tcp:192.0.2.{n}:80").parse().unwrap(),
+                settings: api::ServiceSettings::of("rr"),
+            };
+            let event = control::Event::Change(change);
+            let plan = control::step(&mut state, event, &control::Observed::default()).unwrap();
+            files.append(&state.delta(&plan), &mut written).unwrap();
+        }
+        assert_eq!(files.load().unwrap().unwrap().state, state);
+
+        let whole = std::fs::read(files.state()).unwrap();
+        std::fs::write(files.state(), &whole[..whole.len() - 5]).unwrap();
+        let loaded = files.load().unwrap().unwrap().state;
+        assert_eq!(loaded.services.len(), 2);
     }
 }

@@ -112,6 +112,7 @@ impl Health {
         if self.wanted.services.is_empty() {
             return Ok(());
         }
+        allow_descriptors();
         let outbox = outbox.clone();
         let runner = runner::spawn(move |news| outbox.send(Message::Health(news)).is_ok());
         let runner = runner.context("starting health checks")?;
@@ -376,7 +377,13 @@ impl Health {
                             let reason = reason.to_string();
                             info!(%server, to, check, reason, "health: still down");
                         }
-                        (_, Standing::Up) if is_new => info!(%server, to, check, "health: up"),
+                        (Some(reason), _) => {
+                            let reason = reason.to_string();
+                            warn!(%server, to, check, reason, "health: cannot be checked");
+                        }
+                        (None, Standing::Up) if is_new => {
+                            info!(%server, to, check, "health: up");
+                        }
                         _ => {}
                     }
                 }
@@ -410,6 +417,16 @@ impl Health {
         for (service, _) in omega.filter(|(_, service)| service.rules.omega) {
             self.log(&[News::Ended { service: *service }]);
         }
+    }
+}
+
+/// Each attempt takes two descriptors, and the usual limit of 1,024 is for programs that `select`.
+fn allow_descriptors() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let limit = Resource::RLIMIT_NOFILE;
+    let raised = getrlimit(limit).and_then(|(_, most)| setrlimit(limit, most, most));
+    if let Err(error) = raised {
+        warn!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -24,6 +24,10 @@ pub const ESTIMATE_TICKS: u32 = 20;
 /// not do: about a millisecond of system calls.
 pub const ESTIMATES_PER_TICK: usize = 1024;
 
+/// Bytes of changes behind a written state before it is written anew, if it is not longer itself: some
+/// thousand changes, which are read again in milliseconds.
+pub const STATE_TAIL_BYTES: u64 = 1 << 20;
+
 /// Longest name of an instance: a file name with room for its endings.
 pub const INSTANCE_NAME_BYTES: usize = 64;
 

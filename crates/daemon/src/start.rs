@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use anyhow::Context;
+use config::ConnectionsMax;
 use control::{Desired, Event, Link, Observed, Plan, Saved, State};
 use tracing::{info, warn};
 
@@ -92,7 +93,7 @@ fn bring_up(
     resolver.want(wanted.clone(), false);
     hear_first_answers(&mut state, &mut health, &inbox);
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
-    files.save(&state, &plan)?;
+    let written = files.save(&state, &plan)?;
     let mut rooms = Rooms {
         plane,
         host,
@@ -121,6 +122,7 @@ fn bring_up(
         is_behind: false,
         attach_failure: None,
         file: File::Current,
+        written: Some(written),
         health,
         is_unhealthy: false,
         estimates,
@@ -141,7 +143,7 @@ fn open(
 ) -> anyhow::Result<(plane::Kernel, bool)> {
     let with = dataplane::Options {
         instance: options.instance.clone(),
-        connections_max: options.config.connections_max.into(),
+        connections_max: connections_max(options).into(),
         pin_root: pin_root.path().to_owned(),
     };
     let open = || dataplane::Dataplane::open(&with).context("opening the data plane");
@@ -158,6 +160,15 @@ fn open(
         pin_root,
     };
     Ok((plane, opened == dataplane::Opened::Adopted))
+}
+
+/// How many connections a fresh data plane remembers.
+fn connections_max(options: &Options) -> ConnectionsMax {
+    let suiting = || {
+        let memory = nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total());
+        ConnectionsMax::suiting(memory)
+    };
+    options.config.connections_max.unwrap_or_else(suiting)
 }
 
 /// Attaches to the interfaces of the configuration, and lets go of others.

@@ -10,7 +10,8 @@
 //!
 //! A pure step: time and randomness are arguments. What you may rely on: a real server that stops
 //! passing is down at most `fall × interval + timeout` later, because jitter only shortens
-//! intervals; no two attempts of a probe overlap; nothing changes without `finish`.
+//! intervals; no two attempts of a probe overlap; nothing changes without `finish`; what is this
+//! machine's fault (no port, no authorities, no such user) says nothing of the real server.
 
 use std::time::{Duration, Instant};
 
@@ -53,10 +54,16 @@ pub struct Change {
     pub was: Standing,
     /// What is believed now.
     pub standing: Standing,
-    /// Why it is down.
+    /// Why it is down, or why it could not be asked.
     pub reason: Option<Reason>,
     /// The weight that it asks for.
     pub share: Option<Share>,
+}
+
+/// What is said of the last failure: that of a real server that is not down is no news, but that it
+/// could not be asked is.
+fn told(standing: Standing, reason: Option<Reason>) -> Option<Reason> {
+    reason.filter(|reason| standing == Standing::Down || matches!(reason, Reason::Local(_)))
 }
 
 impl Probe {
@@ -146,16 +153,18 @@ impl Probe {
                 }
             }
             Outcome::Failed(why) => {
-                self.count(Standing::Down, self.pace.fall, now);
-                self.reason = Some(why.clone());
+                if outcome.is_answer() {
+                    self.count(Standing::Down, self.pace.fall, now);
+                }
+                let explained = reason.clone().filter(|known| known.explains(why));
+                self.reason = Some(explained.unwrap_or_else(|| why.clone()));
             }
         }
         self.due = (started + self.interval(dice)).max(now);
-        let told = |probe: &Self| (probe.standing == Standing::Down).then(|| probe.reason.clone());
-        let news = self.standing != was
-            || self.share != share
-            || (was == Standing::Down && told(self) != Some(reason));
-        news.then(|| self.change(was))
+        let told = told(was, reason);
+        let is = self.change(was);
+        let news = is.standing != was || is.share != share || is.reason != told;
+        news.then_some(is)
     }
 
     /// What is said of a probe that is down becomes better known. False if it is down no more.
@@ -171,10 +180,7 @@ impl Probe {
         Change {
             was,
             standing: self.standing,
-            reason: self
-                .reason
-                .clone()
-                .filter(|_| self.standing == Standing::Down),
+            reason: told(self.standing, self.reason.clone()),
             share: self.share,
         }
     }

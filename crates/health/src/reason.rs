@@ -18,6 +18,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Whether it says anything of the real server: nothing if this machine could not ask.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        !matches!(self, Self::Failed(Reason::Local(_)))
+    }
+
     /// Whether the real server did what was asked.
     #[must_use]
     pub fn is_pass(&self) -> bool {
@@ -194,6 +200,14 @@ fn said(output: &str) -> String {
         String::new()
     } else {
         format!(": {output}")
+    }
+}
+
+impl Reason {
+    /// Whether this says more of the same failure.
+    #[must_use]
+    pub fn explains(&self, other: &Self) -> bool {
+        matches!(self, Self::OnlyOwnAddress { reason, .. } if **reason == *other)
     }
 }
 

@@ -102,7 +102,7 @@ struct Runner {
     vips: BTreeSet<IpAddr>,
     links: BTreeMap<IpAddr, Link>,
     ways: HashMap<IpAddr, Way>,
-    /// Opened by the first check that needs it.
+    /// Opened with the first configuration that needs it.
     path: Option<Arc<TruePath>>,
     attempts: JoinSet<Found>,
     dice: RandomState,
@@ -164,6 +164,12 @@ impl Runner {
                 self.vips = wanted.services.keys().map(|key| key.address.ip()).collect();
                 self.checks.clone_from(&wanted.checks);
                 self.ways.clear();
+                // At once, while the process may still do it: it may let go of privileges later.
+                if wanted.checks.values().any(|check| check.to == To::Vip)
+                    && let Err(reason) = self.path()
+                {
+                    tracing::error!(%reason, "no checks on the true path");
+                }
                 let (dice, throws) = (&self.dice, &mut self.throws);
                 let throw = || {
                     *throws += 1;
@@ -172,7 +178,9 @@ impl Runner {
                 self.state.configure(&wanted, Instant::now(), throw)
             }
             Order::Links(links) => {
-                self.ways.clear();
+                let known = &self.links;
+                self.ways
+                    .retain(|server, _| known.get(server) == links.get(server));
                 self.links = links;
                 Vec::new()
             }
@@ -290,16 +298,16 @@ impl Runner {
                 way
             }
         };
-        let path = match &self.path {
-            Some(path) => Arc::clone(path),
-            None => {
-                let path = TruePath::open().map_err(|error| {
-                    Reason::Local(format!("making the checks' namespace: {error}"))
-                })?;
-                Arc::clone(self.path.insert(Arc::new(path)))
-            }
-        };
-        Ok(Route::Through(path, way))
+        Ok(Route::Through(self.path()?, way))
+    }
+
+    fn path(&mut self) -> Result<Arc<TruePath>, Reason> {
+        if let Some(path) = &self.path {
+            return Ok(Arc::clone(path));
+        }
+        let path = TruePath::open()
+            .map_err(|error| Reason::Local(format!("making the checks' namespace: {error}")))?;
+        Ok(Arc::clone(self.path.insert(Arc::new(path))))
     }
 }
 

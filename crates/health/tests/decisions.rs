@@ -86,6 +86,36 @@ fn the_first_answer_decides_then_fall_and_rise_do() {
 }
 
 #[test]
+fn what_is_the_directors_own_fault_changes_nothing_but_is_told() {
+    use Standing::{Down, Unchecked, Up};
+    let own = || Outcome::Failed(Reason::Local("no user".to_owned()));
+    for (believed, then) in [(Unchecked, failed()), (Up, passed()), (Down, failed())] {
+        let mut probe = Probe::new(pace(1, 1), believed, Instant::now(), 0);
+        assert_eq!(play(&mut probe, &[own(), own(), own()]), [believed; 3]);
+        assert_eq!(probe.reason(), Some(&Reason::Local("no user".to_owned())));
+        let standing = if believed == Up { Up } else { Down };
+        assert_eq!(play(&mut probe, &[then]), [standing]);
+    }
+}
+
+#[test]
+fn an_explanation_stays_while_the_failure_is_the_same() {
+    let mut probe = Probe::new(pace(1, 1), Standing::Up, Instant::now(), 0);
+    play(&mut probe, &[failed()]);
+    let explained = Reason::OnlyOwnAddress {
+        reason: Box::new(refused()),
+        own: A,
+        vip: B,
+    };
+    assert!(probe.explain(explained.clone()).is_some());
+    play(&mut probe, &[failed(), failed()]);
+    assert_eq!(probe.reason(), Some(&explained));
+    let other = Reason::NoWay("gone".to_owned());
+    play(&mut probe, &[Outcome::Failed(other.clone())]);
+    assert_eq!(probe.reason(), Some(&other));
+}
+
+#[test]
 fn what_an_earlier_daemon_believed_takes_fall_failures_to_change() {
     let mut probe = Probe::new(pace(1, 2), Standing::Up, Instant::now(), 0);
     let expected = [Standing::Up, Standing::Down];
@@ -150,7 +180,7 @@ proptest! {
 
     /// A change is told if and only if something is different.
     #[test]
-    fn changes_are_told_once_each(outcomes in prop::collection::vec(0_u8..4, 1..60)) {
+    fn changes_are_told_once_each(outcomes in prop::collection::vec(0_u8..5, 1..60)) {
         let mut probe = Probe::new(pace(2, 2), Standing::Unchecked, Instant::now(), 0);
         let mut seen = (Standing::Unchecked, None, None);
         for outcome in outcomes {
@@ -158,13 +188,15 @@ proptest! {
                 0 => passed(),
                 1 => failed(),
                 2 => Outcome::Failed(Reason::NoWay("gone".to_owned())),
+                3 => Outcome::Failed(Reason::Local("no port".to_owned())),
                 _ => with_share(Some(Share::Percent(50))),
             };
             let now = probe.due().unwrap();
             probe.start(now);
             let change = probe.finish(&outcome, now, 1);
             let down = probe.standing() == Standing::Down;
-            let reason = probe.reason().cloned().filter(|_| down);
+            let reason = probe.reason().cloned();
+            let reason = reason.filter(|reason| down || matches!(reason, Reason::Local(_)));
             let is = (probe.standing(), reason, probe.share());
             match change {
                 Some(change) => {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use common::{Authority, Host, Process, Segment, VIP4, nginx, page, root};
+use common::{Authority, Host, Process, Segment, VIP4, have_nginx, nginx, page, root};
 use dirigo_health as health;
 use health::check::{Check, Http, Kind, Pace, Tls, Trust};
 use health::probe::Standing;
@@ -147,7 +147,7 @@ fn story(watch: &Watch, server: IpAddr, fault: impl FnOnce(), cure: impl FnOnce(
 #[test]
 fn killed_hung_and_unbound_servers_go_and_come_back_and_the_other_one_stays() {
     use nix::sys::signal::Signal::{SIGCONT, SIGSTOP};
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -208,7 +208,7 @@ fn killed_hung_and_unbound_servers_go_and_come_back_and_the_other_one_stays() {
 
 #[test]
 fn a_server_that_begins_to_answer_arp_for_the_virtual_address_goes_and_comes_back() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -229,7 +229,7 @@ fn a_server_that_begins_to_answer_arp_for_the_virtual_address_goes_and_comes_bac
 
 #[test]
 fn a_server_whose_certificate_has_expired_is_found_by_https_and_comes_back_with_a_new_one() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -268,7 +268,7 @@ fn a_server_whose_certificate_has_expired_is_found_by_https_and_comes_back_with_
 
 #[test]
 fn a_server_whose_mac_is_lost_fails_with_the_resolvers_reason() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Segment, VIP4, VIP6, block_on, check, nginx, page, root};
+use common::{Segment, VIP4, VIP6, block_on, check, have_nginx, nginx, page, root};
 use dirigo_health::attempt::attempt;
 use dirigo_health::check::{Check, Kind, To};
 use dirigo_health::path::TruePath;
@@ -23,7 +23,7 @@ fn reason(outcome: Outcome) -> Reason {
 
 #[test]
 fn each_real_server_is_asked_for_the_virtual_address_by_a_backup_and_by_a_master() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -48,7 +48,7 @@ fn each_real_server_is_asked_for_the_virtual_address_by_a_backup_and_by_a_master
 
 #[test]
 fn a_server_without_the_virtual_address_fails_although_its_own_address_answers() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -79,7 +79,7 @@ fn a_server_without_the_virtual_address_fails_although_its_own_address_answers()
 
 #[test]
 fn a_server_that_answers_arp_or_neighbour_solicitations_for_the_virtual_address_fails() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -106,7 +106,7 @@ fn a_server_that_answers_arp_or_neighbour_solicitations_for_the_virtual_address_
 
 #[test]
 fn a_server_that_asks_in_the_virtual_addresss_name_fails() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -144,7 +144,7 @@ fn a_server_that_asks_in_the_virtual_addresss_name_fails() {
 
 #[test]
 fn killed_hung_and_refusing_servers_are_told_apart() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -175,7 +175,7 @@ fn killed_hung_and_refusing_servers_are_told_apart() {
 
 #[test]
 fn echoes_go_the_true_path_too() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -192,7 +192,7 @@ fn echoes_go_the_true_path_too() {
 
 #[test]
 fn the_host_answers_nothing_that_belongs_to_a_check_and_its_own_connections_go_on() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();
@@ -243,7 +243,7 @@ fn the_host_answers_nothing_that_belongs_to_a_check_and_its_own_connections_go_o
 
 #[test]
 fn many_checks_at_once_do_not_mix_up_their_servers() {
-    if !root() {
+    if !root() || !have_nginx() {
         return;
     }
     let segment = Segment::new();

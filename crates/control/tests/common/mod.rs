@@ -109,6 +109,8 @@ pub struct World {
     pub maps: Maps,
     pub observed: Observed,
     pub stats: BTreeMap<u32, Stats>,
+    /// Made to follow each step by what it changed, if wanted.
+    pub written: Option<State>,
 }
 
 impl World {
@@ -118,6 +120,7 @@ impl World {
             maps: Maps::default(),
             observed: Observed::default(),
             stats: BTreeMap::new(),
+            written: None,
         };
         world.run(Event::Interface {
             index: 2,
@@ -141,6 +144,11 @@ impl World {
         }
         let plan = dirigo_control::step(&mut self.state, event, &observed)?;
         self.maps.carry_out(&plan);
+        if let Some(written) = &mut self.written {
+            let delta = serde_json::to_string(&self.state.delta(&plan)).unwrap();
+            let delta: dirigo_control::Delta = serde_json::from_str(&delta).unwrap();
+            written.follow([delta]);
+        }
         Ok(plan)
     }
 

@@ -40,7 +40,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Has the next start follow the file in everything it names, unless we must go on after all.
     fn save_for_good(&mut self) -> anyhow::Result<()> {
         let applied = self.state.applied.take();
-        let saved = self.save(&Plan::default());
+        let saved = self.save_whole(&Plan::default());
         if saved.is_err() {
             self.state.applied = applied;
         }

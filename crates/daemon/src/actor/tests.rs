@@ -124,6 +124,7 @@ impl World {
             is_behind: false,
             attach_failure: None,
             file: File::Current,
+            written: None,
             health: crate::health::Health::default(),
             is_unhealthy: false,
             estimates: Estimates::default(),

@@ -200,6 +200,7 @@ fn behaviour(sysctls: &Sysctls) -> Behaviour {
         sloppy_tcp: sysctls.sloppy_tcp,
         sloppy_sctp: sysctls.sloppy_sctp,
         conn_reuse_mode: sysctls.conn_reuse_mode,
+        ..Behaviour::default()
     }
 }
 

@@ -33,6 +33,19 @@ pub fn root() -> bool {
     root
 }
 
+/// Whether there is nginx. In CI it must be.
+pub fn have_nginx() -> bool {
+    if Command::new("nginx").arg("-v").output().is_ok() {
+        return true;
+    }
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "CI must have nginx"
+    );
+    println!("skipped: needs nginx");
+    false
+}
+
 /// A host of the segment, on `eth0`.
 pub struct Host {
     pub namespace: Namespace,

@@ -30,7 +30,7 @@ fn connections() -> u32 {
     let count = std::env::var("DIRIGO_CONNECTIONS").ok();
     count
         .and_then(|word| word.parse().ok())
-        .unwrap_or(1_u32 << 17)
+        .unwrap_or(1_u32 << 15)
         .next_power_of_two()
 }
 
@@ -91,8 +91,46 @@ fn connections_are_listed_in_bounded_memory_while_packets_flow() {
         }
         assert!(listing.memory_kb < MEMORY_MAX_KB, "{words:?}");
     }
+    conditions(&lab, address, least);
     let memory = peak_kb(daemon.id()).unwrap();
     dirigo_lab::say(&format!("the daemon's peak: {} MB", memory >> 10));
+}
+
+/// Each condition alone chooses what it says.
+fn conditions(lab: &Lab, service: SocketAddr, least: usize) {
+    let service = format!("udp:{service}");
+    let server = Host::Rs1.address(lab.family()).to_string();
+    let lines = |words: &[&str]| {
+        let all = [&["connections", "--json"], words].concat();
+        list(lab, &all).lines
+    };
+    assert_eq!(lines(&["--protocol", "tcp"]), 0);
+    assert_eq!(lines(&["--state", "established"]), 0);
+    assert_eq!(lines(&["--state", "udp", "--limit", "3"]), 3);
+    assert_eq!(lines(&["--service", &service, "--limit", "5"]), 5);
+    assert!(lines(&["--service", &service]) >= least);
+    let half = lines(&["--destination", &server]);
+    assert!(
+        (least / 2 - least / 50..least / 2 + least / 25).contains(&half),
+        "{half}"
+    );
+    assert_eq!(
+        lines(&["--destination", &format!("{server}:{}", PORT + 1)]),
+        0
+    );
+    assert_eq!(lines(&["--limit", "0"]), 0);
+
+    let unknown = Command::new(lab.net.dirigo())
+        .args(["connections", "--service", "tcp:192.0.2.1:9"])
+        .env("DIRIGO_INSTANCE", lab.net.state().instance())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(unknown.stderr).unwrap();
+    assert_eq!(unknown.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("there is no virtual service tcp:192.0.2.1:9"),
+        "{said}"
+    );
 }
 
 /// Every source sends once.
