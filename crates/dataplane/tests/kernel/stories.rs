@@ -18,7 +18,8 @@ use crate::packet::{Packet, Transport, icmp_error, packet};
 use crate::pair::{Pair, Trouble};
 use crate::random::{from_environment, seed_of_this_moment};
 use crate::steps::{
-    self, Chunks, Flow, SCTP, SERVICES, Step, Story, Sysctls, TCP, any_story, client_address, virtual_address,
+    self, Chunks, Flow, SCTP, SERVICES, Step, Story, Sysctls, TCP, any_story, client_address,
+    virtual_address,
 };
 use crate::support::is_root;
 use crate::world::{Change, INGRESS, key, round, via};

@@ -133,7 +133,7 @@ fn of_flags(flags: u8) -> Event {
 /// By the first chunk's type (RFC 9260 §3.2); an ABORT counts that comes behind a cookie.
 fn of_chunks(chunks: Chunks) -> Event {
     match chunks.first {
-        _ if chunks.abort() => 9,
+        _ if is_abort(chunks) => 9,
         1 => 1,
         2 => 2,
         10 => 3,
@@ -144,4 +144,9 @@ fn of_chunks(chunks: Chunks) -> Event {
         9 => 8,
         _ => 0,
     }
+}
+
+/// Whether they end it all.
+pub fn is_abort(chunks: Chunks) -> bool {
+    chunks.first == 6 || (matches!(chunks.first, 10 | 11) && chunks.then_aborts)
 }

@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::machine::{Machine, NONE, State, event};
+use crate::machine::{Machine, NONE, State, event, is_abort};
 use crate::steps::{
-    Chunks, FTP, Flow, RST, Rules, SCTP, SERVERS, SERVICES, SYN, Step, Story, Sysctls, TCP, UDP, destination_id,
+    Chunks, FTP, Flow, RST, Rules, SCTP, SERVERS, SERVICES, SYN, Step, Story, Sysctls, TCP, UDP,
+    destination_id,
 };
 
 /// What IPVS does and the packet path does not yet: to be made true with it.
@@ -305,7 +306,7 @@ impl Model {
         };
         let sloppily = match flow.protocol {
             // An ABORT behind a cookie is one here, too.
-            SCTP => self.sysctls.sloppy_sctp && !Chunks::of(flags).abort(),
+            SCTP => self.sysctls.sloppy_sctp && !is_abort(Chunks::of(flags)),
             _ => self.sysctls.sloppy_tcp && flags & RST == 0,
         };
         if flow.protocol != UDP && !sloppily && !begins(&flow, flags) {

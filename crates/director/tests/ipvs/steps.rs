@@ -94,11 +94,6 @@ impl Chunks {
         }
     }
 
-    /// Whether they end it all.
-    pub fn abort(self) -> bool {
-        self.first == 6 || (matches!(self.first, 10 | 11) && self.then_aborts)
-    }
-
     /// The packet from its ports on.
     pub fn bytes(self, ports: [u16; 2]) -> Vec<u8> {
         // Ports, verification tag, checksum, which nobody on the way looks at; then chunks: type, flags, length.
