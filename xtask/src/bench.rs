@@ -202,11 +202,7 @@ impl Plane {
         }];
         let services = [(vips[0], 6), (vips[0], 17), (vips[1], 6)];
         for (number, (address, protocol)) in services.into_iter().enumerate() {
-            let key = ServiceKey {
-                address,
-                port: frames::PORT,
-                protocol,
-            };
+            let key = ServiceKey::new(address, frames::PORT, protocol);
             self.dataplane
                 .publish_service(&key, number as u32, &rotation, 0)?;
         }

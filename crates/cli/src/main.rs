@@ -15,6 +15,7 @@ mod talk;
 
 mod check;
 mod connections;
+mod doctor;
 mod exit;
 mod health;
 mod ipvsadm;
@@ -55,6 +56,8 @@ enum Command {
     Ipvsadm(ipvsadm::Args),
     /// The real server's half: VIP on lo, ARP suppression
     Realserver(realserver::Args),
+    /// What is wrong, why it matters, and the command that mends it; changes nothing
+    Doctor(doctor::Args),
     /// The classic LVS-DR experiment in network namespaces
     Lab(lab::Args),
     /// Write the manual pages into a folder
@@ -80,6 +83,7 @@ fn main() -> std::process::ExitCode {
         Command::Connections(args) => connections::main(&args),
         Command::Ipvsadm(args) => ipvsadm::main(&Called::Ipvsadm("dirigo ipvsadm"), args),
         Command::Realserver(args) => realserver::main(args),
+        Command::Doctor(args) => doctor::main(args),
         Command::Lab(args) => lab::main(args),
         Command::Man(args) => pages::man(&args),
         Command::Completions(args) => pages::completions(&args),

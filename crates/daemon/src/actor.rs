@@ -26,7 +26,7 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
-use crate::plane::{self, Plane};
+use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::view;
 
@@ -273,29 +273,18 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// One plan and one save for all of them.
     fn step_all(&mut self, changes: Vec<Change>) -> Result<Vec<Option<Refusal>>, Refusal> {
         let zeroed = zeroed(&changes);
-        let mut refusals: Vec<Option<Refusal>> = changes.iter().map(plane::not_yet).collect();
-        let possible = changes.into_iter().zip(&refusals);
-        let possible = possible.filter(|(_, refusal)| refusal.is_none());
-        let changes: Vec<Change> = possible.map(|(change, _)| change).collect();
         let questions = self.state.questions_of_changes(&changes);
         let observed = self.answers(questions, self.addresses()?);
         let (answers, plan) = control::step_all(&mut self.state, changes, &observed);
         self.follow(&plan, false)?;
         self.estimates.zero(&self.state, &zeroed);
-        let possible = refusals.iter_mut().filter(|refusal| refusal.is_none());
-        possible
-            .zip(answers)
-            .for_each(|(place, answer)| *place = answer);
-        Ok(refusals)
+        Ok(answers)
     }
 
     fn change_table(&mut self, change: Change) -> Result<(), Refusal> {
         let text = describe(&change);
         let zeroed = zeroed(std::slice::from_ref(&change));
-        let done = match plane::not_yet(&change) {
-            Some(refusal) => Err(refusal),
-            None => self.apply(Event::Change(change)),
-        };
+        let done = self.apply(Event::Change(change));
         log(&text, done.as_ref().err());
         if done.is_ok() {
             self.estimates.zero(&self.state, &zeroed);

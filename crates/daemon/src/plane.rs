@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use api::Refusal;
 use control::{Action, Reach};
-use dataplane::{Behaviour, Dataplane, DestinationLink, Rules, Segment};
+use dataplane::{
+    Behaviour, Dataplane, Destination, DestinationLink, Dynamic, Hash, MarkRule, Rules, Schedule,
+    Segment, Standing,
+};
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
@@ -69,6 +71,7 @@ impl Plane for Kernel {
                 expire_quiescent_template: settings.expire_quiescent_template,
                 sloppy_tcp: settings.sloppy_tcp,
                 conn_reuse_mode: settings.conn_reuse_mode,
+                ..Behaviour::default()
             }),
             Action::WriteInterface { slot, index, mac } => {
                 plane.write_interface(*slot, *index, *mac);
@@ -76,37 +79,45 @@ impl Plane for Kernel {
             // No interface has the number 0.
             Action::ClearInterface { slot } => plane.write_interface(*slot, 0, [0; 6]),
             Action::WriteDestination {
-                id, reach, weight, ..
-            } => match weight {
-                0 => plane.write_drained_destination(*id, link(*reach)),
-                _ => plane.write_destination(*id, link(*reach)),
-            },
-            Action::WithdrawService { key } => plane.withdraw_service(&service(key)?)?,
+                id,
+                reach,
+                service,
+                weight,
+                upper_threshold,
+                lower_threshold,
+            } => {
+                let destination = Destination {
+                    link: link(*reach),
+                    standing: Standing {
+                        service: *service,
+                        weight: *weight,
+                        upper_threshold: *upper_threshold,
+                        lower_threshold: *lower_threshold,
+                    },
+                };
+                plane.write_destination(*id, destination);
+            }
+            Action::WithdrawService { key } => plane.withdraw_service(&service(key))?,
             Action::PublishService {
                 key,
                 service: number,
-                schedule,
+                schedule: what,
                 persistence,
                 one_packet,
                 share,
             } => {
-                let Some(rotation) = schedule.rotation() else {
-                    anyhow::bail!("the data plane has no such scheduler");
-                };
-                let segments = rotation.segments.iter().map(|segment| Segment {
-                    end: segment.end,
-                    destinations: segment.destinations.clone(),
-                });
-                let segments: Vec<_> = segments.collect();
                 let max = plane.connections_max();
                 let mut rules = rules(key, persistence.as_ref(), *one_packet);
                 rules.share = u32::try_from(max * u64::from(*share) / 100).unwrap_or(u32::MAX);
-                let key = service(key)?;
-                plane.publish_service_with(&key, *number, &rules, &segments, rotation.first)?;
+                plane.publish(&service(key), *number, &rules, &schedule(what))?;
             }
+            Action::WriteVips {
+                everything: true, ..
+            } => plane.write_all_addresses(),
             Action::WriteVips { addresses, .. } => plane.write_vips(addresses),
             Action::WriteMarks { rules } => {
-                anyhow::ensure!(rules.is_empty(), "the data plane has no firewall marks");
+                let rules: Vec<_> = rules.iter().map(mark_rule).collect();
+                plane.write_marks(&rules)?;
             }
             Action::ResetDestination { id } => plane.reset_destination(*id)?,
             Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => {}
@@ -136,8 +147,8 @@ impl Plane for Kernel {
         }
     }
 
-    fn is_overloaded(&self, _id: u32) -> bool {
-        false
+    fn is_overloaded(&self, id: u32) -> bool {
+        self.dataplane.is_overloaded(id)
     }
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
@@ -187,35 +198,6 @@ impl Plane for Kernel {
     }
 }
 
-/// What `control` can and the data plane cannot yet.
-pub(crate) fn not_yet(change: &api::Change) -> Option<Refusal> {
-    use api::Change::{AddDestination, AddService, EditDestination, EditService};
-    let what = match change {
-        AddService { service, settings } | EditService { service, settings } => {
-            let scheduler = config::Scheduler::named(&settings.scheduler);
-            match (service.protocol(), scheduler) {
-                (None, _) => "services by firewall mark (-f) are".to_owned(),
-                (Some(api::Protocol::Sctp), _) => "SCTP services (--sctp-service) are".to_owned(),
-                (_, Some(scheduler)) if !scheduler.is_available() => {
-                    format!("scheduler {scheduler} is")
-                }
-                _ if !settings.flags.is_empty() => "scheduler flags (-b) are".to_owned(),
-                _ => return None,
-            }
-        }
-        AddDestination { settings, .. } | EditDestination { settings, .. }
-            if settings.upper_threshold != 0 =>
-        {
-            "connection thresholds (-x, -y) are".to_owned()
-        }
-        _ => return None,
-    };
-    Some(Refusal {
-        code: api::RefusalCode::NotSupported,
-        message: format!("{what} not supported yet: leave them out, or use rr or wrr"),
-    })
-}
-
 /// The table's room is the data plane's: `control` may give no number that does not fit.
 const _: () = assert!(control::limits::SERVICES == director::limits::SERVICES);
 const _: () = assert!(control::limits::DESTINATION_IDS == director::limits::DESTINATIONS);
@@ -227,6 +209,66 @@ fn link(reach: Reach) -> DestinationLink {
         Reach::Gone => DestinationLink::Gone,
         Reach::Local => DestinationLink::Local,
         Reach::Via { mac, slot } => DestinationLink::Via { mac, slot },
+    }
+}
+
+fn schedule(schedule: &control::Schedule) -> Schedule {
+    match schedule {
+        control::Schedule::Rotation(rotation) => {
+            let segments = rotation.segments.iter().map(|segment| Segment {
+                end: segment.end,
+                destinations: segment.destinations.clone(),
+            });
+            Schedule::Rotation {
+                segments: segments.collect(),
+                first: rotation.first,
+            }
+        }
+        control::Schedule::Table {
+            hash,
+            slots,
+            with_port,
+            fallback,
+        } => Schedule::Table {
+            hash: match hash {
+                control::Hash::Source => Hash::Source,
+                control::Hash::Destination => Hash::Destination,
+                control::Hash::Maglev => Hash::Maglev,
+            },
+            slots: slots.clone(),
+            with_port: *with_port,
+            fallback: *fallback,
+        },
+        control::Schedule::List {
+            scheduler,
+            destinations,
+        } => Schedule::List {
+            scheduler: dynamic(*scheduler),
+            destinations: destinations.clone(),
+        },
+    }
+}
+
+fn dynamic(scheduler: control::Dynamic) -> Dynamic {
+    match scheduler {
+        control::Dynamic::Lc => Dynamic::Lc,
+        control::Dynamic::Wlc => Dynamic::Wlc,
+        control::Dynamic::Sed => Dynamic::Sed,
+        control::Dynamic::Nq => Dynamic::Nq,
+        control::Dynamic::Fo => Dynamic::Fo,
+        control::Dynamic::Ovf => Dynamic::Ovf,
+        control::Dynamic::Twos => Dynamic::Twos,
+        control::Dynamic::Lblc => Dynamic::Lblc,
+        control::Dynamic::Lblcr => Dynamic::Lblcr,
+    }
+}
+
+fn mark_rule(rule: &control::MarkRule) -> MarkRule {
+    MarkRule {
+        mark: rule.mark.get(),
+        protocol: rule.protocol.map(api::Protocol::number),
+        prefix: (rule.address, rule.prefix),
+        ports: rule.first_port..=rule.last_port,
     }
 }
 
@@ -247,21 +289,35 @@ fn rules(key: &api::ServiceKey, persistence: Option<&api::Persistence>, one_pack
     }
 }
 
-fn service(key: &api::ServiceKey) -> anyhow::Result<dataplane::ServiceKey> {
+fn service(key: &api::ServiceKey) -> dataplane::ServiceKey {
     match key {
-        api::ServiceKey::Address { protocol, address } => Ok(dataplane::ServiceKey {
-            address: address.ip(),
-            port: address.port(),
-            protocol: protocol.number(),
-        }),
-        // `control` refuses them before it comes to this.
-        api::ServiceKey::Mark { .. } => anyhow::bail!("the data plane has no services by mark"),
+        api::ServiceKey::Address { protocol, address } => {
+            dataplane::ServiceKey::new(address.ip(), address.port(), protocol.number())
+        }
+        api::ServiceKey::Mark { mark, family } => dataplane::ServiceKey::Mark {
+            mark: mark.get(),
+            is_ipv6: *family == api::Family::V6,
+        },
     }
 }
 
 fn service_key(key: &dataplane::ServiceKey) -> Option<api::ServiceKey> {
-    Some(api::ServiceKey::Address {
-        protocol: api::Protocol::of_number(key.protocol)?,
-        address: std::net::SocketAddr::new(key.address, key.port),
-    })
+    match *key {
+        dataplane::ServiceKey::Address {
+            address,
+            port,
+            protocol,
+        } => Some(api::ServiceKey::Address {
+            protocol: api::Protocol::of_number(protocol)?,
+            address: std::net::SocketAddr::new(address, port),
+        }),
+        dataplane::ServiceKey::Mark { mark, is_ipv6 } => Some(api::ServiceKey::Mark {
+            mark: std::num::NonZeroU32::new(mark)?,
+            family: if is_ipv6 {
+                api::Family::V6
+            } else {
+                api::Family::V4
+            },
+        }),
+    }
 }

@@ -92,13 +92,6 @@ fn bring_up(
     let wanted = wanted(&state, &health);
     resolver.want(wanted.clone(), false);
     hear_first_answers(&mut state, &mut health, &inbox);
-    let unsupported = options.config.changes();
-    if let Some(refusal) = unsupported
-        .filter_map(|change| plane::not_yet(&change))
-        .next()
-    {
-        return Err(Error::Config(refusal));
-    }
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
     let written = files.save(&state, &plan)?;
     let mut rooms = Rooms {

@@ -370,9 +370,9 @@ fn what_the_table_refuses_reaches_the_client_with_its_code() {
     assert_eq!(
         refused(Change::EditService {
             service,
-            settings: settings("lc")
+            settings: settings("fastest")
         }),
-        RefusalCode::NotSupported
+        RefusalCode::NoSuchScheduler
     );
     assert_eq!(refused(add(1, weight(1))), RefusalCode::DestinationExists);
     assert_eq!(refused(delete(9)), RefusalCode::NoSuchDestination);

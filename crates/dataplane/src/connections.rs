@@ -68,6 +68,7 @@ pub(crate) struct Table {
     buckets: Words,
     tuples: Words,
     gauges: Words,
+    standings: Words,
     populations: Words,
     cursor: Arc<Cursor>,
 }
@@ -86,6 +87,7 @@ impl Table {
             buckets: maps.words("BUCKETS")?,
             tuples: maps.words("TUPLES")?,
             gauges: maps.words("GAUGES")?,
+            standings: maps.words("STANDINGS")?,
             populations: maps.words("POPULATIONS")?,
             cursor: Arc::default(),
         })
@@ -227,8 +229,17 @@ impl Table {
 
     /// Takes what was forgotten out of what counts it.
     fn discount(&self, slot: usize, entry: Entry) {
-        let gauge = self.gauges.word(entry.destination() as usize);
-        gauge.fetch_add(Gauge::of(entry.state()).wrapping_neg(), Ordering::AcqRel);
+        let step = Gauge::of(entry.state()).wrapping_neg();
+        let destination = entry.destination() as usize;
+        if step != 0 && destination < self.gauges.len() {
+            let before = self
+                .gauges
+                .word(destination)
+                .fetch_add(step, Ordering::AcqRel);
+            self.standings
+                .standing(destination)
+                .unbound(before.wrapping_add(step));
+        }
         let Some(tuple) = self.tuples.read::<Tuple>(slot) else {
             return;
         };

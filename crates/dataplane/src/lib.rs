@@ -20,8 +20,11 @@ use std::path::{Path, PathBuf};
 mod arena;
 mod attach;
 mod connections;
+mod destinations;
 mod error;
+mod localities;
 mod map;
+mod marks;
 mod object;
 mod pins;
 mod services;
@@ -32,13 +35,17 @@ pub mod test_run;
 
 pub use attach::{Attached, Mode, PassProgram, attach_pass};
 pub use connections::{Connection, Swept};
+pub use destinations::{Destination, DestinationLink, Standing};
 pub use error::Error;
-pub use services::{Rules, Segment, ServiceKey};
+pub use marks::MarkRule;
+pub use services::{Dynamic, Hash, Rules, Schedule, Segment, ServiceKey};
 pub use settings::Behaviour;
+
+use std::sync::atomic::Ordering;
 
 use aya::maps::PerCpuArray;
 use director::headers::Mac;
-use director::tables::{Egress, Gauge, Link, Statistics};
+use director::tables::{Egress, Gauge, Statistics};
 use director::verdict;
 use zerocopy::IntoBytes;
 
@@ -67,35 +74,6 @@ pub enum Opened {
     Adopted,
 }
 
-/// How frames reach a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DestinationLink {
-    /// Its MAC is not known: frames of its connections are dropped.
-    Unresolved,
-    /// Deleted, with connections left: their frames are dropped silently.
-    Gone,
-    /// The director itself: frames go to the host.
-    Local,
-    /// By its MAC, out of an interface.
-    Via {
-        /// The real server's MAC, or its next hop's.
-        mac: [u8; 6],
-        /// Slot of the interface, see [`Dataplane::write_interface`].
-        slot: u8,
-    },
-}
-
-impl DestinationLink {
-    fn word(self) -> Link {
-        match self {
-            Self::Unresolved => Link::UNRESOLVED,
-            Self::Gone => Link::GONE,
-            Self::Local => Link::LOCAL,
-            Self::Via { mac, slot } => Link::via(Mac::from_bytes(mac), slot),
-        }
-    }
-}
-
 /// What a destination was sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -116,6 +94,8 @@ pub struct Dataplane {
     settings: Words,
     vips: Words,
     links: Words,
+    standings: Words,
+    marks: marks::Marks,
     gauges: Words,
     egress: Words,
     statistics: PerCpuArray<aya::maps::MapData, [u64; 3]>,
@@ -145,6 +125,8 @@ impl Dataplane {
             services: services::Services::new(&maps)?,
             vips: maps.words("VIPS")?,
             links: maps.words("LINKS")?,
+            standings: maps.words("STANDINGS")?,
+            marks: marks::Marks::new(&maps)?,
             gauges: maps.words("GAUGES")?,
             egress: maps.words("EGRESS")?,
             statistics: maps.per_cpu("STATISTICS")?,
@@ -225,20 +207,37 @@ impl Dataplane {
 
     /// Writes which addresses are virtual. Additions show at once, removals too.
     pub fn write_vips(&mut self, vips: &[IpAddr]) {
-        let mut words = vec![0u64; self.vips.len()];
+        self.write_addresses(vips, 0);
+    }
+
+    /// Has every address looked at, for firewall marks of wide prefixes: each foreign packet then costs as much
+    /// as one to a virtual address without a service.
+    pub fn write_all_addresses(&mut self) {
+        self.write_addresses(&[], u64::MAX);
+    }
+
+    fn write_addresses(&mut self, vips: &[IpAddr], background: u64) {
+        let mut words = vec![background; self.vips.len()];
         for vip in vips {
             let (word, bit) = director::memory::vip_bit_of(*vip);
             words[word as usize] |= 1 << bit;
         }
         for (index, word) in words.iter().enumerate() {
-            self.vips
-                .word(index)
-                .store(*word, std::sync::atomic::Ordering::Release);
+            self.vips.word(index).store(*word, Ordering::Release);
         }
     }
 
-    /// Makes a service, or replaces its rotation, in one piece. `first` is the position of the
-    /// next pick. No segments: no eligible destination.
+    /// Writes the rules that give packets a firewall mark, instead of those before; all change at once.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many.
+    pub fn write_marks(&mut self, rules: &[MarkRule]) -> Result<(), Error> {
+        self.marks.write(&self.settings, rules)
+    }
+
+    /// Makes a service that only schedules, by rotation: see [`Dataplane::publish`]. `first` is the position of
+    /// the next pick. No segments: no eligible destination.
     ///
     /// # Errors
     ///
@@ -250,23 +249,24 @@ impl Dataplane {
         segments: &[Segment],
         first: u64,
     ) -> Result<(), Error> {
-        self.publish_service_with(key, service, &Rules::default(), segments, first)
+        let segments = segments.to_vec();
+        let schedule = Schedule::Rotation { segments, first };
+        self.publish(key, service, &Rules::default(), &schedule)
     }
 
-    /// The same, of a service that does more than schedule.
+    /// Makes a service, or replaces what it picks, in one piece.
     ///
     /// # Errors
     ///
     /// When the tables are full.
-    pub fn publish_service_with(
+    pub fn publish(
         &mut self,
         key: &ServiceKey,
         service: u32,
         rules: &Rules,
-        segments: &[Segment],
-        first: u64,
+        schedule: &Schedule,
     ) -> Result<(), Error> {
-        self.services.publish(key, service, rules, segments, first)
+        self.services.publish(key, service, rules, schedule)
     }
 
     /// Removes a service; its connections stay.
@@ -296,30 +296,31 @@ impl Dataplane {
         self.services.published()
     }
 
-    /// Writes how a destination is reached. One word: readers see before or after.
-    pub fn write_destination(&mut self, id: u32, link: DestinationLink) {
-        self.write_link(id, link.word());
-    }
-
-    /// The same, of a destination whose weight is 0.
-    pub fn write_drained_destination(&mut self, id: u32, link: DestinationLink) {
-        self.write_link(id, link.word().drained());
-    }
-
-    fn write_link(&mut self, id: u32, link: Link) {
+    /// Writes how a destination is reached and what it may be given. Each word changes in one piece, the way
+    /// there last.
+    pub fn write_destination(&mut self, id: u32, destination: impl Into<Destination>) {
+        let destination = destination.into();
+        self.standings
+            .standing(id as usize)
+            .edit(&destination.standing);
         let word = self.links.word(id as usize);
-        word.store(link.0, std::sync::atomic::Ordering::Release);
+        word.store(destination.link_word().0, Ordering::Release);
     }
 
-    /// Zeroes a destination's statistics and gauges, before its id names another destination.
+    /// Whether a destination has reached its upper threshold and not yet come below its lower one.
+    #[must_use]
+    pub fn is_overloaded(&self, id: u32) -> bool {
+        self.standings.standing(id as usize).is_overloaded()
+    }
+
+    /// Zeroes a destination's statistics, gauges and standing, before its id names another destination.
     ///
     /// # Errors
     ///
     /// When the kernel refuses.
     pub fn reset_destination(&mut self, id: u32) -> Result<(), Error> {
-        self.gauges
-            .word(id as usize)
-            .store(0, std::sync::atomic::Ordering::Release);
+        self.standings.standing(id as usize).clear();
+        self.gauges.word(id as usize).store(0, Ordering::Release);
         let cpus =
             aya::util::nr_cpus().map_err(|(_, source)| Error::io("counting CPUs", source))?;
         let zero = aya::maps::PerCpuValues::try_from(vec![[0u64; 3]; cpus])

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use director::tables::{Weight, is_relieved};
 use memmap2::{MmapOptions, MmapRaw};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -87,6 +88,46 @@ impl Words {
             word[..chunk.len()].copy_from_slice(chunk);
             self.word_at(entry, part)
                 .store(u64::from_ne_bytes(word), Ordering::Release);
+        }
+    }
+}
+
+/// Weight and thresholds of a destination, shared with the program; [`director::tables::Standing`] says what is
+/// where.
+pub(crate) struct SharedStanding<'m> {
+    pub(crate) weight: &'m AtomicU64,
+    pub(crate) thresholds: &'m AtomicU64,
+}
+
+impl SharedStanding<'_> {
+    /// Whether the flag OVERLOAD is set.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        Weight(self.weight.load(Ordering::Acquire)).is_overloaded()
+    }
+
+    /// After a connection less, see [`Standing::unbound`].
+    pub(crate) fn unbound(&self, gauge: u64) {
+        let thresholds = self.thresholds.load(Ordering::Acquire);
+        if self.is_overloaded() && is_relieved(gauge, thresholds) {
+            self.change_weight(|present| present & !Weight::OVERLOAD);
+        }
+    }
+
+    /// Replaces the thresholds; what they were.
+    pub(crate) fn swap_thresholds(&self, word: u64) -> u64 {
+        self.thresholds.swap(word, Ordering::AcqRel)
+    }
+
+    /// Changes the weight's word, whoever sets or clears its flag at the same time.
+    pub(crate) fn change_weight(&self, change: impl Fn(u64) -> u64) {
+        let mut present = self.weight.load(Ordering::Acquire);
+        while let Err(other) = self.weight.compare_exchange(
+            present,
+            change(present),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            present = other;
         }
     }
 }

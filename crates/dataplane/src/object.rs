@@ -17,7 +17,7 @@ use crate::test_run::{self, Size};
 static BYTES: &[u8] = include_bytes_aligned!("../bpf/director.o");
 
 /// Maps in the object, all of which are pinned.
-pub(crate) const MAPS: [&str; 17] = [
+pub(crate) const MAPS: [&str; 21] = [
     "SETTINGS",
     "VIPS",
     "BUCKETS",
@@ -29,16 +29,26 @@ pub(crate) const MAPS: [&str; 17] = [
     "POPULATIONS",
     "LINKS",
     "GAUGES",
+    "STANDINGS",
+    "LOCALITIES",
+    "MARKS",
     "STATISTICS",
     "EGRESS",
     "FRAGMENTS",
     "ALLOWANCES",
     "STAGES",
+    "VISIT",
     "VERDICTS",
 ];
 
 /// Programs that the attached one goes on to, by their place in the map of that name.
-const STAGES: [&str; 4] = ["whole", "begin", "port_unreachable", "time_exceeded"];
+const STAGES: [&str; 5] = [
+    "whole",
+    "begin_v4",
+    "begin_v6",
+    "port_unreachable",
+    "time_exceeded",
+];
 
 /// The loaded object.
 pub(crate) struct Object {

@@ -11,12 +11,14 @@ use zerocopy::FromBytes;
 use director::headers::protocol;
 use director::limits::{ROTATION_SLOTS, SEGMENTS, SERVICES};
 use director::memory::{service_key, unmapped};
+use director::scheduler::Kind;
 use director::tables::{self, Service, service_flag};
 use director::time::ticks_from_seconds;
 
 use crate::arena::Arena;
 use crate::bytes_of;
 use crate::error::Error;
+use crate::localities::Localities;
 use crate::map::Words;
 use crate::object::Maps;
 
@@ -25,29 +27,66 @@ const VALUE_BYTES: usize = size_of::<Service>();
 
 /// Identity of a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ServiceKey {
-    /// Virtual address.
-    pub address: IpAddr,
-    /// Virtual port.
-    pub port: u16,
-    /// IP protocol number.
-    pub protocol: u8,
+pub enum ServiceKey {
+    /// An address, a port and a protocol.
+    Address {
+        /// Virtual address.
+        address: IpAddr,
+        /// Virtual port.
+        port: u16,
+        /// IP protocol number.
+        protocol: u8,
+    },
+    /// What has a firewall mark.
+    Mark {
+        /// The mark, not 0.
+        mark: u32,
+        /// IPv6 instead of IPv4.
+        is_ipv6: bool,
+    },
 }
 
 impl ServiceKey {
+    /// Of an address, a port and a protocol's number.
+    #[must_use]
+    pub fn new(address: IpAddr, port: u16, protocol: u8) -> Self {
+        Self::Address {
+            address,
+            port,
+            protocol,
+        }
+    }
+
+    /// As the data path has it.
+    #[must_use]
+    pub fn element(&self) -> tables::ServiceKey {
+        match *self {
+            Self::Address {
+                address,
+                port,
+                protocol,
+            } => service_key(address, port, protocol),
+            Self::Mark { mark, is_ipv6 } => {
+                tables::ServiceKey::of_mark(mark, if is_ipv6 { 6 } else { 4 })
+            }
+        }
+    }
+
     fn bytes(&self) -> [u8; KEY_BYTES] {
         let mut bytes = [0; KEY_BYTES];
-        bytes.copy_from_slice(bytes_of(&service_key(
-            self.address,
-            self.port,
-            self.protocol,
-        )));
+        bytes.copy_from_slice(bytes_of(&self.element()));
         bytes
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let key = tables::ServiceKey::read_from_bytes(bytes).ok()?;
-        Some(Self {
+        if key.protocol == 0 {
+            return Some(Self::Mark {
+                mark: key.address[1].try_into().ok()?,
+                is_ipv6: key.port == 6,
+            });
+        }
+        Some(Self::Address {
             address: unmapped(key.address),
             port: key.port.try_into().ok()?,
             protocol: key.protocol.try_into().ok()?,
@@ -81,10 +120,20 @@ impl Default for Rules {
 }
 
 impl Rules {
-    fn flags(&self, key: &ServiceKey) -> u32 {
-        let is_for_all = key.port == 0 || (key.port == FTP_PORT && key.protocol == protocol::TCP);
-        let one_packet = u32::from(self.one_packet) * service_flag::ONE_PACKET;
-        one_packet | (u32::from(is_for_all) * service_flag::ALL_PORTS)
+    /// Its flags in the data path, see [`service_flag`].
+    #[must_use]
+    pub fn flags(&self, key: &ServiceKey) -> u32 {
+        let flag = |is_on: bool, flag: u32| if is_on { flag } else { 0 };
+        let (is_for_all, is_mark) = match *key {
+            ServiceKey::Address { port, protocol, .. } => (
+                port == 0 || (port == FTP_PORT && protocol == protocol::TCP),
+                false,
+            ),
+            ServiceKey::Mark { .. } => (true, true),
+        };
+        flag(self.one_packet, service_flag::ONE_PACKET)
+            | flag(is_for_all, service_flag::ALL_PORTS)
+            | flag(is_mark, service_flag::MARK)
     }
 
     fn persistence_ticks(&self) -> u32 {
@@ -103,6 +152,129 @@ pub struct Segment {
     pub destinations: Vec<u32>,
 }
 
+/// What a service picks, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// `rr`, `wrr`: positions in turn.
+    Rotation {
+        /// The cycle; none: no eligible destination.
+        segments: Vec<Segment>,
+        /// Position of the next pick.
+        first: u64,
+    },
+    /// `dh`, `sh`, `mh`: by hash.
+    Table {
+        /// Of what.
+        hash: Hash,
+        /// Destination ids, 0 for an empty slot: 256, or for Maglev as many as its prime number says.
+        slots: Vec<u32>,
+        /// Whether the client's port counts (`sh-port`, `mh-port`).
+        with_port: bool,
+        /// Whether another slot is asked when the first one's destination is not eligible.
+        fallback: bool,
+    },
+    /// The others: the best of all.
+    List {
+        /// How they are compared.
+        scheduler: Dynamic,
+        /// Destination ids, newest first.
+        destinations: Vec<u32>,
+    },
+}
+
+/// What is hashed to find a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hash {
+    /// `sh`: the client's address.
+    Source,
+    /// `dh`: the virtual address.
+    Destination,
+    /// `mh`: the client's address, by SipHash.
+    Maglev,
+}
+
+/// Schedulers that look at all destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dynamic {
+    /// `lc`
+    Lc,
+    /// `wlc`
+    Wlc,
+    /// `sed`
+    Sed,
+    /// `nq`
+    Nq,
+    /// `fo`
+    Fo,
+    /// `ovf`
+    Ovf,
+    /// `twos`
+    Twos,
+    /// `lblc`
+    Lblc,
+    /// `lblcr`
+    Lblcr,
+}
+
+impl Schedule {
+    /// The number by which the data path knows the scheduler.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Rotation { .. } => Kind::ROTATION,
+            Self::Table { hash, .. } => match hash {
+                Hash::Source => Kind::SH,
+                Hash::Destination => Kind::DH,
+                Hash::Maglev => Kind::MH,
+            },
+            Self::List { scheduler, .. } => match scheduler {
+                Dynamic::Lc => Kind::LC,
+                Dynamic::Wlc => Kind::WLC,
+                Dynamic::Sed => Kind::SED,
+                Dynamic::Nq => Kind::NQ,
+                Dynamic::Fo => Kind::FO,
+                Dynamic::Ovf => Kind::OVF,
+                Dynamic::Twos => Kind::TWOS,
+                Dynamic::Lblc => Kind::LBLC,
+                Dynamic::Lblcr => Kind::LBLCR,
+            },
+        }
+    }
+
+    /// The flags that go with it, see [`service_flag`].
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        match self {
+            Self::Table {
+                with_port,
+                fallback,
+                ..
+            } => {
+                u32::from(*with_port) * service_flag::WITH_PORT
+                    | u32::from(*fallback) * service_flag::FALLBACK
+            }
+            _ => 0,
+        }
+    }
+
+    /// The rotation, and where it goes on.
+    fn rotation(&self) -> (&[Segment], u64) {
+        match self {
+            Self::Rotation { segments, first } => (segments, *first),
+            _ => (&[], 0),
+        }
+    }
+
+    /// The slots of a table or a list.
+    fn slots(&self) -> &[u32] {
+        match self {
+            Self::Rotation { .. } => &[],
+            Self::Table { slots, .. } => slots,
+            Self::List { destinations, .. } => destinations,
+        }
+    }
+}
+
 /// The service table, and the room its rotations take.
 pub(crate) struct Services {
     map: HashMap<MapData, [u8; KEY_BYTES], [u8; VALUE_BYTES]>,
@@ -111,6 +283,7 @@ pub(crate) struct Services {
     slots: Words,
     segment_room: Arena,
     slot_room: Arena,
+    localities: Localities,
     published: Memory<ServiceKey, Service>,
 }
 
@@ -132,16 +305,14 @@ impl Services {
             }
         }
         let segments = maps.words("SEGMENTS")?;
-        let runs: Vec<_> = published
-            .values()
-            .map(|s| (s.segments_base, s.segments))
-            .collect();
+        let runs: Vec<_> = published.values().map(segment_run).collect();
         let slot_runs: Vec<_> = published.values().map(|s| slot_run(&segments, s)).collect();
         Ok(Self {
             map,
             picks: maps.words("PICKS")?,
             segments,
             slots: maps.words("SLOTS")?,
+            localities: Localities::new(maps)?,
             segment_room: Arena::new(SEGMENTS, &runs),
             slot_room: Arena::new(ROTATION_SLOTS, &slot_runs),
             published,
@@ -154,8 +325,7 @@ impl Services {
         key: &ServiceKey,
         id: u32,
         rules: &Rules,
-        rotation: &[Segment],
-        first: u64,
+        schedule: &Schedule,
     ) -> Result<(), Error> {
         if id >= SERVICES {
             return Err(Error::Full {
@@ -163,45 +333,55 @@ impl Services {
                 limit: SERVICES.into(),
             });
         }
-        let count = rotation.len() as u32;
-        let slot_count = rotation
-            .iter()
-            .map(|segment| segment.destinations.len() as u32)
-            .sum();
+        let (rotation, first) = schedule.rotation();
+        let segments = rotation.len() as u32;
+        let in_rotation = rotation.iter().map(|segment| segment.destinations.len());
+        let slots = (in_rotation.sum::<usize>() + schedule.slots().len()) as u32;
         let full = || Error::Full {
             what: "rotation segments",
             limit: SEGMENTS.into(),
         };
-        let segments_base = take(&mut self.segment_room, count).ok_or_else(full)?;
-        let slots_base = take(&mut self.slot_room, slot_count);
+        let segments_base = take(&mut self.segment_room, segments).ok_or_else(full)?;
+        let slots_base = take(&mut self.slot_room, slots);
         let now = Instant::now();
         let Some(slots_base) = slots_base else {
-            self.segment_room.give(segments_base, count, now);
+            self.segment_room.give(segments_base, segments, now);
             return Err(Error::Full {
                 what: "rotation slots",
                 limit: ROTATION_SLOTS.into(),
             });
         };
         self.write_rotation(rotation, segments_base, slots_base);
+        self.write_slots(schedule.slots(), slots_base);
         let cycle = rotation.last().map_or(0, |segment| segment.end);
+        let kind = schedule.kind();
+        let (base, count) = if kind == Kind::ROTATION {
+            (segments_base, segments)
+        } else {
+            (slots_base, slots)
+        };
         let service = Service {
             first: self.first_for(id, first, cycle),
             cycle,
             id,
-            segments_base,
-            segments: count,
-            flags: rules.flags(key),
+            base,
+            count,
+            flags: rules.flags(key) | schedule.flags(),
             persistence: rules.persistence_ticks(),
             client_mask: rules.client_mask,
             share: rules.share,
-            reserved: 0,
+            scheduler: kind.0,
         };
         if let Err(error) = self.switch(key, &service) {
-            self.segment_room.give(segments_base, count, now);
-            self.slot_room.give(slots_base, slot_count, now);
+            self.segment_room.give(segments_base, segments, now);
+            self.slot_room.give(slots_base, slots, now);
             return Err(error);
         }
-        if let Some(old) = self.published.insert(*key, service) {
+        let old = self.published.insert(*key, service);
+        if old.is_none_or(|old| old.scheduler != kind.0) {
+            self.localities.forget(id);
+        }
+        if let Some(old) = old {
             self.give_back(&old, now);
         }
         Ok(())
@@ -257,12 +437,18 @@ impl Services {
                 slots,
             };
             self.segments.write(segments_base as usize + index, &value);
-            for destination in &segment.destinations {
-                self.slots
-                    .word(at as usize)
-                    .store(u64::from(*destination), Ordering::Release);
-                at += 1;
-            }
+            self.write_slots(&segment.destinations, at);
+            at += slots;
+        }
+    }
+
+    fn write_slots(&self, destinations: &[u32], base: u32) {
+        for (destination, index) in destinations.iter().zip(base..) {
+            // Two in a word, of which the other may be another service's: nobody else writes them.
+            let pair = self.slots.word(index as usize / 2);
+            let shift = index % 2 * 32;
+            let other = pair.load(Ordering::Acquire) & !(0xffff_ffff << shift);
+            pair.store(other | u64::from(*destination) << shift, Ordering::Release);
         }
     }
 
@@ -276,8 +462,9 @@ impl Services {
     }
 
     fn give_back(&mut self, old: &Service, now: Instant) {
+        let (segments_base, segments) = segment_run(old);
         let (slots_base, slots) = slot_run(&self.segments, old);
-        self.segment_room.give(old.segments_base, old.segments, now);
+        self.segment_room.give(segments_base, segments, now);
         self.slot_room.give(slots_base, slots, now);
     }
 }
@@ -294,11 +481,22 @@ fn take(room: &mut Arena, count: u32) -> Option<u32> {
     }
 }
 
-/// The slots that a service's segments take: they are written in one run.
+/// The segments that a service takes.
+fn segment_run(service: &Service) -> (u32, u32) {
+    if service.scheduler == Kind::ROTATION.0 {
+        (service.base, service.count)
+    } else {
+        (0, 0)
+    }
+}
+
+/// The slots that a service takes; those of segments are written in one run.
 fn slot_run(segments: &Words, service: &Service) -> (u32, u32) {
-    let read =
-        |index: u32| segments.read::<tables::Segment>((service.segments_base + index) as usize);
-    let Some(last) = service.segments.checked_sub(1) else {
+    if service.scheduler != Kind::ROTATION.0 {
+        return (service.base, service.count);
+    }
+    let read = |index: u32| segments.read::<tables::Segment>((service.base + index) as usize);
+    let Some(last) = service.count.checked_sub(1) else {
         return (0, 0);
     };
     match (read(0), read(last)) {

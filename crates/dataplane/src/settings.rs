@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use std::sync::atomic::Ordering;
 
 use director::connection::State;
-use director::memory::default_timeouts;
+use director::memory::{LOCALITY_EXPIRATION_S, default_timeouts};
 use director::tables::{LAYOUT, Settings, setting};
 use director::time::ticks_from_seconds;
 
@@ -24,6 +24,10 @@ pub(crate) fn initialise(words: &Words, buckets: usize) {
         layout: 0,
         flags: 0,
         conn_reuse_mode: Behaviour::default().conn_reuse_mode,
+        marks: 0,
+        lblc_expiration: ticks_from_seconds(LOCALITY_EXPIRATION_S),
+        lblcr_expiration: ticks_from_seconds(LOCALITY_EXPIRATION_S),
+        reserved: 0,
         timeouts: default_timeouts(),
     };
     words.write(0, &settings);
@@ -56,15 +60,22 @@ pub(crate) fn write_timeouts(words: &Words, tcp_s: u32, tcpfin_s: u32, udp_s: u3
     ];
     for (state, seconds) in changes {
         let byte = offset_of!(Settings, timeouts) + usize::from(state.0) * 4;
-        let word = words.word_at(0, byte / 8);
-        let shift = byte % 8 * 8;
-        let value = u64::from(ticks_from_seconds(seconds)) << shift;
-        let mask = 0xffff_ffffu64 << shift;
-        word.store(
-            word.load(Ordering::Acquire) & !mask | value,
-            Ordering::Release,
-        );
+        write_half(words, byte, ticks_from_seconds(seconds));
     }
+}
+
+/// Writes which rules of firewall marks count: one word, so that all change at once.
+pub(crate) fn write_marks(words: &Words, first: u32, count: u32) {
+    write_half(words, offset_of!(Settings, marks), first << 16 | count);
+}
+
+/// Writes 32 bits at a byte of the settings.
+fn write_half(words: &Words, byte: usize, value: u32) {
+    let word = words.word_at(0, byte / 8);
+    let shift = byte % 8 * 8;
+    let mask = 0xffff_ffffu64 << shift;
+    let kept = word.load(Ordering::Acquire) & !mask;
+    word.store(kept | u64::from(value) << shift, Ordering::Release);
 }
 
 /// Connection behaviour, named and by default as IPVS's settings of the same names.
@@ -76,9 +87,15 @@ pub struct Behaviour {
     pub expire_quiescent_template: bool,
     /// TCP connections begin with any segment but RST.
     pub sloppy_tcp: bool,
+    /// SCTP associations begin with any packet but ABORT.
+    pub sloppy_sctp: bool,
     /// 0 keeps the destination when a client begins anew on the same ports, 1 chooses again in TIME_WAIT
     /// and CLOSE, 2 in FIN_WAIT as well.
     pub conn_reuse_mode: u32,
+    /// How long `lblc` remembers an address that nobody uses, in seconds.
+    pub lblc_expiration_s: u32,
+    /// The same for `lblcr`, and how long an unchanged set keeps its most loaded member.
+    pub lblcr_expiration_s: u32,
 }
 
 impl Default for Behaviour {
@@ -87,7 +104,10 @@ impl Default for Behaviour {
             expire_nodest_conn: false,
             expire_quiescent_template: false,
             sloppy_tcp: false,
+            sloppy_sctp: false,
             conn_reuse_mode: 1,
+            lblc_expiration_s: LOCALITY_EXPIRATION_S,
+            lblcr_expiration_s: LOCALITY_EXPIRATION_S,
         }
     }
 }
@@ -102,8 +122,22 @@ pub(crate) fn write_behaviour(words: &Words, behaviour: &Behaviour) {
             behaviour.expire_quiescent_template,
             setting::EXPIRE_QUIESCENT_TEMPLATE,
         )
-        | flag(behaviour.sloppy_tcp, setting::SLOPPY_TCP);
+        | flag(behaviour.sloppy_tcp, setting::SLOPPY_TCP)
+        | flag(behaviour.sloppy_sctp, setting::SLOPPY_SCTP);
     let word = u64::from(behaviour.conn_reuse_mode) << 32 | u64::from(flags);
     let part = offset_of!(Settings, flags) / 8;
     words.word_at(0, part).store(word, Ordering::Release);
+    let expirations = [
+        (
+            offset_of!(Settings, lblc_expiration),
+            behaviour.lblc_expiration_s,
+        ),
+        (
+            offset_of!(Settings, lblcr_expiration),
+            behaviour.lblcr_expiration_s,
+        ),
+    ];
+    for (byte, seconds) in expirations {
+        write_half(words, byte, ticks_from_seconds(seconds));
+    }
 }

@@ -11,6 +11,7 @@
 #![allow(missing_docs)]
 
 mod frame;
+mod once;
 mod tables;
 mod word;
 
@@ -19,17 +20,19 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{map, xdp};
 use aya_ebpf::maps::ProgramArray;
 use aya_ebpf::programs::XdpContext;
+use director::packet::{NetworkV4, NetworkV6};
 use director::{Next, PassReason, ReplyReason, Tables, Verdict};
 
 /// The programs that come after [`director`]. Filled by user space before anything is attached.
 #[map]
-static STAGES: ProgramArray = ProgramArray::with_max_entries(4, 0);
+static STAGES: ProgramArray = ProgramArray::with_max_entries(5, 0);
 
 /// Places in [`STAGES`].
 const WHOLE: u32 = 0;
-const BEGIN: u32 = 1;
-const PORT_UNREACHABLE: u32 = 2;
-const TIME_EXCEEDED: u32 = 3;
+const BEGIN_V4: u32 = 1;
+const BEGIN_V6: u32 = 2;
+const PORT_UNREACHABLE: u32 = 3;
+const TIME_EXCEEDED: u32 = 4;
 
 /// The director: foreign frames and known connections. Attached to each interface that clients' traffic
 /// arrives on.
@@ -50,12 +53,21 @@ pub fn whole(context: XdpContext) -> u32 {
     go_on(&frame, next)
 }
 
-/// New connections.
+/// New connections of IPv4.
 #[xdp]
 #[inline(always)]
-pub fn begin(context: XdpContext) -> u32 {
+pub fn begin_v4(context: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(context);
-    let next = director::begin(&mut frame, &tables::KernelTables);
+    let next = director::begin::<NetworkV4>(&mut frame, &tables::KernelTables);
+    go_on(&frame, next)
+}
+
+/// New connections of IPv6.
+#[xdp]
+#[inline(always)]
+pub fn begin_v6(context: XdpContext) -> u32 {
+    let mut frame = frame::XdpFrame::new(context);
+    let next = director::begin::<NetworkV6>(&mut frame, &tables::KernelTables);
     go_on(&frame, next)
 }
 
@@ -84,7 +96,8 @@ fn go_on(frame: &frame::XdpFrame, next: Next) -> u32 {
     let stage = match next {
         Next::Done(verdict) => return act(verdict),
         Next::Whole => WHOLE,
-        Next::Begin => BEGIN,
+        Next::BeginV4 => BEGIN_V4,
+        Next::BeginV6 => BEGIN_V6,
         Next::Answer(ReplyReason::PortUnreachable) => PORT_UNREACHABLE,
         Next::Answer(ReplyReason::TimeExceeded) => TIME_EXCEEDED,
     };

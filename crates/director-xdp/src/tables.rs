@@ -2,16 +2,20 @@
 //!
 //! Names and shapes are the contract with `dataplane`; sizes marked there are set when loading.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns, bpf_loop};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
 use director::Instant;
+use director::arrival::{Arrival, Outcome, Visit};
 use director::connection::{Bucket, Slot};
 use director::limits;
 use director::tables::{
-    Egress, Link, Segment, Service, ServiceKey, Settings, Statistics, Tables, Tuple,
+    Egress, Link, Locality, MarkRule, Segment, Service, ServiceKey, Settings, Standing, Statistics,
+    Tables, Tuple, Work,
 };
-use director::verdict::COUNTERS;
+use director::verdict::{COUNTERS, DropReason};
 
 use crate::word::KernelWord;
 
@@ -36,13 +40,21 @@ static PICKS: Array<KernelWord> = Array::with_max_entries(limits::SERVICES, MMAP
 #[map]
 static SEGMENTS: Array<Segment> = Array::with_max_entries(limits::SEGMENTS, MMAPABLE);
 #[map]
-static SLOTS: Array<u32> = Array::with_max_entries(limits::ROTATION_SLOTS, MMAPABLE);
+static SLOTS: Array<u64> = Array::with_max_entries(limits::ROTATION_SLOTS / 2, MMAPABLE);
 #[map]
 static POPULATIONS: Array<KernelWord> = Array::with_max_entries(limits::SERVICES, MMAPABLE);
 #[map]
 static LINKS: Array<KernelWord> = Array::with_max_entries(limits::DESTINATIONS, MMAPABLE);
 #[map]
 static GAUGES: Array<KernelWord> = Array::with_max_entries(limits::DESTINATIONS, MMAPABLE);
+#[map]
+static STANDINGS: Array<Standing<KernelWord>> =
+    Array::with_max_entries(limits::DESTINATIONS, MMAPABLE);
+#[map]
+static LOCALITIES: Array<Locality<KernelWord>> =
+    Array::with_max_entries(limits::LOCALITIES, MMAPABLE);
+#[map]
+static MARKS: Array<MarkRule> = Array::with_max_entries(limits::MARK_RULES, MMAPABLE);
 #[map]
 static STATISTICS: PerCpuArray<Statistics> = PerCpuArray::with_max_entries(limits::DESTINATIONS, 0);
 #[map]
@@ -51,11 +63,22 @@ static EGRESS: Array<Egress> = Array::with_max_entries(limits::INTERFACES, MMAPA
 static FRAGMENTS: Array<Slot<KernelWord>> = Array::with_max_entries(limits::FRAGMENTS, MMAPABLE);
 #[map]
 static ALLOWANCES: Array<KernelWord> = Array::with_max_entries(limits::REPLY_BUCKETS, MMAPABLE);
+/// What the functions of [`crate::once`] work on.
+#[map]
+pub static VISIT: PerCpuArray<Visit> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static VERDICTS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTERS, 0);
 
 /// The maps above.
 pub struct KernelTables;
+
+/// One turn of some work, as `bpf_loop` calls it: 1 ends the loop.
+#[inline(never)]
+extern "C" fn turn<W: Work>(index: u64, context: *mut c_void) -> i64 {
+    // SAFETY: `repeat` gave the work, which outlives the loop.
+    let work = unsafe { &mut *context.cast::<W>() };
+    i64::from(!work.turn(&KernelTables, index as u32))
+}
 
 impl Tables for KernelTables {
     type Word = KernelWord;
@@ -129,7 +152,85 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn rotation_slot(&self, index: u32) -> u32 {
-        SLOTS.get(index).copied().unwrap_or(0)
+        // Two in an element: the kernel rounds elements up to eight bytes.
+        let pair = SLOTS.get(index / 2).copied().unwrap_or(0);
+        (pair >> (index % 2 * 32)) as u32
+    }
+
+    #[inline(always)]
+    fn standing(&self, destination: u32) -> Option<&Standing<KernelWord>> {
+        STANDINGS.get(destination)
+    }
+
+    #[inline(always)]
+    fn locality(&self, index: u32) -> Option<&Locality<KernelWord>> {
+        LOCALITIES.get(index)
+    }
+
+    #[inline(always)]
+    fn mark_rule(&self, index: u32) -> Option<MarkRule> {
+        MARKS.get(index).copied()
+    }
+
+    #[inline(always)]
+    fn random(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        unsafe { bpf_get_prandom_u32() }
+    }
+
+    #[inline(always)]
+    fn repeat<W: Work>(&self, turns: u32, work: &mut W) {
+        // SAFETY: the kernel calls `turn` with this context and before it returns, so that the reference is
+        // the only one. `bpf_loop` is in Linux since 5.17; its flags must be 0.
+        unsafe {
+            bpf_loop(
+                turns,
+                turn::<W> as *const () as *mut c_void,
+                core::ptr::from_mut(work).cast(),
+                0,
+            )
+        };
+    }
+
+    #[inline(always)]
+    fn connect(&self, arrival: Arrival) -> Outcome {
+        let Some(visit) = VISIT.get_ptr_mut(0) else {
+            return Outcome::Dropped(DropReason::Internal);
+        };
+        // SAFETY: the element is this CPU's own, and this run's until it ends.
+        let visit = unsafe { &mut *visit };
+        visit.arrival = arrival;
+        director::arrival::connect(self, visit)
+    }
+
+    #[inline(always)]
+    fn enter(&self, _visit: &mut Visit) -> u64 {
+        crate::once::enter()
+    }
+
+    #[inline(always)]
+    fn choose(&self, _visit: &Visit) -> u32 {
+        crate::once::choose()
+    }
+
+    #[inline(always)]
+    fn settle(&self, _visit: &Visit, destination: u32) -> u64 {
+        crate::once::settle(destination)
+    }
+
+    #[inline(always)]
+    fn weigh(&self, base: u32, count: u32) -> u64 {
+        crate::once::weigh(base, count)
+    }
+
+    #[inline(always)]
+    fn claim(&self, hash: u64, entry: u64, is_crowd: bool) -> u64 {
+        crate::once::claim(hash, entry, is_crowd.into())
+    }
+
+    #[inline(always)]
+    fn make_visible(&self, hash: u64, slot: u32) {
+        crate::once::make_visible(hash, slot);
     }
 
     #[inline(always)]

@@ -7,14 +7,23 @@ pub trait Address: Copy + PartialEq + core::fmt::Debug {
     /// Sixteen bytes in wire order, as two words; IPv4 as ::ffff:a.b.c.d.
     fn mapped(self) -> [u64; 2];
 
+    /// The address that [`Address::mapped`] gave.
+    fn from_mapped(words: [u64; 2]) -> Self;
+
     /// All its bits folded into 32.
     fn folded(self) -> u32;
+
+    /// Its words, exclusive-ored: what IPVS's schedulers hash.
+    fn xored(self) -> u32;
 
     /// The two addresses of a flow as one word, keyed.
     fn pair(client: Self, virtual_address: Self, keys: &[u64; 8]) -> u64;
 
     /// The bits of it that a persistence template is for: IPv4 by a mask, IPv6 by a prefix length.
     fn masked(self, mask: u32) -> Self;
+
+    /// A firewall mark in the form of an address, as IPVS writes it into templates.
+    fn of_mark(mark: u32) -> Self;
 
     /// Whether an ICMP error may be sent to it: a unicast address that is somebody.
     fn is_answerable(self) -> bool;
@@ -38,7 +47,17 @@ impl Address for V4 {
     }
 
     #[inline(always)]
+    fn from_mapped([_, low]: [u64; 2]) -> Self {
+        Self(u64::from_be(low) as u32)
+    }
+
+    #[inline(always)]
     fn folded(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    fn xored(self) -> u32 {
         self.0
     }
 
@@ -50,6 +69,11 @@ impl Address for V4 {
     #[inline(always)]
     fn masked(self, mask: u32) -> Self {
         Self(self.0 & mask)
+    }
+
+    #[inline(always)]
+    fn of_mark(mark: u32) -> Self {
+        Self(mark)
     }
 
     #[inline(always)]
@@ -72,9 +96,26 @@ impl Address for V6 {
     }
 
     #[inline(always)]
+    fn from_mapped(words: [u64; 2]) -> Self {
+        let [high, low] = words.map(u64::from_be);
+        Self([
+            (high >> 32) as u32,
+            high as u32,
+            (low >> 32) as u32,
+            low as u32,
+        ])
+    }
+
+    #[inline(always)]
     fn folded(self) -> u32 {
         let [a, b, c, d] = self.0;
         a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d
+    }
+
+    #[inline(always)]
+    fn xored(self) -> u32 {
+        let [a, b, c, d] = self.0;
+        a ^ b ^ c ^ d
     }
 
     /// NH (UMAC, RFC 4418 §5.2.2): for keys that are not known, two pairs collide with probability
@@ -98,6 +139,11 @@ impl Address for V6 {
             c & word_mask(prefix.saturating_sub(64)),
             d & word_mask(prefix.saturating_sub(96)),
         ])
+    }
+
+    #[inline(always)]
+    fn of_mark(mark: u32) -> Self {
+        Self([mark, 0, 0, 0])
     }
 
     #[inline(always)]
@@ -214,10 +260,12 @@ mod tests {
             bytes(V4(0xc0a8_bc78).mapped())[10..],
             [0xff, 0xff, 192, 168, 188, 120]
         );
+        assert_eq!(V4::from_mapped(V4(0xc0a8_bc78).mapped()), V4(0xc0a8_bc78));
         let six: std::net::Ipv6Addr = "2001:db8::1:2".parse().unwrap();
         let bits = six.to_bits();
         let words = [96, 64, 32, 0].map(|shift| (bits >> shift) as u32);
         assert_eq!(bytes(V6(words).mapped()), six.octets());
+        assert_eq!(V6::from_mapped(V6(words).mapped()), V6(words));
     }
 
     #[test]

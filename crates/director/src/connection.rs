@@ -20,6 +20,7 @@
 //! States, events and transitions are IPVS's input-only table (`ip_vs_proto_tcp.c`): in direct routing the
 //! director sees the client's half only.
 
+use crate::headers::protocol;
 use crate::limits::{BUCKET_SLOTS, STATES};
 use crate::packet::Event;
 use crate::tables::{Gauge, Settings, Tables, Tuple, Word};
@@ -146,9 +147,18 @@ impl State {
     /// A persistence template that a connection has proved.
     pub const ASSURED: Self = Self(13);
 
+    /// SCTP, no packet yet. The other states of SCTP follow it in IPVS's order.
+    pub const SCTP_NONE: Self = Self(14);
+    /// SCTP, the client has begun.
+    pub const SCTP_INIT1: Self = Self(15);
+    /// SCTP, both ways as far as we see.
+    pub const SCTP_ESTABLISHED: Self = Self(22);
+    /// SCTP, at its end.
+    pub const SCTP_CLOSED: Self = Self(27);
+
     /// Name, default timeout in seconds, and whether it counts as active, of every state.
-    /// Source: `include/net/ip_vs.h`, `ip_vs_proto_tcp.c`, `ip_vs_proto_udp.c`.
-    pub const ALL: [(&'static str, u32, bool); 14] = [
+    /// Source: `include/net/ip_vs.h`, `ip_vs_proto_tcp.c`, `ip_vs_proto_udp.c`, `ip_vs_proto_sctp.c`.
+    pub const ALL: [(&'static str, u32, bool); 28] = [
         ("NONE", 2, false),
         ("ESTABLISHED", 900, true),
         ("SYN_SENT", 120, true),
@@ -163,6 +173,20 @@ impl State {
         ("UDP", 300, false),
         ("NONE", Self::NEVER_S, false),
         ("ASSURED", Self::NEVER_S, false),
+        ("NONE", 2, false),
+        ("INIT1", 4, false),
+        ("INIT", 61, false),
+        ("C-SENT", 61, false),
+        ("C-REPLIED", 61, false),
+        ("C-WAIT", 61, false),
+        ("COOKIE", 61, false),
+        ("C-ECHOED", 61, false),
+        ("ESTABLISHED", 900, true),
+        ("S-SENT", 61, false),
+        ("S-RECEIVED", 61, false),
+        ("S-ACK-SENT", 61, false),
+        ("REJECTED", 4, false),
+        ("CLOSED", 61, false),
     ];
 
     /// A year: the table of timeouts does not end templates.
@@ -180,7 +204,7 @@ impl State {
     #[must_use]
     #[inline(always)]
     pub fn is_active(self) -> bool {
-        const ACTIVE: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 10;
+        const ACTIVE: u32 = 1 << 1 | 1 << 2 | 1 << 3 | 1 << 10 | 1 << 22;
         ACTIVE >> self.0 & 1 != 0
     }
 
@@ -191,10 +215,38 @@ impl State {
         self.0 == Self::TEMPLATE.0 || self.0 == Self::ASSURED.0
     }
 
+    /// Whether the connection is established, whatever its protocol.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_established(self) -> bool {
+        self == Self::ESTABLISHED || self == Self::SCTP_ESTABLISHED
+    }
+
+    /// Whether a client that begins anew is given a new destination by `conn_reuse_mode` 1.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_over(self) -> bool {
+        self == Self::TIME_WAIT || self == Self::CLOSE || self == Self::SCTP_CLOSED
+    }
+
+    /// The state of a connection that begins with this event.
+    #[must_use]
+    #[inline(always)]
+    pub fn first(event: Event, protocol: u8) -> Self {
+        if protocol == protocol::SCTP {
+            Self::SCTP_NONE.after(event)
+        } else {
+            Self::NONE.after(event)
+        }
+    }
+
     /// The next state, by the input-only table.
     #[must_use]
     #[inline(always)]
     pub fn after(self, event: Event) -> Self {
+        if self.0 >= Self::SCTP_NONE.0 {
+            return self.after_chunk(event);
+        }
         // One hexadecimal digit for each state, NONE lowest: a constant, where an array would be a
         // look-up in another map.
         let row: u64 = match event {
@@ -203,9 +255,33 @@ impl State {
             Event::Ack => 0x196_7654_1211,
             Event::Rst => 0x698_6666_3666,
             Event::Bare => return Self::CLOSE,
-            Event::Datagram => return Self::UDP,
+            _ => return Self::UDP,
         };
         Self((row >> ((u32::from(self.0) * 4) & 63)) as u8 & 0xf)
+    }
+
+    /// The same for SCTP: one digit for each of its fourteen states.
+    #[inline(always)]
+    fn after_chunk(self, event: Event) -> Self {
+        let row: u64 = match event {
+            Event::Init => 0x22_ba98_7622_2221,
+            Event::InitAck => 0xdc_ba98_7677_7777,
+            Event::CookieEcho => 0xdc_ba98_7688_8888,
+            Event::CookieAck => 0xdc_ba98_8858_8218,
+            Event::Shutdown => 0xdc_ba9a_7654_321a,
+            Event::ShutdownAck => 0xdc_dadd_7654_322d,
+            Event::ShutdownComplete => 0xdc_dd98_765d_dddd,
+            Event::Error => 0xdc_ba98_7654_321d,
+            Event::Abort => 0xdd_dddd_ddcd_dddd,
+            _ => 0xdc_ba98_7684_3218,
+        };
+        let number = u32::from(self.0 - Self::SCTP_NONE.0);
+        Self((row >> ((number * 4) & 63)) as u8 & 0xf).sctp()
+    }
+
+    #[inline(always)]
+    fn sctp(self) -> Self {
+        Self(self.0 + Self::SCTP_NONE.0)
     }
 }
 
@@ -346,13 +422,39 @@ fn add_to(word: Option<&impl Word>, step: u64) {
     }
 }
 
-/// Frees a slot, if nobody else is at it.
+/// The entry of a flow that was found in a slot; `None` when the slot has another owner by now. Whoever changes the
+/// entry later does so by compare-and-swap, so that what was read stays true or is left alone.
 #[inline(always)]
-pub fn release<T: Tables>(tables: &T, found: &Found<'_, T::Word>) {
-    let tag = found.slot.tag.load();
-    if tag != FREE && tag != CLAIMED && found.slot.tag.swap_if(tag, CLAIMED) {
+pub fn read<W: Word>(slot: &Slot<W>, hash: u64) -> Option<Entry> {
+    let entry = Entry(slot.entry.load());
+    if slot.tag.load() == hash {
+        Some(entry)
+    } else {
+        None
+    }
+}
+
+/// Frees a flow's slot, if it is still the flow's and nobody else is at it.
+#[inline(always)]
+fn release<T: Tables>(tables: &T, found: &Found<'_, T::Word>, hash: u64) {
+    if found.slot.tag.swap_if(hash, CLAIMED) {
         clear(tables, found);
         found.slot.tag.store(FREE);
+    }
+}
+
+/// Frees a flow's slot whose entry was found to be over. One that has moved on since is another connection of the
+/// same flow, or has just been renewed, and stays.
+#[inline(always)]
+pub fn release_if<T: Tables>(tables: &T, found: &Found<'_, T::Word>, hash: u64, entry: Entry) {
+    if !found.slot.tag.swap_if(hash, CLAIMED) {
+        return;
+    }
+    if found.slot.entry.load() == entry.0 {
+        clear(tables, found);
+        found.slot.tag.store(FREE);
+    } else {
+        found.slot.tag.store(hash);
     }
 }
 
@@ -372,12 +474,35 @@ fn clear<T: Tables>(tables: &T, found: &Found<'_, T::Word>) {
     }
 }
 
+/// Counts a new connection; its destination may have enough now.
+#[inline(always)]
+fn bind<T: Tables>(tables: &T, entry: Entry) {
+    let step = Gauge::of(entry.state());
+    if let Some(gauge) = move_gauge(tables, entry, step)
+        && let Some(standing) = tables.standing(entry.destination())
+    {
+        standing.bound(gauge);
+    }
+}
+
+/// Moves a destination's gauge by a step that is not 0; what it is then.
+#[inline(always)]
+fn move_gauge<T: Tables>(tables: &T, entry: Entry, step: u64) -> Option<u64> {
+    if step == 0 {
+        return None;
+    }
+    let before = tables.gauge(entry.destination())?.add(step);
+    Some(before.wrapping_add(step))
+}
+
 #[inline(always)]
 fn discount<T: Tables>(tables: &T, index: u32, entry: Entry) {
-    add_to(
-        tables.gauge(entry.destination()),
-        Gauge::of(entry.state()).wrapping_neg(),
-    );
+    let step = Gauge::of(entry.state()).wrapping_neg();
+    if let Some(gauge) = move_gauge(tables, entry, step)
+        && let Some(standing) = tables.standing(entry.destination())
+    {
+        standing.unbound(gauge);
+    }
     let Some(tuple) = tables.tuple(index) else {
         return;
     };
@@ -411,14 +536,12 @@ pub struct Newcomer {
 #[inline(always)]
 pub fn insert<T: Tables>(
     tables: &T,
-    settings: &Settings,
     newcomer: &Newcomer,
     tuple: &Tuple,
 ) -> Result<u32, DropReason> {
     let population = tables.population(tuple.service).map_or(0, Word::load);
     let is_crowd = population >= u64::from(newcomer.share);
-    let (hash, entry) = (newcomer.hash, newcomer.entry);
-    let index = match claim(tables, settings, hash, entry, is_crowd) {
+    let index = match tables.claim(newcomer.hash, newcomer.entry.0, is_crowd) {
         FULL if is_crowd => return Err(DropReason::ServiceShare),
         FULL => return Err(DropReason::TableFull),
         RACE => return Err(DropReason::RaceLost),
@@ -426,25 +549,25 @@ pub fn insert<T: Tables>(
     };
     tables.record(index, tuple);
     add_to(tables.population(tuple.service), 1);
-    publish(tables, settings, hash, index);
+    tables.make_visible(newcomer.hash, index);
     Ok(index)
 }
 
-const FULL: u64 = 1 << 32;
-const RACE: u64 = FULL + 1;
+/// No slot that may be taken.
+pub const FULL: u64 = 1 << 32;
+/// Another CPU took the slot.
+pub const RACE: u64 = FULL + 1;
 
 /// Claims a slot for a newcomer and writes its entry; the slot's number, or [`FULL`], or [`RACE`].
 ///
-/// Not inlined, and in a shape that BPF can call: it is long, and it is wanted for connections and for
-/// templates, of both families.
-#[inline(never)]
-fn claim<T: Tables>(
-    tables: &T,
-    settings: &Settings,
-    hash: u64,
-    entry: Entry,
-    is_crowd: bool,
-) -> u64 {
+/// In a shape that BPF can call: it is long, and it is wanted for connections and for templates, of both
+/// families.
+#[inline(always)]
+pub fn claim<T: Tables>(tables: &T, hash: u64, entry: u64, is_crowd: bool) -> u64 {
+    let Some(settings) = tables.settings() else {
+        return FULL;
+    };
+    let entry = Entry(entry);
     let victim = choose(tables, settings, hash, entry, is_crowd);
     if victim.worth() > dearest_victim(entry.state()) {
         return FULL;
@@ -476,15 +599,15 @@ fn claim<T: Tables>(
     }
     clear(tables, &found);
     slot.entry.store(entry.0);
-    add_to(tables.gauge(entry.destination()), Gauge::of(entry.state()));
+    bind(tables, entry);
     count_eviction(tables, victim.worth());
     found.index.into()
 }
 
 /// Makes a claimed slot visible. By swapping, not storing, so that what is looked at next is looked at after.
-#[inline(never)]
-fn publish<T: Tables>(tables: &T, settings: &Settings, hash: u64, index: u32) {
-    let Some(ours) = slot_at(tables, index) else {
+#[inline(always)]
+pub fn publish<T: Tables>(tables: &T, hash: u64, index: u32) {
+    let (Some(settings), Some(ours)) = (tables.settings(), slot_at(tables, index)) else {
         return;
     };
     ours.slot.tag.swap_if(CLAIMED, hash);
@@ -513,7 +636,7 @@ fn withdraw_twin<T: Tables>(
             let other = slot_index(index, number as u32);
             if slot.tag.load() == hash && other != ours.index {
                 let twin = Found { slot, index: other };
-                release(tables, if other < ours.index { ours } else { &twin });
+                release(tables, if other < ours.index { ours } else { &twin }, hash);
                 return;
             }
         }
@@ -539,8 +662,10 @@ const WORTH_CLOSING: Worth = 3;
 const WORTH_UDP: Worth = 4;
 const WORTH_ESTABLISHED: Worth = 5;
 
-/// Worth of each state, one hexadecimal digit for each, NONE lowest.
+/// Worth of each state up to the templates, and of each state of SCTP: one hexadecimal digit for each, NONE
+/// lowest.
 const WORTH_OF_STATES: u64 = 0x53_4233_3333_2253;
+const WORTH_OF_SCTP: u64 = 0x33_3335_2222_2223;
 
 /// A slot that might be taken, as a number: the least is the best.
 ///
@@ -663,7 +788,20 @@ fn worth_of(settings: &Settings, entry: Entry, tick: u32) -> Worth {
     if entry.is_expired(settings, tick) {
         WORTH_EXPIRED
     } else {
-        (WORTH_OF_STATES >> ((u32::from(entry.state().0) * 4) & 63)) as Worth & 0xf
+        entry.state().worth()
+    }
+}
+
+impl State {
+    /// What it would cost to lose a connection in this state.
+    #[inline(always)]
+    fn worth(self) -> Worth {
+        let (digits, number) = if self.0 >= Self::SCTP_NONE.0 {
+            (WORTH_OF_SCTP, self.0 - Self::SCTP_NONE.0)
+        } else {
+            (WORTH_OF_STATES, self.0)
+        };
+        (digits >> ((u32::from(number) * 4) & 63)) as Worth & 0xf
     }
 }
 
@@ -728,6 +866,85 @@ mod tests {
         }
     }
 
+    /// The input-only table of `ip_vs_proto_sctp.c`.
+    const PRINTED_SCTP: [(Event, [&str; 14]); 10] = [
+        (
+            Event::Data,
+            [
+                "ES", "I1", "IN", "CS", "CR", "ES", "CO", "CE", "ES", "SS", "SR", "SA", "RJ", "CL",
+            ],
+        ),
+        (
+            Event::Init,
+            [
+                "I1", "IN", "IN", "IN", "IN", "IN", "CO", "CE", "ES", "SS", "SR", "SA", "IN", "IN",
+            ],
+        ),
+        (
+            Event::InitAck,
+            [
+                "CE", "CE", "CE", "CE", "CE", "CE", "CO", "CE", "ES", "SS", "SR", "SA", "RJ", "CL",
+            ],
+        ),
+        (
+            Event::CookieEcho,
+            [
+                "ES", "ES", "ES", "ES", "ES", "ES", "CO", "CE", "ES", "SS", "SR", "SA", "RJ", "CL",
+            ],
+        ),
+        (
+            Event::CookieAck,
+            [
+                "ES", "I1", "IN", "ES", "ES", "CW", "ES", "ES", "ES", "SS", "SR", "SA", "RJ", "CL",
+            ],
+        ),
+        (
+            Event::Shutdown,
+            [
+                "SR", "I1", "IN", "CS", "CR", "CW", "CO", "CE", "SR", "SS", "SR", "SA", "RJ", "CL",
+            ],
+        ),
+        (
+            Event::ShutdownAck,
+            [
+                "CL", "IN", "IN", "CS", "CR", "CW", "CO", "CE", "CL", "CL", "SR", "CL", "RJ", "CL",
+            ],
+        ),
+        (
+            Event::ShutdownComplete,
+            [
+                "CL", "CL", "CL", "CL", "CL", "CW", "CO", "CE", "ES", "SS", "CL", "CL", "RJ", "CL",
+            ],
+        ),
+        (
+            Event::Error,
+            [
+                "CL", "I1", "IN", "CS", "CR", "CW", "CO", "CE", "ES", "SS", "SR", "SA", "RJ", "CL",
+            ],
+        ),
+        (
+            Event::Abort,
+            [
+                "CL", "CL", "CL", "CL", "CL", "RJ", "CL", "CL", "CL", "CL", "CL", "CL", "CL", "CL",
+            ],
+        ),
+    ];
+    const SHORT_SCTP: [&str; 14] = [
+        "NO", "I1", "IN", "CS", "CR", "CW", "CO", "CE", "ES", "SS", "SR", "SA", "RJ", "CL",
+    ];
+
+    #[test]
+    fn sctp_states_move_as_in_the_input_only_table() {
+        let number = |state: State| usize::from(state.0 - State::SCTP_NONE.0);
+        for (event, row) in PRINTED_SCTP {
+            for (state, want) in row.iter().enumerate() {
+                let next = State(state as u8).sctp().after(event);
+                let from = SHORT_SCTP[state];
+                assert_eq!(SHORT_SCTP[number(next)], *want, "{from} {event:?}");
+            }
+        }
+    }
+
     #[test]
     fn a_segment_without_flags_closes_and_a_datagram_is_udp() {
         assert_eq!(State::ESTABLISHED.after(Event::Bare), State::CLOSE);
@@ -744,10 +961,13 @@ mod tests {
     #[test]
     fn established_connections_are_worth_most_and_half_open_ones_least() {
         for (number, (name, _, is_active)) in State::ALL.iter().enumerate() {
-            let worth = (WORTH_OF_STATES >> (number * 4)) as Worth & 0xf;
+            let worth = State(number as u8).worth();
             let want = match *name {
                 "ESTABLISHED" | "ASSURED" => WORTH_ESTABLISHED,
                 "UDP" => WORTH_UDP,
+                "INIT1" | "INIT" | "C-SENT" | "C-REPLIED" | "C-WAIT" | "COOKIE" | "C-ECHOED" => {
+                    WORTH_HALF_OPEN
+                }
                 _ if *is_active => WORTH_HALF_OPEN,
                 _ => WORTH_CLOSING,
             };

@@ -3,7 +3,7 @@
 //! This is a program of its own in the kernel, small enough to stay in the processor's caches. It decides
 //! such frames whole, and leaves all others, untouched, to [`crate::whole`].
 
-use crate::connection::{Entry, find_alternate, find_primary, touch};
+use crate::connection::{find_alternate, find_primary, read, touch};
 use crate::ethernet::is_tag;
 use crate::forward::{Next, ingress};
 use crate::frame::Frame;
@@ -13,7 +13,7 @@ use crate::headers::{
 };
 use crate::packet::{Event, Network, NetworkV4, NetworkV6, Packet};
 use crate::rewrite::direct_routing;
-use crate::tables::{Tables, Word};
+use crate::tables::Tables;
 use crate::verdict::{PassReason, Verdict};
 
 /// Decides a frame, or leaves it as it is and says what comes next.
@@ -58,10 +58,10 @@ fn known<N: Network>(
         Some(slot) => slot,
         None => match find_alternate(tables, settings, hash) {
             Some(slot) => slot,
-            None => return Some(Next::Begin),
+            None => return Some(N::BEGIN),
         },
     };
-    let entry = Entry(slot.entry.load());
+    let entry = read(slot, hash)?;
     let link = tables.link(entry.destination());
     let tick = tables.now().tick();
     if !link.is_via() || N::hops(header.lifetime) <= 1 {

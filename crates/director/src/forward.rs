@@ -1,21 +1,18 @@
 //! The whole data path, in order.
 
-use crate::address::Address;
-use crate::connection::{self, Entry, Newcomer, State};
+use crate::arrival::{Arrival, Outcome};
+use crate::connection::{self, Entry, State};
 use crate::ethernet::LinkHeader;
 use crate::fragment;
 use crate::frame::Frame;
-use crate::headers::{ETHER_TYPE_ARP, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, Mac, protocol};
+use crate::headers::{ETHER_TYPE_ARP, ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, Mac};
 use crate::icmp::Errors;
 use crate::limits::INTERFACES;
 use crate::packet::{Event, Fragment, Header, Network, NetworkV4, NetworkV6, Packet};
-use crate::persistence::{self, Steered};
+use crate::persistence;
 use crate::reply::reply;
 use crate::rewrite::direct_routing;
-use crate::scheduler;
-use crate::tables::{
-    Egress, Service, ServiceKey, Settings, Tables, Tuple, Word, service_flag, setting,
-};
+use crate::tables::{Egress, Settings, Tables, setting};
 use crate::time::Instant;
 use crate::verdict::{Counter, DropReason, PassReason, ReplyReason, Verdict};
 
@@ -27,8 +24,10 @@ pub enum Next {
     Done(Verdict),
     /// [`whole`]: it is not plain.
     Whole,
-    /// [`begin`]: it belongs to no connection.
-    Begin,
+    /// [`begin`] for IPv4: it belongs to no connection.
+    BeginV4,
+    /// The same for IPv6.
+    BeginV6,
     /// [`answer`]: its sender is told.
     Answer(ReplyReason),
 }
@@ -50,7 +49,8 @@ pub fn go_on(frame: &mut impl Frame, tables: &impl Tables, mut next: Next) -> Ve
         next = match next {
             Next::Done(verdict) => break verdict,
             Next::Whole => whole(frame, tables),
-            Next::Begin => begin(frame, tables),
+            Next::BeginV4 => begin::<NetworkV4>(frame, tables),
+            Next::BeginV6 => begin::<NetworkV6>(frame, tables),
             Next::Answer(reason) => Next::Done(answer(frame, tables, reason)),
         };
     };
@@ -65,10 +65,16 @@ pub fn whole(frame: &mut impl Frame, tables: &impl Tables) -> Next {
     step(frame, tables, &Known)
 }
 
-/// Packets that make a connection, if they may.
+/// Packets of one family that make a connection, if they may.
 #[inline(always)]
-pub fn begin(frame: &mut impl Frame, tables: &impl Tables) -> Next {
-    step(frame, tables, &Beginning)
+pub fn begin<N: Errors>(frame: &mut impl Frame, tables: &impl Tables) -> Next {
+    match LinkHeader::read(frame) {
+        Some(link) if link.ether_type == N::ETHER_TYPE => {
+            balance::<N>(frame, tables, link, &Beginning)
+        }
+        // Whoever came before saw this family.
+        _ => Next::Done(Verdict::Drop(DropReason::Internal)),
+    }
 }
 
 /// Answers a frame's sender, in the frame's place, if it may be answered.
@@ -214,35 +220,25 @@ impl Step for Beginning {
             Fragment::First(identification) => 1 << 32 | u64::from(identification),
             _ => 0,
         };
-        let wanted = Wanted {
-            first: tables.blur(first, now.ns),
-            state: State(tables.blur(State::NONE.after(packet.event).0.into(), now.ns) as u8),
-            may_begin: tables.blur(may_begin(settings, &packet).into(), now.ns) != 0,
-            protocol: tables.blur(header.protocol.into(), now.ns) as u8,
+        // A number, so that a verifier forgets by which of many ways it came about.
+        let first = tables.blur(first, now.ns);
+        let arrival = Arrival::of(&packet, tables, settings, now);
+        let destination = match tables.connect(arrival) {
+            Outcome::Connected(destination) => destination,
+            Outcome::Refused => return Err(Next::Answer(ReplyReason::PortUnreachable)),
+            Outcome::Passed(reason) => return Err(pass(reason)),
+            Outcome::Dropped(reason) => return Err(drop_it(reason)),
         };
-        let choice = new_connection(tables, settings, &packet, &wanted, now)?;
-        if wanted.first != 0 {
+        if first != 0 {
             tables.count_event(Counter::FragmentFirst);
-            let identification = wanted.first as u32;
-            let destination = choice.destination;
             let tick = now.tick();
-            fragment::remember(tables, settings, &header, identification, destination, tick);
+            fragment::remember(tables, settings, &header, first as u32, destination, tick);
         }
-        Ok(choice)
+        Ok(Choice {
+            is_new: true,
+            ..Choice::known(destination)
+        })
     }
-}
-
-/// What a packet wants of a new connection. Numbers, so that a verifier forgets by which of many ways they
-/// came about.
-struct Wanted {
-    /// Identification of a first fragment, with a bit above; or 0.
-    first: u64,
-    /// State of the connection.
-    state: State,
-    /// Whether such a packet makes one.
-    may_begin: bool,
-    /// IP protocol number.
-    protocol: u8,
 }
 
 #[inline(always)]
@@ -293,7 +289,7 @@ fn quoted<N: Errors>(
     }
     let hash = N::quoted_flow(frame, header, settings).ok_or(NOT_OURS)?;
     let found = connection::find(tables, settings, hash).ok_or(NOT_OURS)?;
-    let entry = Entry(found.slot.entry.load());
+    let entry = connection::read(found.slot, hash).ok_or(NOT_OURS)?;
     if entry.destination() == 0 || entry.is_expired(settings, now.tick()) {
         return Err(NOT_OURS);
     }
@@ -313,8 +309,9 @@ fn connection<N: Network>(
     now: Instant,
 ) -> Result<Choice, Next> {
     let tick = now.tick();
-    let found = connection::find(tables, settings, packet.hash(settings)).ok_or(Next::Begin)?;
-    let entry = Entry(found.slot.entry.load());
+    let hash = packet.hash(settings);
+    let found = connection::find(tables, settings, hash).ok_or(N::BEGIN)?;
+    let entry = connection::read(found.slot, hash).ok_or(N::BEGIN)?;
     match judge(tables, settings, packet.event, entry, found.index, tick) {
         Life::GoesOn => {
             move_on(tables, &found, entry, packet.event, tick);
@@ -323,8 +320,8 @@ fn connection<N: Network>(
         // The timer is not restarted, so that the connection ends.
         Life::Orphaned => Err(drop_it(DropReason::DestinationGone)),
         Life::Over => {
-            connection::release(tables, &found);
-            Err(Next::Begin)
+            connection::release_if(tables, &found, hash, entry);
+            Err(N::BEGIN)
         }
     }
 }
@@ -360,10 +357,10 @@ fn judge(
             Life::Orphaned
         };
     }
-    if event == Event::Syn {
+    if event == Event::Syn || event == Event::Init {
         let is_left = forgets_orphans && link.is_drained();
         let is_reused = settings.conn_reuse_mode != 0
-            && (matches!(entry.state(), State::TIME_WAIT | State::CLOSE)
+            && (entry.state().is_over()
                 || settings.conn_reuse_mode >= 2 && entry.state() == State::FIN_WAIT)
             && tables.tuple(index).is_none_or(|tuple| tuple.template == 0);
         if is_left || is_reused {
@@ -383,116 +380,13 @@ fn move_on<T: Tables>(
     tick: u32,
 ) {
     let state = connection::renew(tables, found.slot, entry, event, tick);
-    if state == State::ESTABLISHED
-        && entry.state() != State::ESTABLISHED
+    if state.is_established()
+        && !entry.state().is_established()
         && let Some(tuple) = tables.tuple(found.index)
     {
         persistence::assure(tables, tuple.template);
     }
 }
-
-/// Makes a connection, if the packet may and somebody will serve it.
-#[inline(always)]
-fn new_connection<N: Network>(
-    tables: &impl Tables,
-    settings: &Settings,
-    packet: &Packet<N>,
-    wanted: &Wanted,
-    now: Instant,
-) -> Result<Choice, Next> {
-    let tick = now.tick();
-    let service = service_of(tables, packet, wanted).ok_or(pass(PassReason::NotAService))?;
-    if !wanted.may_begin {
-        return Err(pass(PassReason::NoConnection));
-    }
-    if packet.client_port() == FTP_DATA_PORT {
-        return Err(pass(PassReason::FtpData));
-    }
-    let steered = if service.persistence != 0 {
-        persistence::steer(tables, settings, &service, packet, wanted.protocol, tick)?
-    } else {
-        let destination =
-            scheduler::pick(&service, tables).ok_or(Next::Answer(ReplyReason::PortUnreachable))?;
-        Steered {
-            destination,
-            template: 0,
-        }
-    };
-    let choice = Choice {
-        is_new: true,
-        ..Choice::known(steered.destination)
-    };
-    let is_datagram = wanted.protocol == protocol::UDP;
-    if is_datagram && service.flags & service_flag::ONE_PACKET != 0 {
-        persistence::detach(tables, steered);
-        return Ok(choice);
-    }
-    let entry = Entry::new(steered.destination, service.id, wanted.state, tick);
-    let tuple = Tuple {
-        client: packet.header.client.mapped(),
-        virtual_address: packet.header.virtual_address.mapped(),
-        ports: packet.ports,
-        protocol: wanted.protocol.into(),
-        service: service.id,
-        life: 0,
-        template: steered.template,
-    };
-    let newcomer = Newcomer {
-        hash: packet.hash_as(wanted.protocol, settings),
-        entry,
-        share: service.share,
-    };
-    if let Err(reason) = connection::insert(tables, settings, &newcomer, &tuple) {
-        persistence::detach(tables, steered);
-        return Err(drop_it(reason));
-    }
-    tables.count_event(Counter::ConnectionNew);
-    Ok(choice)
-}
-
-/// Whether a packet without a connection begins one.
-#[inline(always)]
-fn may_begin<N: Network>(settings: &Settings, packet: &Packet<N>) -> bool {
-    match packet.event {
-        Event::Syn | Event::Datagram => true,
-        Event::Rst => false,
-        _ => settings.flags & setting::SLOPPY_TCP != 0,
-    }
-}
-
-/// The service of a packet: by its port; FTP's data connections by the port of FTP, if that is persistent;
-/// by port 0.
-#[inline(always)]
-fn service_of<N: Network>(
-    tables: &impl Tables,
-    packet: &Packet<N>,
-    wanted: &Wanted,
-) -> Option<Service> {
-    let mut key = ServiceKey {
-        address: packet.header.virtual_address.mapped(),
-        port: packet.virtual_port().into(),
-        protocol: wanted.protocol.into(),
-    };
-    if let Some(service) = tables.service(&key) {
-        return Some(service);
-    }
-    let port = packet.virtual_port();
-    if wanted.protocol == protocol::TCP && (port == FTP_DATA_PORT || port >= 1024) {
-        key.port = FTP_PORT.into();
-        if let Some(service) = tables.service(&key)
-            && service.persistence != 0
-        {
-            return Some(service);
-        }
-    }
-    key.port = 0;
-    tables.service(&key)
-}
-
-/// FTP's data port: such packets come from servers, whichever way they face (`ip_vs_core.c`).
-const FTP_DATA_PORT: u16 = 20;
-/// FTP's control port.
-const FTP_PORT: u16 = 21;
 
 /// Sends a packet on its way.
 #[inline(always)]

@@ -286,6 +286,8 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// IPv6 destination options.
     pub const DESTINATION_OPTIONS: u8 = 60;
+    /// SCTP.
+    pub const SCTP: u8 = 132;
 }
 
 /// TCP header up to the flags. RFC 9293 §3.1.
@@ -376,6 +378,73 @@ impl Udp {
 
 /// Bytes of a UDP header.
 pub const UDP_BYTES: usize = 8;
+
+/// SCTP header and the head of its first chunk. RFC 9260 §3.1, §3.2.
+///
+/// ```text
+///  0              7 8            15 16                           31
+/// +------------------------------+------------------------------+
+/// |         source port          |       destination port       |
+/// +------------------------------+------------------------------+
+/// |                      verification tag                       |
+/// |                          checksum                           |
+/// +---------------+--------------+------------------------------+
+/// |  chunk type   | chunk flags  |         chunk length         |
+/// +---------------+--------------+------------------------------+
+/// ```
+///
+/// The chunk's length counts its head and its data, without the padding to four bytes; all fields are big
+/// endian.
+#[derive(Clone, Copy, Debug)]
+pub struct Sctp {
+    /// Source port in the high, destination port in the low half.
+    pub ports: u32,
+    /// See [`sctp_chunk`].
+    pub chunk: u8,
+    /// Bytes of the first chunk.
+    pub chunk_length: u16,
+}
+
+impl Sctp {
+    /// Reads what balancing needs of it, at `offset`.
+    #[inline(always)]
+    pub fn read(frame: &impl Frame, offset: usize) -> Option<Self> {
+        let window = frame.window::<{ SCTP_BYTES + SCTP_CHUNK_BYTES }>(offset)?;
+        Some(Self {
+            ports: window.u32::<0>(),
+            chunk: window.u8::<12>(),
+            chunk_length: window.u16::<14>(),
+        })
+    }
+}
+
+/// Bytes of an SCTP header.
+pub const SCTP_BYTES: usize = 12;
+
+/// Bytes of a chunk's head.
+pub const SCTP_CHUNK_BYTES: usize = 4;
+
+/// Kinds of SCTP chunks that mean something to a connection. RFC 9260 §3.2.
+pub mod sctp_chunk {
+    /// The client begins.
+    pub const INIT: u8 = 1;
+    /// Answers `INIT`.
+    pub const INIT_ACK: u8 = 2;
+    /// Ends at once.
+    pub const ABORT: u8 = 6;
+    /// Ends.
+    pub const SHUTDOWN: u8 = 7;
+    /// Answers `SHUTDOWN`.
+    pub const SHUTDOWN_ACK: u8 = 8;
+    /// Complains.
+    pub const ERROR: u8 = 9;
+    /// Gives the cookie back.
+    pub const COOKIE_ECHO: u8 = 10;
+    /// Answers `COOKIE_ECHO`.
+    pub const COOKIE_ACK: u8 = 11;
+    /// Answers `SHUTDOWN_ACK`.
+    pub const SHUTDOWN_COMPLETE: u8 = 14;
+}
 
 /// Bytes of an ICMP error's header, both versions: type, code, checksum, four bytes that are unused in
 /// the errors we send. RFC 792, RFC 4443 §2.1.

@@ -104,7 +104,7 @@ fn first_transport(frame: &impl Frame, next: u8, at: usize) -> Option<(u8, usize
 /// packet's `end`: what follows it in the frame is nobody's word.
 #[inline(always)]
 fn reversed_ports(frame: &impl Frame, at: usize, end: usize, kind: u8) -> Option<u32> {
-    if !matches!(kind, protocol::TCP | protocol::UDP) || at + 4 > end {
+    if !matches!(kind, protocol::TCP | protocol::UDP | protocol::SCTP) || at + 4 > end {
         return None;
     }
     Some(frame.window::<4>(at)?.u32::<0>().rotate_left(16))

@@ -10,6 +10,7 @@
 //! fragment    a later fragment?        goes where its first one went
 //! icmp        about a connection?      goes where the connection goes
 //! connection  known flow?              its destination, next state, new deadline
+//! mark        a firewall mark?         its service, before any other
 //! service     a virtual service?       else Pass(NotAService | NoConnection)
 //! persistence known client network?    the template's destination
 //! scheduler   new                      a destination, or Reply(PortUnreachable)
@@ -27,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod arrival;
 pub mod connection;
 pub mod ethernet;
 pub mod fragment;
@@ -34,6 +36,7 @@ pub mod frame;
 pub mod headers;
 pub mod icmp;
 pub mod limits;
+pub mod mark;
 #[cfg(any(test, feature = "memory"))]
 pub mod memory;
 pub mod packet;

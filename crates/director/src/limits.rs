@@ -10,8 +10,30 @@ pub const DESTINATIONS: u32 = 131_072;
 /// Rotation segments of all services together: one for `rr`, one for each distinct weight in `wrr`.
 pub const SEGMENTS: u32 = 131_072;
 
-/// Destination numbers in all segments together (4 MiB).
-pub const ROTATION_SLOTS: u32 = 1 << 20;
+/// Destination numbers in all segments, tables and lists together (16 MiB): a service with `mh` takes 4,093,
+/// one with `sh` or `dh` 256.
+pub const ROTATION_SLOTS: u32 = 1 << 22;
+
+/// Slots that are tried before a service whose destinations are overloaded is called full. Twice what `rr`
+/// needs for the 1,024 destinations that we promise, and all that `mh` has.
+pub const SCHEDULER_TURNS: u32 = 65_536;
+
+/// Destinations of a service with a dynamic scheduler: each new connection looks at all of them.
+pub const LISTED_DESTINATIONS: u32 = 1_024;
+
+/// Addresses that `lblc` and `lblcr` remember, all services together (4.6 MiB). IPVS has 16,384 for each
+/// service, and half as many again for a while.
+pub const LOCALITIES: u32 = 16_384;
+
+/// Places that an address may have among them.
+pub const LOCALITY_PLACES: u32 = 8;
+
+/// Members of a set of `lblcr`; one more takes the place of the oldest. A set grows by one each time that all
+/// of its members are overloaded while another destination is half idle.
+pub const LOCALITY_MEMBERS: usize = 32;
+
+/// Rules of firewall marks, of which half are in use: the others are written beside them.
+pub const MARK_RULES: u32 = 2_048;
 
 /// Steps of the binary search for a segment: 2^17 segments and one more.
 pub const SEGMENT_SEARCH_STEPS: u32 = 18;
@@ -32,7 +54,7 @@ pub const BUCKET_SLOTS: usize = 4;
 /// Connections remembered unless the configuration says otherwise.
 pub const CONNECTIONS_DEFAULT: u32 = 1 << 20;
 
-/// States a connection can have; TCP uses 0 to 10, UDP 11, the rest is free.
+/// States a connection can have; TCP uses 0 to 10, UDP 11, templates 12 and 13, SCTP 14 to 27.
 pub const STATES: usize = 32;
 
 /// VLAN tags before a network header: QinQ has two.

@@ -12,8 +12,10 @@ use crate::connection::{Bucket, Slot, State};
 use crate::frame::{Frame, Window};
 use crate::headers::Mac;
 use crate::limits::{self, BUCKET_SLOTS};
+use crate::scheduler::Kind;
 use crate::tables::{
-    Egress, LAYOUT, Link, Segment, Service, ServiceKey, Settings, Statistics, Tables, Tuple, Word,
+    Egress, LAYOUT, Link, Locality, MarkRule, Segment, Service, ServiceKey, Settings, Standing,
+    Statistics, Tables, Tuple, Weight, Word,
 };
 use crate::time::{Instant, ticks_from_seconds};
 use crate::verdict::COUNTERS;
@@ -145,6 +147,14 @@ pub struct MemoryTables {
     pub gauges: Vec<AtomicU64>,
     /// Statistics of the destinations.
     pub statistics: RefCell<HashMap<u32, Statistics>>,
+    /// Weights and thresholds of the destinations.
+    pub standings: Vec<Standing<AtomicU64>>,
+    /// What is remembered of addresses.
+    pub localities: Vec<Locality<AtomicU64>>,
+    /// Rules of firewall marks.
+    pub mark_rules: Vec<MarkRule>,
+    /// What [`Tables::random`] goes on from.
+    pub seed: Cell<u64>,
     /// Interfaces.
     pub egress: Vec<Egress>,
     /// The fragment table.
@@ -159,6 +169,9 @@ pub struct MemoryTables {
 const DESTINATIONS: usize = 1_024;
 /// Services that a table in memory has room for.
 const SERVICES: usize = 1_024;
+
+/// IPVS's `lblc_expiration` and `lblcr_expiration`: a day.
+pub const LOCALITY_EXPIRATION_S: u32 = 86_400;
 
 /// IPVS's timeouts, in ticks.
 #[must_use]
@@ -184,6 +197,10 @@ impl MemoryTables {
                 layout: LAYOUT,
                 flags: 0,
                 conn_reuse_mode: 1,
+                marks: 0,
+                lblc_expiration: ticks_from_seconds(LOCALITY_EXPIRATION_S),
+                lblcr_expiration: ticks_from_seconds(LOCALITY_EXPIRATION_S),
+                reserved: 0,
                 timeouts: default_timeouts(),
             }),
             vips: vec![0; limits::VIP_WORDS as usize],
@@ -198,6 +215,12 @@ impl MemoryTables {
             links: HashMap::new(),
             gauges: words(DESTINATIONS),
             statistics: RefCell::default(),
+            standings: (0..DESTINATIONS).map(|_| Standing::default()).collect(),
+            localities: (0..limits::LOCALITIES)
+                .map(|_| Locality::default())
+                .collect(),
+            mark_rules: Vec::new(),
+            seed: Cell::new(1),
             egress: vec![
                 Egress {
                     mac: 0,
@@ -236,6 +259,27 @@ impl MemoryTables {
         self.services.insert(key, service);
     }
 
+    /// Publishes a service with a table or a list.
+    pub fn publish_list(&mut self, key: ServiceKey, id: u32, kind: Kind, slots: &[u32]) {
+        let base = self.rotation_slots.len() as u32;
+        self.rotation_slots.extend(slots);
+        let service = Service {
+            scheduler: kind.0,
+            ..plain_service(0, 0, id, base, slots.len() as u32)
+        };
+        self.services.insert(key, service);
+    }
+
+    /// Writes a destination's weight, service and thresholds.
+    pub fn set_standing(&mut self, id: u32, weight: u32, service: u32, thresholds: (u32, u32)) {
+        let standing = &self.standings[id as usize];
+        standing
+            .weight
+            .store(Weight::new(weight, service).0, SeqCst);
+        let word = u64::from(thresholds.0) << 32 | u64::from(thresholds.1);
+        standing.thresholds.store(word, SeqCst);
+    }
+
     /// Writes an interface.
     pub fn set_egress(&mut self, slot: u8, interface: u32, mac: [u8; 6]) {
         let mac = Mac::from_bytes(mac).word();
@@ -257,24 +301,18 @@ impl MemoryTables {
 
 /// A service without persistence or any other rule.
 #[must_use]
-pub fn plain_service(
-    first: u64,
-    cycle: u64,
-    id: u32,
-    segments_base: u32,
-    segments: u32,
-) -> Service {
+pub fn plain_service(first: u64, cycle: u64, id: u32, base: u32, count: u32) -> Service {
     Service {
         first,
         cycle,
         id,
-        segments_base,
-        segments,
+        base,
+        count,
         flags: 0,
         persistence: 0,
         client_mask: 0,
         share: u32::MAX,
-        reserved: 0,
+        scheduler: Kind::ROTATION.0,
     }
 }
 
@@ -374,6 +412,25 @@ impl Tables for MemoryTables {
             .get(index as usize)
             .copied()
             .unwrap_or(0)
+    }
+    fn standing(&self, destination: u32) -> Option<&Standing<AtomicU64>> {
+        self.standings.get(destination as usize)
+    }
+    fn locality(&self, index: u32) -> Option<&Locality<AtomicU64>> {
+        self.localities.get(index as usize)
+    }
+    fn mark_rule(&self, index: u32) -> Option<MarkRule> {
+        self.mark_rules.get(index as usize).copied()
+    }
+    fn random(&self) -> u32 {
+        // Knuth's MMIX generator; its upper half is random enough for tests.
+        let next = self
+            .seed
+            .get()
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        self.seed.set(next);
+        (next >> 32) as u32
     }
     fn link(&self, destination: u32) -> Link {
         Link(self.links.get(&destination).copied().unwrap_or(0))

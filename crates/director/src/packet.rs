@@ -10,9 +10,11 @@
 //! read as ports: a later fragment says only what it belongs to.
 
 use crate::address::{Address, V4, V6, flow_hash, vip_bit};
+use crate::forward::Next;
 use crate::frame::{Frame, Window};
 use crate::headers::{
-    IPV4_BYTES, IPV6_BYTES, Ipv4View, Ipv6View, TCP_BYTES, Tcp, UDP_BYTES, Udp, protocol, tcp_flag,
+    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, IPV4_BYTES, IPV6_BYTES, Ipv4View, Ipv6View, SCTP_BYTES,
+    SCTP_CHUNK_BYTES, Sctp, TCP_BYTES, Tcp, UDP_BYTES, Udp, protocol, sctp_chunk, tcp_flag,
 };
 use crate::limits::{EXTENSION_HEADERS, TRANSPORT_OFFSET_MAX};
 use crate::tables::{Settings, Tables};
@@ -52,7 +54,7 @@ pub enum Fragment {
     Later(u32),
 }
 
-/// A TCP or UDP packet to one of our addresses, as far as balancing it needs.
+/// A TCP, UDP or SCTP packet to one of our addresses, as far as balancing it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<N: Network> {
     /// Its network header.
@@ -106,6 +108,7 @@ impl<N: Network> Packet<N> {
         match header.protocol {
             protocol::TCP => Self::parse_tcp(frame, header),
             protocol::UDP => Self::parse_udp(frame, header),
+            protocol::SCTP => Self::parse_sctp(frame, header),
             protocol::ICMP | protocol::ICMPV6 => Err(Verdict::Pass(PassReason::Icmp)),
             _ => Err(Verdict::Pass(PassReason::UnsupportedProtocol)),
         }
@@ -142,6 +145,43 @@ impl<N: Network> Packet<N> {
             event: Event::Datagram,
         })
     }
+
+    #[inline(always)]
+    fn parse_sctp(frame: &impl Frame, header: Header<N>) -> Result<Self, Verdict> {
+        let malformed = Verdict::Drop(DropReason::MalformedSctp);
+        let sctp = Sctp::read(frame, header.transport).ok_or(malformed)?;
+        if header.payload < SCTP_BYTES + SCTP_CHUNK_BYTES {
+            return Err(malformed);
+        }
+        let mut event = Event::of_chunk(sctp.chunk);
+        // An ABORT bundled behind the cookie is what counts (`set_sctp_state`).
+        if (event == Event::CookieEcho || event == Event::CookieAck)
+            && second_chunk(frame, &header, sctp.chunk_length) == Some(sctp_chunk::ABORT)
+        {
+            event = Event::Abort;
+        }
+        Ok(Self {
+            header,
+            ports: sctp.ports,
+            event,
+        })
+    }
+}
+
+/// The kind of the chunk that follows a first one of this length, if it is in the packet.
+#[inline(always)]
+fn second_chunk<N: Network>(frame: &impl Frame, header: &Header<N>, length: u16) -> Option<u8> {
+    if usize::from(length) < SCTP_CHUNK_BYTES {
+        return None;
+    }
+    let padded = (usize::from(length) + 3) & 0x1_fffc;
+    let at = header.transport + SCTP_BYTES + padded;
+    let is_there = SCTP_BYTES + padded + SCTP_CHUNK_BYTES <= header.payload;
+    // Cookies are some hundred bytes; a longer one hides what follows it.
+    if !is_there || at > TRANSPORT_OFFSET_MAX {
+        return None;
+    }
+    Some(frame.window::<1>(frame.blur(at))?.u8::<0>())
 }
 
 /// What a packet means to its connection, by flag priority RST > SYN > FIN > ACK (ipvs: "a segment
@@ -160,6 +200,26 @@ pub enum Event {
     Bare,
     /// A UDP datagram.
     Datagram,
+    /// SCTP with user data, or with what changes nothing: SACK, HEARTBEAT, ECN.
+    Data,
+    /// SCTP INIT.
+    Init,
+    /// SCTP INIT ACK.
+    InitAck,
+    /// SCTP COOKIE ECHO.
+    CookieEcho,
+    /// SCTP COOKIE ACK.
+    CookieAck,
+    /// SCTP SHUTDOWN.
+    Shutdown,
+    /// SCTP SHUTDOWN ACK.
+    ShutdownAck,
+    /// SCTP SHUTDOWN COMPLETE.
+    ShutdownComplete,
+    /// SCTP ERROR.
+    Error,
+    /// SCTP ABORT.
+    Abort,
 }
 
 impl Event {
@@ -177,10 +237,39 @@ impl Event {
             Self::Bare
         }
     }
+
+    #[inline(always)]
+    fn of_chunk(kind: u8) -> Self {
+        match kind {
+            sctp_chunk::INIT => Self::Init,
+            sctp_chunk::INIT_ACK => Self::InitAck,
+            sctp_chunk::ABORT => Self::Abort,
+            sctp_chunk::SHUTDOWN => Self::Shutdown,
+            sctp_chunk::SHUTDOWN_ACK => Self::ShutdownAck,
+            sctp_chunk::ERROR => Self::Error,
+            sctp_chunk::COOKIE_ECHO => Self::CookieEcho,
+            sctp_chunk::COOKIE_ACK => Self::CookieAck,
+            sctp_chunk::SHUTDOWN_COMPLETE => Self::ShutdownComplete,
+            _ => Self::Data,
+        }
+    }
+
+    /// Whether it asks for a connection.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_beginning(self) -> bool {
+        matches!(self, Self::Syn | Self::Init | Self::Datagram)
+    }
 }
 
 /// A network protocol: how its header is read, and what of it forwarding changes.
 pub trait Network: Copy + core::fmt::Debug {
+    /// Its number.
+    const VERSION: u32;
+    /// What Ethernet calls it.
+    const ETHER_TYPE: u16;
+    /// The step for its packets that belong to no connection.
+    const BEGIN: Next;
     /// Its addresses.
     type Address: Address;
     /// The field that counts hops, with what must change along with it.
@@ -246,6 +335,9 @@ impl NetworkV4 {
 }
 
 impl Network for NetworkV4 {
+    const VERSION: u32 = 4;
+    const ETHER_TYPE: u16 = ETHER_TYPE_IPV4;
+    const BEGIN: Next = Next::BeginV4;
     type Address = V4;
     type Lifetime = u32;
 
@@ -378,6 +470,9 @@ impl Ipv6Fragment {
 }
 
 impl Network for NetworkV6 {
+    const VERSION: u32 = 6;
+    const ETHER_TYPE: u16 = ETHER_TYPE_IPV6;
+    const BEGIN: Next = Next::BeginV6;
     type Address = V6;
     type Lifetime = u8;
 

@@ -14,10 +14,7 @@
 use crate::address::{Address, V6};
 use crate::ethernet::LinkHeader;
 use crate::frame::{Frame, Window};
-use crate::headers::{
-    ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, ETHERNET_BYTES, ICMP_BYTES, IPV4_BYTES, IPV6_BYTES, MacPair,
-    protocol,
-};
+use crate::headers::{ETHERNET_BYTES, ICMP_BYTES, IPV4_BYTES, IPV6_BYTES, MacPair, protocol};
 use crate::limits::{ICMPV4_ERROR_BYTES, ICMPV6_ERROR_BYTES, REPLY_BUCKETS};
 use crate::packet::{Header, Network, NetworkV4, NetworkV6};
 use crate::tables::{Tables, Word};
@@ -74,8 +71,6 @@ fn tag(frame: &impl Frame, number: usize, at: usize) -> Option<u32> {
 
 /// What differs between ICMP and ICMPv6.
 pub trait Reply: Network {
-    /// EtherType of the reply.
-    const ETHER_TYPE: u16;
     /// Bytes that the reply has before the quoted packet, Ethernet not counted.
     const HEAD_BYTES: usize;
     /// Bytes of the packet that are quoted at most.
@@ -92,7 +87,6 @@ pub trait Reply: Network {
 }
 
 impl Reply for NetworkV4 {
-    const ETHER_TYPE: u16 = ETHER_TYPE_IPV4;
     const HEAD_BYTES: usize = IPV4_BYTES + ICMP_BYTES;
     const QUOTE_BYTES: usize = ICMPV4_ERROR_BYTES - Self::HEAD_BYTES;
 
@@ -130,7 +124,6 @@ impl Reply for NetworkV4 {
 }
 
 impl Reply for NetworkV6 {
-    const ETHER_TYPE: u16 = ETHER_TYPE_IPV6;
     const HEAD_BYTES: usize = IPV6_BYTES + ICMP_BYTES;
     const QUOTE_BYTES: usize = ICMPV6_ERROR_BYTES - Self::HEAD_BYTES;
 

@@ -1,81 +1,130 @@
 //! Picking a destination for a new connection.
 //!
-//! The static schedulers (`rr`, `wrr`) are data: a *rotation* that the control plane computes and
-//! swaps whole. A shared counter says how many picks the service has made; a pick takes the next
-//! position of the cycle.
+//! A service says by its [`Kind`] how, and where what its scheduler reads begins:
 //!
 //! ```text
-//! wrr 4,3,2 (A newest):   A A B A B C A B C
-//! segments:               [0,1) of {A}   [1,3) of {A B}   [3,9) of {A B C}
-//! by level:               weight ≥ 4     weight ≥ 3       weight ≥ 2, then ≥ 1
+//! rotation   rr wrr                        segments of positions, and a shared count of picks
+//! table      dh sh mh                      256 or 4,093 slots, chosen by a hash of an address
+//! list       lc wlc sed nq fo ovf twos     destinations, newest first; the best of all is taken
+//! locality   lblc lblcr                    a list, and what was chosen for this address before
 //! ```
 //!
-//! A segment covers all levels with the same set of destinations, so that weights of 2^31 need no
-//! more room than weights of 1. Source of the order: `net/netfilter/ipvs/ip_vs_rr.c`, `ip_vs_wrr.c`.
+//! What you may rely on: with one CPU, the choices are IPVS's for the same history. With several, a
+//! rotation never gives one position twice; two CPUs that look at a list at the same moment may see the same
+//! gauges and choose the same destination, and each may let one connection more into a destination that is about to
+//! reach its threshold: at most one less than there are CPUs. (IPVS is the same in both.)
+//!
+//! A destination is *eligible* when frames can reach it, its weight is not 0 and it is not overloaded.
+//!
+//! Source of the rules: `net/netfilter/ipvs/ip_vs_{rr,wrr,lc,wlc,…}.c`.
 
-use crate::limits::SEGMENT_SEARCH_STEPS;
-use crate::tables::{Service, Tables, Word};
+use crate::arrival::Arrival;
+use crate::tables::{Gauge, Service, Tables, Word};
 
-/// Picks a destination, or `None` when none is eligible.
+mod list;
+mod locality;
+mod rotation;
+mod siphash;
+mod table;
+
+pub use list::weigh;
+pub use rotation::at;
+pub use table::{MAGLEV_KEYS, bucket_of, maglev_hash};
+
+/// How a service picks, as a number in [`Service::scheduler`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind(pub u32);
+
+impl Kind {
+    /// `rr` and `wrr`.
+    pub const ROTATION: Self = Self(0);
+    /// `dh`: by the virtual address.
+    pub const DH: Self = Self(1);
+    /// `sh`: by the client's address.
+    pub const SH: Self = Self(2);
+    /// `mh`: by the client's address, in a Maglev table.
+    pub const MH: Self = Self(3);
+    /// `lc`: the least connections.
+    pub const LC: Self = Self(4);
+    /// `wlc`: the least connections for its weight.
+    pub const WLC: Self = Self(5);
+    /// `sed`: the shortest expected delay.
+    pub const SED: Self = Self(6);
+    /// `nq`: one without connections, else as `sed`.
+    pub const NQ: Self = Self(7);
+    /// `fo`: the highest weight.
+    pub const FO: Self = Self(8);
+    /// `ovf`: the highest weight that has room.
+    pub const OVF: Self = Self(9);
+    /// `twos`: the better of two drawn by weight.
+    pub const TWOS: Self = Self(10);
+    /// `lblc`: the one this address had before.
+    pub const LBLC: Self = Self(11);
+    /// `lblcr`: the best of those this address had before.
+    pub const LBLCR: Self = Self(12);
+}
+
+/// The destination for a new connection, 0 when none is eligible.
 #[inline(always)]
-pub fn pick(service: &Service, tables: &impl Tables) -> Option<u32> {
-    match pick_as_number(service, tables) {
-        0 => None,
-        destination => Some(destination),
+pub fn choose(service: &Service, arrival: &Arrival, tables: &impl Tables) -> u32 {
+    let kind = Kind(service.scheduler);
+    if kind == Kind::ROTATION {
+        rotation::pick(service, tables)
+    } else if kind.0 <= Kind::MH.0 {
+        table::pick(service, kind, arrival, tables)
+    } else if kind == Kind::TWOS {
+        list::pick_of_two(service, tables)
+    } else if kind.0 < Kind::LBLC.0 {
+        list::pick(service, kind, tables)
+    } else {
+        locality::pick(service, kind, arrival, tables)
     }
 }
 
-/// [`pick`], once for all that want it and in a shape that BPF can call.
-#[inline(never)]
-fn pick_as_number(service: &Service, tables: &impl Tables) -> u32 {
-    if service.cycle == 0 {
-        return 0;
-    }
-    let Some(picks) = tables.picks(service.id) else {
-        return 0;
-    };
-    let position = service.first.wrapping_add(picks.add(1)) % service.cycle;
-    at(service, position, tables).unwrap_or(0)
+/// A destination that may be chosen.
+#[derive(Clone, Copy)]
+struct Candidate {
+    /// Not 0.
+    weight: u64,
+    active: u64,
+    inactive: u64,
 }
 
-/// The destination at a position of the cycle.
-#[inline(always)]
-pub fn at(service: &Service, position: u64, tables: &impl Tables) -> Option<u32> {
-    let (index, start) = find_segment(service, position, tables)?;
-    let segment = tables.segment(index)?;
-    if segment.slots == 0 {
-        return None;
-    }
-    let turn = (position - start) % u64::from(segment.slots);
-    match tables.rotation_slot(segment.slots_base.wrapping_add(turn as u32)) {
-        0 => None,
-        destination => Some(destination),
-    }
-}
-
-/// The segment that covers `position`, and the position it starts at.
-#[inline(always)]
-fn find_segment(service: &Service, position: u64, tables: &impl Tables) -> Option<(u32, u64)> {
-    let (mut low, mut high) = (0, service.segments.checked_sub(1)?);
-    let mut start = 0;
-    for _ in 0..SEGMENT_SEARCH_STEPS {
-        if low >= high {
-            break;
+impl Candidate {
+    /// Destination `id`, if it is eligible.
+    #[inline(always)]
+    fn eligible(tables: &impl Tables, id: u32) -> Option<Self> {
+        let link = tables.link(id);
+        let standing = tables.standing(id)?;
+        let weight = crate::tables::Weight(standing.weight.load());
+        let is_reachable = link.is_via() || link.is_local();
+        if id == 0 || !is_reachable || weight.is_overloaded() || weight.get() == 0 {
+            return None;
         }
-        // Eighteen steps are a quarter of a million ways to a verifier that remembers each.
-        low = tables.blur(low.into(), position) as u32;
-        high = tables.blur(high.into(), position) as u32;
-        start = tables.blur(start, position);
-        let middle = low + high.wrapping_sub(low) / 2;
-        let end = tables
-            .segment(service.segments_base.wrapping_add(middle))?
-            .end;
-        if position < end {
-            high = middle;
-        } else {
-            low = middle + 1;
-            start = end;
-        }
+        let (active, inactive) = Gauge::split(tables.gauge(id)?.load());
+        Some(Self {
+            weight: weight.get().into(),
+            active: active.into(),
+            inactive: inactive.into(),
+        })
     }
-    Some((service.segments_base.wrapping_add(low), start))
+
+    /// IPVS's measure of load: an active connection counts for 257 inactive ones.
+    #[inline(always)]
+    fn overhead(self) -> u64 {
+        self.active * 257 + self.inactive
+    }
+}
+
+/// Whether a destination can take a connection now.
+#[inline(always)]
+fn is_eligible(tables: &impl Tables, id: u32) -> bool {
+    let link = tables.link(id);
+    let is_reachable = link.is_via() || link.is_local();
+    id != 0
+        && is_reachable
+        && tables.standing(id).is_some_and(|standing| {
+            let weight = crate::tables::Weight(standing.weight.load());
+            !weight.is_overloaded() && weight.get() != 0
+        })
 }

@@ -4,19 +4,23 @@
 //! needed. Words that several CPUs write are behind [`Word`].
 //!
 //! ```text
-//! settings ─ one value
-//! vips ───── bitmap of hash(address)
-//! buckets ── 4 × (tag, entry)          tuples ── what each slot's owner is, in full
-//! services ─ key → segments            segments ─ run of rotation → slots ─ destination ids
-//! links ──── destination id → MAC, egress       egress ─ interface, its MAC
-//! gauges ─── destination id → active, inactive  statistics ─ destination id → counters, per CPU
+//! settings ── one value
+//! vips ────── bitmap of hash(address)          marks ── rules: address, port → firewall mark
+//! buckets ─── 4 × (tag, entry)                 tuples ─ what each slot's owner is, in full
+//! services ── key → scheduler, and where in:   segments ─ run of rotation → slots
+//!                                              slots ──── destination ids
+//! links ───── destination id → MAC, egress       egress ── interface, its MAC
+//! gauges ──── destination id → active, inactive  statistics ─ destination id → counters, per CPU
+//! standings ─ destination id → weight, thresholds
+//! localities  what lblc and lblcr remember of an address
 //! ```
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
+use crate::arrival::{Arrival, Outcome, Visit};
 use crate::connection::{Bucket, Slot, State};
 use crate::headers::Mac;
-use crate::limits::STATES;
+use crate::limits::{LOCALITY_MEMBERS, STATES};
 use crate::time::Instant;
 use crate::verdict::{Counter, Verdict};
 
@@ -62,8 +66,16 @@ pub trait Tables {
     fn picks(&self, service: u32) -> Option<&Self::Word>;
     /// A segment of a rotation.
     fn segment(&self, index: u32) -> Option<Segment>;
-    /// A destination id in a rotation, 0 when there is none.
+    /// A destination id in a rotation, a table or a list, 0 when there is none.
     fn rotation_slot(&self, index: u32) -> u32;
+    /// Weight and thresholds of a destination.
+    fn standing(&self, destination: u32) -> Option<&Standing<Self::Word>>;
+    /// What is remembered of an address by the schedulers that go by locality.
+    fn locality(&self, index: u32) -> Option<&Locality<Self::Word>>;
+    /// A rule that gives packets a firewall mark.
+    fn mark_rule(&self, index: u32) -> Option<MarkRule>;
+    /// A number that nobody can foresee.
+    fn random(&self) -> u32;
     /// How a destination is reached.
     fn link(&self, destination: u32) -> Link;
     /// Active and inactive connections of a destination, see [`Gauge`].
@@ -78,6 +90,88 @@ pub trait Tables {
     fn reply_allowance(&self, bucket: u32) -> Option<&Self::Word>;
     /// Moves a counter by one.
     fn count(&self, counter: u32);
+
+    /// Does a piece of work turn by turn, `turns` at most. In the kernel this is `bpf_loop`: a verifier looks
+    /// at one turn, however many there are.
+    #[inline(always)]
+    fn repeat<W: Work>(&self, turns: u32, work: &mut W)
+    where
+        Self: Sized,
+    {
+        for index in 0..turns {
+            if !work.turn(self, index) {
+                return;
+            }
+        }
+    }
+
+    /// Makes a connection, see [`crate::arrival::connect`].
+    #[inline(always)]
+    fn connect(&self, arrival: Arrival) -> Outcome
+    where
+        Self: Sized,
+    {
+        let mut visit = Visit {
+            arrival,
+            ..Visit::new_zeroed()
+        };
+        crate::arrival::connect(self, &mut visit)
+    }
+
+    /// See [`crate::arrival::enter`]. The kernel's half has it in a function of its own, which a verifier looks at
+    /// once, whoever calls it.
+    #[inline(always)]
+    fn enter(&self, visit: &mut Visit) -> u64
+    where
+        Self: Sized,
+    {
+        crate::arrival::enter(self, visit)
+    }
+
+    /// Asks a service's scheduler, see [`crate::scheduler::choose`]; likewise.
+    #[inline(always)]
+    fn choose(&self, visit: &Visit) -> u32
+    where
+        Self: Sized,
+    {
+        crate::scheduler::choose(&visit.service, &visit.arrival, self)
+    }
+
+    /// See [`crate::arrival::settle`]; likewise.
+    #[inline(always)]
+    fn settle(&self, visit: &Visit, destination: u32) -> u64
+    where
+        Self: Sized,
+    {
+        crate::arrival::settle(self, visit, destination)
+    }
+
+    /// The weights in a list together, see [`crate::scheduler::weigh`]; likewise.
+    #[inline(always)]
+    fn weigh(&self, base: u32, count: u32) -> u64
+    where
+        Self: Sized,
+    {
+        crate::scheduler::weigh(base, count, self)
+    }
+
+    /// Claims a slot, see [`crate::connection::claim`]; likewise.
+    #[inline(always)]
+    fn claim(&self, hash: u64, entry: u64, is_crowd: bool) -> u64
+    where
+        Self: Sized,
+    {
+        crate::connection::claim(self, hash, entry, is_crowd)
+    }
+
+    /// Makes a claimed slot visible, see [`crate::connection::publish`]; likewise.
+    #[inline(always)]
+    fn make_visible(&self, hash: u64, slot: u32)
+    where
+        Self: Sized,
+    {
+        crate::connection::publish(self, hash, slot);
+    }
 
     /// The same value. A verifier forgets here which one it followed, and goes on once for all instead of
     /// once for each; `noise` is anything that it does not know.
@@ -98,8 +192,14 @@ pub trait Tables {
     }
 }
 
+/// Work that is done turn by turn, see [`Tables::repeat`].
+pub trait Work {
+    /// Does turn `index`; whether there is more to do.
+    fn turn<T: Tables>(&mut self, tables: &T, index: u32) -> bool;
+}
+
 /// Version of the shapes in this file and in [`crate::connection`]. Raised with each change of them.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 /// The data path's settings.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -116,6 +216,15 @@ pub struct Settings {
     /// IPVS's `conn_reuse_mode`: 0 keeps a connection's destination when its client begins anew, 1
     /// chooses again in TIME_WAIT and CLOSE, 2 in FIN_WAIT as well.
     pub conn_reuse_mode: u32,
+    /// First rule of firewall marks in the high, their number in the low 16 bits: one word, so that all rules
+    /// change at once.
+    pub marks: u32,
+    /// How long `lblc` remembers an address that nobody uses, in ticks.
+    pub lblc_expiration: u32,
+    /// The same for `lblcr`, and how long an unchanged set keeps its most loaded member.
+    pub lblcr_expiration: u32,
+    /// Zero.
+    pub reserved: u32,
     /// Idle timeout of each state, in ticks.
     pub timeouts: [u32; STATES],
 }
@@ -128,9 +237,12 @@ pub mod setting {
     pub const EXPIRE_QUIESCENT_TEMPLATE: u32 = 1 << 1;
     /// TCP connections begin with any segment but RST.
     pub const SLOPPY_TCP: u32 = 1 << 2;
+    /// SCTP associations begin with any packet but ABORT.
+    pub const SLOPPY_SCTP: u32 = 1 << 3;
 }
 
-/// Identity of a virtual service. IPv4 addresses are mapped (::ffff:a.b.c.d).
+/// Identity of a virtual service. IPv4 addresses are mapped (::ffff:a.b.c.d). A service of a firewall mark
+/// has [`ServiceKey::of_mark`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct ServiceKey {
@@ -143,7 +255,21 @@ pub struct ServiceKey {
 }
 const _: () = assert!(size_of::<ServiceKey>() == 24);
 
-/// A virtual service: its rotation, as [`crate::scheduler`] reads it, and its rules.
+impl ServiceKey {
+    /// The key of a firewall mark's service of one family, whose `version` is 4 or 6: no address, no
+    /// protocol.
+    #[must_use]
+    #[inline(always)]
+    pub fn of_mark(mark: u32, version: u32) -> Self {
+        Self {
+            address: [0, mark as u64],
+            port: version,
+            protocol: 0,
+        }
+    }
+}
+
+/// A virtual service: its scheduler and what that reads (see [`crate::scheduler`]), and its rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Service {
@@ -153,10 +279,10 @@ pub struct Service {
     pub cycle: u64,
     /// Number of the service, index of its pick counter.
     pub id: u32,
-    /// Its first segment.
-    pub segments_base: u32,
-    /// How many segments.
-    pub segments: u32,
+    /// Its first segment, or its first slot when its scheduler has a table or a list.
+    pub base: u32,
+    /// How many segments or slots.
+    pub count: u32,
     /// See [`service_flag`].
     pub flags: u32,
     /// Life of its persistence templates, in ticks; 0 when it is not persistent.
@@ -166,8 +292,8 @@ pub struct Service {
     pub client_mask: u32,
     /// Connections it may have before newcomers must take the place of its own.
     pub share: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// A [`crate::scheduler::Kind`].
+    pub scheduler: u32,
 }
 const _: () = assert!(size_of::<Service>() == 48);
 
@@ -175,9 +301,159 @@ const _: () = assert!(size_of::<Service>() == 48);
 pub mod service_flag {
     /// Each datagram is scheduled anew and nothing is remembered (`-o`). UDP only.
     pub const ONE_PACKET: u32 = 1 << 0;
-    /// Its templates are for all ports of the client: its port is 0 or FTP's.
+    /// Its templates are for all ports of the client: its port is 0 or FTP's, or it has a mark.
     pub const ALL_PORTS: u32 = 1 << 1;
+    /// Its table is asked again when the first answer is not eligible (`sh-fallback`, `mh-fallback`).
+    pub const FALLBACK: u32 = 1 << 2;
+    /// Its table is asked with the client's port (`sh-port`, `mh-port`).
+    pub const WITH_PORT: u32 = 1 << 3;
+    /// It is for a firewall mark.
+    pub const MARK: u32 = 1 << 4;
 }
+
+/// What a destination may be given. Two words, each changed in one piece.
+///
+/// ```text
+///            63        48 47        32 31 30           0
+///           +---+--------+------------+--+--------------+
+/// weight    | 0 |        |  service   |  |    weight    |   bit 63: OVERLOAD
+///           +---+--------+------------+--+--------------+
+/// threshold |       upper             |     lower       |
+///           +-------------------------+-----------------+
+/// ```
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Standing<W> {
+    /// Weight, number of the service, and whether it is overloaded: see [`Weight`].
+    pub weight: W,
+    /// Upper and lower threshold; 0 is none.
+    pub thresholds: W,
+}
+
+/// What is in [`Standing::weight`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weight(pub u64);
+
+impl Weight {
+    /// IPVS's flag `OVERLOAD`: no new connections until enough old ones are gone.
+    pub const OVERLOAD: u64 = 1 << 63;
+
+    /// Of a destination of `service` that is not overloaded.
+    #[must_use]
+    pub fn new(weight: u32, service: u32) -> Self {
+        Self(u64::from(service & 0xffff) << 32 | u64::from(weight))
+    }
+
+    /// The weight.
+    #[must_use]
+    #[inline(always)]
+    pub fn get(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The number of the service.
+    #[must_use]
+    #[inline(always)]
+    pub fn service(self) -> u32 {
+        (self.0 >> 32) as u32 & 0xffff
+    }
+
+    /// Whether it is overloaded.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_overloaded(self) -> bool {
+        self.0 & Self::OVERLOAD != 0
+    }
+}
+
+impl<W: Word> Standing<W> {
+    /// After a connection more: overloaded when the upper threshold is reached. `gauge` is what the gauge is
+    /// now. `ip_vs_bind_dest` in `net/netfilter/ipvs/ip_vs_conn.c`.
+    #[inline(always)]
+    pub fn bound(&self, gauge: u64) {
+        let upper = self.thresholds.load() >> 32;
+        if upper != 0 && Gauge::total(gauge) >= upper {
+            self.mark(true);
+        }
+    }
+
+    /// After a connection less: no more overloaded below the lower threshold, or below three quarters of the
+    /// upper one. `ip_vs_unbind_dest`, at the same place.
+    #[inline(always)]
+    pub fn unbound(&self, gauge: u64) {
+        if !Weight(self.weight.load()).is_overloaded() {
+            return;
+        }
+        if is_relieved(gauge, self.thresholds.load()) {
+            self.mark(false);
+        }
+    }
+
+    /// Sets or clears the flag. Twice more when another CPU or an edit came between; losing thrice means that
+    /// others see to it at this moment.
+    #[inline(always)]
+    fn mark(&self, is_overloaded: bool) {
+        for _ in 0..3 {
+            let before = self.weight.load();
+            let after = if is_overloaded {
+                before | Weight::OVERLOAD
+            } else {
+                before & !Weight::OVERLOAD
+            };
+            if before == after || self.weight.swap_if(before, after) {
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a destination with this gauge is no more overloaded, by its word of thresholds.
+#[must_use]
+#[inline(always)]
+pub fn is_relieved(gauge: u64, thresholds: u64) -> bool {
+    let (upper, lower) = (thresholds >> 32, thresholds & 0xffff_ffff);
+    let total = Gauge::total(gauge);
+    if lower != 0 {
+        total < lower
+    } else {
+        upper == 0 || total * 4 < upper * 3
+    }
+}
+
+/// What `lblc` and `lblcr` remember of one address of one service: who was given its connections, newest
+/// last. [`crate::scheduler`] has the rules.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Locality<W> {
+    /// Free, claimed, or a hash of service and address: as in the connection table.
+    pub tag: W,
+    /// Tick of the last change in the high, of the last use in the low 32 bits.
+    pub ticks: W,
+    /// How many members.
+    pub size: W,
+    /// Destination ids, oldest first.
+    pub members: [W; LOCALITY_MEMBERS],
+}
+
+/// A rule that gives packets a firewall mark. Prefixes are those of mapped addresses, so that one comparison
+/// serves both families.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct MarkRule {
+    /// Virtual address, in wire order; bits outside of the mask are 0.
+    pub address: [u64; 2],
+    /// Which bits of it count, in wire order.
+    pub mask: [u64; 2],
+    /// Lowest and highest virtual port.
+    pub ports: [u16; 2],
+    /// IP protocol number, 0 for any.
+    pub protocol: u32,
+    /// The mark.
+    pub mark: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+const _: () = assert!(size_of::<MarkRule>() == 48);
 
 /// A run of a rotation: positions from the previous segment's end to this one's go round and round
 /// its destinations.
@@ -349,8 +625,16 @@ impl Gauge {
         }
     }
 
+    /// All connections in a word.
+    #[must_use]
+    #[inline(always)]
+    pub fn total(word: u64) -> u64 {
+        (word >> 32) + (word & 0xffff_ffff)
+    }
+
     /// Active and inactive connections in a word.
     #[must_use]
+    #[inline(always)]
     pub fn split(word: u64) -> (u32, u32) {
         ((word >> 32) as u32, word as u32)
     }

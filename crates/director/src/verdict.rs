@@ -39,7 +39,7 @@ reasons! {
         Fragment = 3 "pass_fragment",
         /// ICMP that is no error about a connection: echo to the VIP is answered by the host.
         Icmp = 4 "pass_icmp",
-        /// Neither TCP nor UDP, or behind too many IPv6 extension headers.
+        /// Neither TCP, UDP nor SCTP, or behind too many IPv6 extension headers.
         UnsupportedProtocol = 5 "pass_unsupported_protocol",
         /// The frame's destination MAC is not the interface's: flooded, or broadcast.
         NotForThisHost = 6 "pass_not_for_this_host",
@@ -69,6 +69,8 @@ reasons! {
         MalformedTcp = 19 "drop_malformed_tcp",
         /// UDP: length below 8 or longer than the packet.
         MalformedUdp = 20 "drop_malformed_udp",
+        /// SCTP: shorter than its header and the head of a chunk.
+        MalformedSctp = 29 "drop_malformed_sctp",
         /// No eligible destination, and the client had its share of ICMP errors.
         NoDestination = 21 "drop_no_destination",
         /// The connection's destination was deleted; silent, as in IPVS.

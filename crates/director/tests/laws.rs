@@ -7,6 +7,7 @@ extern crate dirigo_director as director;
 
 use std::collections::HashMap;
 
+use director::arrival::Arrival;
 use director::memory::{MemoryTables, plain_service};
 use director::tables::Segment;
 use director::{Counter, PassReason, ReplyReason, Tables, Verdict, scheduler};
@@ -17,6 +18,7 @@ use world::{
     ACK, DESTINATIONS, EMPTY, FIN, Flow, HTTP, PSH, RST, SYN, any_frame, any_packet, destination,
     forward, link_all, publish, tables, words,
 };
+use zerocopy::FromZeros;
 
 mod world;
 
@@ -174,7 +176,7 @@ proptest! {
             let turn = (position - start) % segments[index].1.len() as u64;
             let want = segments[index].1[turn as usize];
             prop_assert_eq!(scheduler::at(&service, position, &tables), Some(want));
-            prop_assert_eq!(scheduler::pick(&service, &tables), Some(want));
+            prop_assert_eq!(scheduler::choose(&service, &Arrival::new_zeroed(), &tables), want);
         }
     }
 
@@ -188,7 +190,8 @@ proptest! {
         tables.segments = list.into_iter().map(of).collect();
         tables.rotation_slots = vec![1, 0, 2];
         let service = plain_service(first, cycle, 1, segments_base, segments);
-        if let Some(id) = scheduler::pick(&service, &tables) {
+        let id = scheduler::choose(&service, &Arrival::new_zeroed(), &tables);
+        if id != 0 {
             prop_assert!(id == 1 || id == 2, "{}", id);
         }
     }

@@ -18,7 +18,10 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use director::connection::{Bucket, CLAIMED, Entry, FREE, Slot};
 use director::memory::MemoryTables;
-use director::tables::{Egress, Gauge, Link, Segment, Service, ServiceKey, Settings, Tuple};
+use director::tables::{
+    Egress, Gauge, Link, Locality, MarkRule, Segment, Service, ServiceKey, Settings, Standing,
+    Tuple,
+};
 use director::{DropReason, Instant, Tables, Verdict};
 use world::{ACK, FIN, RST, SYN, some_flow, tables};
 
@@ -94,6 +97,18 @@ impl Tables for Shared<'_> {
     }
     fn rotation_slot(&self, index: u32) -> u32 {
         self.look().rotation_slot(index)
+    }
+    fn standing(&self, destination: u32) -> Option<&Standing<AtomicU64>> {
+        self.look().standing(destination)
+    }
+    fn locality(&self, index: u32) -> Option<&Locality<AtomicU64>> {
+        self.look().locality(index)
+    }
+    fn mark_rule(&self, index: u32) -> Option<MarkRule> {
+        self.look().mark_rule(index)
+    }
+    fn random(&self) -> u32 {
+        self.tables.random()
     }
     fn link(&self, destination: u32) -> Link {
         self.look().link(destination)

@@ -18,6 +18,135 @@ const GET_TX_CHECKSUM: u32 = 0x16;
 /// `ETHTOOL_STXCSUM`
 const SET_TX_CHECKSUM: u32 = 0x17;
 
+/// `ETHTOOL_GRINGPARAM`
+const GET_RINGS: u32 = 0x10;
+/// `ETHTOOL_GRXCSUM`
+const GET_RX_CHECKSUM: u32 = 0x14;
+/// `ETHTOOL_GTSO`
+const GET_TSO: u32 = 0x1e;
+/// `ETHTOOL_GFLAGS`
+const GET_FLAGS: u32 = 0x25;
+/// `ETHTOOL_GGRO`
+const GET_GRO: u32 = 0x2b;
+/// `ETHTOOL_GRXFHINDIR`
+const GET_RSS: u32 = 0x38;
+/// `ETHTOOL_GCHANNELS`
+const GET_CHANNELS: u32 = 0x3c;
+/// `ETH_FLAG_LRO`
+const FLAG_LRO: u32 = 1 << 15;
+/// Entries of the RSS table that are read. Cards have 128 to 1,024; a longer one is not judged.
+const RSS_MAX: usize = 2_048;
+
+/// What an interface does with frames by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// It writes checksums.
+    pub tx_checksum: bool,
+    /// It verifies checksums.
+    pub rx_checksum: bool,
+    /// It cuts large segments into frames.
+    pub tso: bool,
+    /// The stack merges received segments.
+    pub gro: bool,
+    /// The card merges received segments, beyond repair.
+    pub lro: bool,
+}
+
+/// Sizes of the queues between driver and card, in frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rings {
+    /// Receiving, as set.
+    pub rx: u32,
+    /// Receiving, at most.
+    pub rx_max: u32,
+    /// Sending, as set.
+    pub tx: u32,
+    /// Sending, at most.
+    pub tx_max: u32,
+}
+
+/// How many queues a card uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// Queues that receive, combined ones included.
+    pub rx: u32,
+    /// The same, at most.
+    pub rx_max: u32,
+    /// They are combined ones, each of which also sends.
+    pub combined: bool,
+}
+
+/// Asks for the offloads; what a driver does not know counts as off.
+#[must_use]
+pub fn offloads(interface: &str) -> Offloads {
+    let ask = |command| {
+        let mut value = Value { command, data: 0 };
+        match request(interface, &mut value, &|| String::new()) {
+            Ok(()) => value.data,
+            Err(_) => 0,
+        }
+    };
+    Offloads {
+        tx_checksum: ask(GET_TX_CHECKSUM) != 0,
+        rx_checksum: ask(GET_RX_CHECKSUM) != 0,
+        tso: ask(GET_TSO) != 0,
+        gro: ask(GET_GRO) != 0,
+        lro: ask(GET_FLAGS) & FLAG_LRO != 0,
+    }
+}
+
+/// Asks for the ring sizes; an error on drivers that have no rings.
+pub fn rings(interface: &str) -> Result<Rings, Error> {
+    // struct ethtool_ringparam: command, maxima of rx, mini, jumbo, tx; then the same as set.
+    let mut words = [0_u32; 9];
+    words[0] = GET_RINGS;
+    request(interface, &mut words, &|| {
+        format!("asking for the ring sizes of {interface}")
+    })?;
+    let [_, rx_max, _, _, tx_max, rx, _, _, tx] = words;
+    Ok(Rings {
+        rx,
+        rx_max,
+        tx,
+        tx_max,
+    })
+}
+
+/// Asks for the queues; an error on drivers that have no choice.
+pub fn channels(interface: &str) -> Result<Channels, Error> {
+    // struct ethtool_channels: command, maxima of rx, tx, other, combined; then the same as set.
+    let mut words = [0_u32; 9];
+    words[0] = GET_CHANNELS;
+    request(interface, &mut words, &|| {
+        format!("asking for the queues of {interface}")
+    })?;
+    let [_, rx_max, _, _, combined_max, rx, _, _, combined] = words;
+    Ok(Channels {
+        rx: rx.saturating_add(combined),
+        rx_max: rx_max.max(combined_max),
+        combined: combined_max > 0,
+    })
+}
+
+/// The queues that RSS spreads over, each once and in order; an error on drivers without RSS.
+pub fn rss_queues(interface: &str) -> Result<Vec<u32>, Error> {
+    let attempt = || format!("asking for the RSS table of {interface}");
+    // struct ethtool_rxfh_indir: command, size, then so many queue numbers.
+    let mut table = [0_u32; RSS_MAX + 2];
+    table[0] = GET_RSS;
+    // Size 0 asks for the size.
+    request(interface, &mut table, &attempt)?;
+    let size = table[1] as usize;
+    if size > RSS_MAX {
+        return Ok(Vec::new());
+    }
+    table[0] = GET_RSS;
+    request(interface, &mut table, &attempt)?;
+    let queues: std::collections::BTreeSet<u32> =
+        table.iter().skip(2).take(size).copied().collect();
+    Ok(queues.into_iter().collect())
+}
+
 /// `struct ethtool_value`
 #[repr(C)]
 struct Value {

@@ -18,12 +18,34 @@ pub(crate) const DISCOVERY: [libc::sock_filter; 9] = [
     instruction(RETURN, 0, 0, u32::MAX),
 ];
 
+/// Passes what may answer a probe whatever its port: TCP segments with SYN or RST, and all of ICMP
+/// and ICMPv6. IPv6 packets with extension headers are dropped.
+pub(crate) const ANSWERS: [libc::sock_filter; 16] = [
+    instruction(LOAD_HALF, 0, 0, 12),          //  0  A = EtherType
+    instruction(IF_EQUAL, 7, 0, 0x86dd),       //  1  IPv6: 9
+    instruction(IF_EQUAL, 0, 11, 0x0800),      //  2  not IPv4: drop
+    instruction(LOAD_BYTE, 0, 0, 23),          //  3  A = protocol
+    instruction(IF_EQUAL, 10, 0, 1),           //  4  ICMP: pass
+    instruction(IF_EQUAL, 0, 8, 6),            //  5  not TCP: drop
+    instruction(LOAD_HEADER_LENGTH, 0, 0, 14), //  6  X = length of the IPv4 header
+    instruction(LOAD_BYTE_AT_X, 0, 0, 27),     //  7  A = TCP flags
+    instruction(IF_ANY_BIT, 6, 5, 0x06),       //  8  SYN or RST: pass
+    instruction(LOAD_BYTE, 0, 0, 20),          //  9  A = next header
+    instruction(IF_EQUAL, 4, 0, 58),           // 10  ICMPv6: pass
+    instruction(IF_EQUAL, 0, 2, 6),            // 11  not TCP: drop
+    instruction(LOAD_BYTE, 0, 0, 67),          // 12  A = TCP flags
+    instruction(IF_ANY_BIT, 1, 0, 0x06),       // 13  SYN or RST: pass
+    instruction(RETURN, 0, 0, 0),              // 14  drop
+    instruction(RETURN, 0, 0, u32::MAX),       // 15  pass
+];
+
 /// Drops all.
 pub(crate) const NOTHING: [libc::sock_filter; 1] = [instruction(RETURN, 0, 0, 0)];
 
 const LOAD_HALF: u16 = 0x28;
 const LOAD_HALF_AT_X: u16 = 0x48;
 const LOAD_BYTE: u16 = 0x30;
+const LOAD_BYTE_AT_X: u16 = 0x50;
 const LOAD_HEADER_LENGTH: u16 = 0xb1;
 const JUMP: u16 = 0x05;
 const IF_EQUAL: u16 = 0x15;

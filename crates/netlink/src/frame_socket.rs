@@ -13,7 +13,7 @@ use nix::sys::socket::{
 };
 
 use crate::Error;
-use crate::filter::{self, DISCOVERY};
+use crate::filter::{self, ANSWERS, DISCOVERY};
 use crate::monitor::wait_readable;
 
 /// Longest frame received whole: 64 KiB of merged segments and their header.
@@ -63,6 +63,12 @@ impl FrameSocket {
     /// is filtered by the kernel, so that a busy interface costs its owner nothing.
     pub fn open_discovery(index: u32) -> Result<Self, Error> {
         Self::open_with(index, Some(&DISCOVERY))
+    }
+
+    /// As [`FrameSocket::open`], but it receives only what may answer a probe: TCP segments with
+    /// SYN or RST, ICMP and ICMPv6.
+    pub fn open_answers(index: u32) -> Result<Self, Error> {
+        Self::open_with(index, Some(&ANSWERS))
     }
 
     fn open_with(index: u32, filter: Option<&[libc::sock_filter]>) -> Result<Self, Error> {

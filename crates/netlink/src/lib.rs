@@ -37,7 +37,7 @@ pub mod tun;
 pub use address::{Address, AddressFlags};
 pub use error::Error;
 pub use frame_socket::FrameSocket;
-pub use link::{Counters, Link};
+pub use link::{AttachedXdp, Counters, Link, XdpMode};
 pub use monitor::{Event, Monitor};
 pub use namespace::Namespace;
 pub use neighbour::{Neighbour, NeighbourState};

@@ -4,7 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::link::{
-    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+    XdpAttached,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -33,8 +34,32 @@ pub struct Link {
     pub master: Option<u32>,
     /// For people: `veth`, `bridge`; empty for hardware.
     pub kind: String,
+    /// Queues that receive.
+    pub rx_queues: u32,
+    /// The XDP program that sees its frames first, if there is one.
+    pub xdp: Option<AttachedXdp>,
     /// Frames and bytes so far.
     pub counters: Counters,
+}
+
+/// An XDP program on an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttachedXdp {
+    /// Where in the receive path it runs.
+    pub mode: XdpMode,
+    /// The kernel's number of the program; 0 if several run at once.
+    pub program: u32,
+}
+
+/// Where in the receive path an XDP program runs. Source: Linux `if_link.h`, `XDP_ATTACHED_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum XdpMode {
+    /// In the driver, before a socket buffer is made.
+    Native,
+    /// In the stack, on a socket buffer.
+    Generic,
+    /// In the card, or in several places at once.
+    Other,
 }
 
 /// Frames and bytes an interface has seen.
@@ -236,6 +261,8 @@ pub(crate) fn parse(message: &LinkMessage) -> Option<Link> {
         no_arp: flags.contains(LinkFlags::Noarp),
         master: None,
         kind: String::new(),
+        rx_queues: 0,
+        xdp: None,
         counters: Counters::default(),
     };
     for attribute in &message.attributes {
@@ -254,6 +281,8 @@ fn read_attribute(link: &mut Link, attribute: &LinkAttribute) {
                 link.mac = mac;
             }
         }
+        LinkAttribute::NumRxQueues(queues) => link.rx_queues = *queues,
+        LinkAttribute::Xdp(found) => link.xdp = attached_xdp(found),
         LinkAttribute::LinkInfo(infos) => {
             for info in infos {
                 if let LinkInfo::Kind(kind) = info {
@@ -271,4 +300,20 @@ fn read_attribute(link: &mut Link, attribute: &LinkAttribute) {
         }
         _ => {}
     }
+}
+
+fn attached_xdp(attributes: &[LinkXdp]) -> Option<AttachedXdp> {
+    let mut mode = None;
+    let mut program = 0;
+    for attribute in attributes {
+        match attribute {
+            LinkXdp::Attached(XdpAttached::None) => return None,
+            LinkXdp::Attached(XdpAttached::Driver) => mode = Some(XdpMode::Native),
+            LinkXdp::Attached(XdpAttached::SocketBuffer) => mode = Some(XdpMode::Generic),
+            LinkXdp::Attached(_) => mode = Some(XdpMode::Other),
+            LinkXdp::ProgId(id) => program = *id,
+            _ => {}
+        }
+    }
+    mode.map(|mode| AttachedXdp { mode, program })
 }

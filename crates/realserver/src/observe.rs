@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use netlink::{Link, Netlink};
+use serde::Serialize;
 
 use crate::sysctl::{ALL, Effective, LO};
 use crate::{Error, Key, Setting};
@@ -12,7 +13,7 @@ use crate::{Error, Key, Setting};
 const SWALLOWING: [&str; 4] = ["bridge", "bond", "team", "openvswitch"];
 
 /// The facts of one host, that is of one network namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Facts {
     /// `lo` is switched on; without it no address on it is local.
     pub lo_up: bool,
@@ -27,7 +28,7 @@ pub struct Facts {
 }
 
 /// An interface on which ARP requests may arrive.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -36,7 +37,7 @@ pub struct Interface {
 }
 
 /// An address where it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Held {
     /// The interface's name.
     pub interface: String,
@@ -57,7 +58,8 @@ pub struct Held {
 }
 
 /// Kinds of place for an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Place {
     /// `lo`
     Loopback,

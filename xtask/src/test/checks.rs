@@ -6,10 +6,13 @@ use super::report::{Outcome, Report};
 use crate::{bpf, tools};
 
 /// Programs that make some tests stronger, and the Debian package of each.
-const OPTIONAL: [(&str, &str); 3] = [
+const OPTIONAL: [(&str, &str); 6] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("tcpdump", "tcpdump"),
+    ("nft", "nftables"),
+    ("iptables", "iptables"),
+    ("ethtool", "ethtool"),
 ];
 
 /// Workspaces of their own, which the workspace's checks do not reach.
@@ -24,7 +27,9 @@ pub fn tools(_: &mut Report) -> Result<Outcome> {
         .map(|(_, package)| *package)
         .collect();
     if missing.is_empty() {
-        return Ok(Outcome::Passed("nginx, wrk and tcpdump are there".into()));
+        return Ok(Outcome::Passed(
+            "nginx, wrk, tcpdump, nft, iptables and ethtool are there".into(),
+        ));
     }
     Ok(Outcome::Skipped(format!(
         "tests that use these are weaker or skipped; to get them: apt-get install {}",

@@ -128,7 +128,7 @@ impl Dice {
         Change::PublishWith {
             key,
             id: number + 1,
-            rules: self.rules(key.address.is_ipv4()),
+            rules: self.rules(number & 1 == 0),
             segments,
             first: first % end.max(1),
         }

@@ -5,7 +5,7 @@ use std::mem::offset_of;
 
 use aya::maps::{Array, MapData, PerCpuArray};
 use director::tables::Settings;
-use dirigo_dataplane::{Behaviour, Dataplane, Opened};
+use dirigo_dataplane::{Behaviour, Dataplane, Destination, Opened, Schedule};
 
 use crate::native::{numbered, older_allowance, older_entry, slots_of};
 use crate::support::Instance;
@@ -90,6 +90,7 @@ impl Kernel {
             self.plane.withdraw_service(&key).unwrap();
         }
         self.plane.write_vips(&[]);
+        self.plane.write_marks(&[]).unwrap();
         self.plane.write_timeouts(900, 120, 300);
         self.plane.write_behaviour(&Behaviour::default());
         for slot in 0..16 {
@@ -137,13 +138,34 @@ impl Kernel {
                 rules,
                 segments,
                 first,
-            } => self
-                .plane
-                .publish_service_with(key, *id, rules, segments, *first)
-                .unwrap(),
+            } => {
+                let schedule = Schedule::Rotation {
+                    segments: segments.clone(),
+                    first: *first,
+                };
+                self.plane.publish(key, *id, rules, &schedule).unwrap();
+            }
             Change::Withdraw(key) => self.plane.withdraw_service(key).unwrap(),
+            Change::Schedule {
+                key,
+                id,
+                rules,
+                schedule,
+            } => self.plane.publish(key, *id, rules, schedule).unwrap(),
+            Change::Standing(id, link, standing) => {
+                let destination = Destination {
+                    link: *link,
+                    standing: *standing,
+                };
+                self.plane.write_destination(*id, destination);
+            }
+            Change::Marks(rules) => self.plane.write_marks(rules).unwrap(),
             Change::Link(id, link) => self.plane.write_destination(*id, *link),
-            Change::Drained(id, link) => self.plane.write_drained_destination(*id, *link),
+            Change::Drained(id, link) => {
+                let mut destination = Destination::from(*link);
+                destination.standing.weight = 0;
+                self.plane.write_destination(*id, destination);
+            }
             Change::Behave(behaviour) => self.plane.write_behaviour(behaviour),
             Change::Timeouts(tcp, fin, udp) => self.plane.write_timeouts(*tcp, *fin, *udp),
             Change::Age(seconds) => self.age(*seconds),

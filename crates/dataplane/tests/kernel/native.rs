@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use director::Verdict;
 use director::connection::{CLAIMED, Entry, FREE, State};
 use director::limits::BUCKET_SLOTS;
-use director::memory::{MemoryFrame, MemoryTables, default_timeouts, service_key, unmapped};
-use director::tables::{Gauge, Link, Tuple, service_flag, setting};
+use director::memory::{MemoryFrame, MemoryTables, default_timeouts, unmapped};
+use director::tables::{Gauge, Link, Tuple, setting};
 use director::time::{SECOND_FINE_TICKS, ticks_from_seconds};
-use dirigo_dataplane::{Behaviour, DestinationLink, Rules, Segment, ServiceKey, Stats};
+use dirigo_dataplane::{
+    Behaviour, DestinationLink, MarkRule, Rules, Schedule, Segment, ServiceKey, Standing, Stats,
+};
 use zerocopy::IntoBytes;
 
 use crate::sweep;
@@ -71,14 +73,34 @@ impl Native {
                 first,
             } => self.publish(key, *id, rules, segments, *first),
             Change::Withdraw(key) => {
-                let key = service_key(key.address, key.port, key.protocol);
-                tables.services.remove(&key);
+                tables.services.remove(&key.element());
             }
-            Change::Link(id, link) => {
-                tables.links.insert(*id, link_of(*link).0);
+            Change::Schedule {
+                key,
+                id,
+                rules,
+                schedule,
+            } => {
+                let kind = schedule.kind();
+                tables.publish_list(key.element(), *id, kind, slots(schedule));
+                let service = tables.services.get_mut(&key.element()).unwrap();
+                service.flags = rules.flags(key) | schedule.flags();
+                service.persistence = ticks_from_seconds(rules.persistence_s);
+                service.client_mask = rules.client_mask;
+                service.share = rules.share;
+            }
+            Change::Link(id, link) => self.stand(*id, *link, Standing::default()),
+            Change::Standing(id, link, standing) => self.stand(*id, *link, *standing),
+            Change::Marks(rules) => {
+                tables.mark_rules = rules.iter().map(MarkRule::element).collect();
+                tables.settings.as_mut().unwrap().marks = rules.len() as u32;
             }
             Change::Drained(id, link) => {
-                tables.links.insert(*id, link_of(*link).drained().0);
+                let standing = Standing {
+                    weight: 0,
+                    ..Standing::default()
+                };
+                self.stand(*id, *link, standing);
             }
             Change::Behave(behaviour) => {
                 let settings = tables.settings.as_mut().unwrap();
@@ -102,6 +124,18 @@ impl Native {
         }
     }
 
+    /// A new destination, or an edited one that has not been overloaded.
+    fn stand(&mut self, id: u32, link: DestinationLink, standing: Standing) {
+        let word = match standing.weight {
+            0 => link_of(link).drained(),
+            _ => link_of(link),
+        };
+        self.tables.links.insert(id, word.0);
+        let thresholds = (standing.upper_threshold, standing.lower_threshold);
+        self.tables
+            .set_standing(id, standing.weight, standing.service, thresholds);
+    }
+
     fn publish(
         &mut self,
         key: &ServiceKey,
@@ -116,23 +150,13 @@ impl Native {
         let turn = picks.checked_rem(cycle).unwrap_or(0);
         let first = (first + cycle - turn).checked_rem(cycle).unwrap_or(0);
         let list = segments.iter().map(|s| (s.end, s.destinations.clone()));
-        let is_for_all = key.port == 0 || (key.port == 21 && key.protocol == 6);
-        let key = service_key(key.address, key.port, key.protocol);
-        tables.publish(key, id, first, &list.collect::<Vec<_>>());
-        let service = tables.services.get_mut(&key).unwrap();
+        let element = key.element();
+        tables.publish(element, id, first, &list.collect::<Vec<_>>());
+        let service = tables.services.get_mut(&element).unwrap();
+        service.flags = rules.flags(key);
         service.persistence = ticks_from_seconds(rules.persistence_s);
         service.client_mask = rules.client_mask;
         service.share = rules.share;
-        service.flags |= if is_for_all {
-            service_flag::ALL_PORTS
-        } else {
-            0
-        };
-        service.flags |= if rules.one_packet {
-            service_flag::ONE_PACKET
-        } else {
-            0
-        };
     }
 
     fn age(&self, seconds: u32) {
@@ -271,6 +295,14 @@ pub fn numbered(words: impl Iterator<Item = (u64, u64)>) -> Vec<(u32, u64, u64)>
 /// Slots of a bucket as the kernel has it.
 pub fn slots_of(bucket: [u64; 2 * BUCKET_SLOTS]) -> [(u64, u64); BUCKET_SLOTS] {
     std::array::from_fn(|slot| (bucket[2 * slot], bucket[2 * slot + 1]))
+}
+
+fn slots(schedule: &Schedule) -> &[u32] {
+    match schedule {
+        Schedule::Rotation { .. } => &[],
+        Schedule::Table { slots, .. } => slots,
+        Schedule::List { destinations, .. } => destinations,
+    }
 }
 
 fn words_of(tuple: &Tuple) -> Words {

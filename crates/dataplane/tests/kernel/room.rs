@@ -12,7 +12,7 @@ use crate::world::{A, B, C, Change, HTTP, classic, key, publish, round};
 #[test]
 fn a_service_that_grows_server_by_server_uses_the_same_room_again_and_is_never_refused() {
     /// Added one by one, these are twice as many slots as there are.
-    const SERVERS: u32 = 2_050;
+    const SERVERS: u32 = 4_100;
 
     if !is_root() {
         return;

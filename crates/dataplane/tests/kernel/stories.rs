@@ -199,6 +199,7 @@ fn behaviour(sysctls: &Sysctls) -> Behaviour {
         expire_quiescent_template: sysctls.expire_quiescent_template,
         sloppy_tcp: sysctls.sloppy_tcp,
         conn_reuse_mode: sysctls.conn_reuse_mode,
+        ..Behaviour::default()
     }
 }
 

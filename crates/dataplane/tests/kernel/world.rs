@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use director::Verdict;
 use director::tables::TUPLE_BYTES;
-use dirigo_dataplane::{Behaviour, DestinationLink, Rules, Segment, ServiceKey, Stats};
+use dirigo_dataplane::{
+    Behaviour, DestinationLink, MarkRule, Rules, Schedule, Segment, ServiceKey, Standing, Stats,
+};
 
 use crate::packet::{DIRECTOR, DIRECTOR_2, Mac, VIP, VIP_6};
 
@@ -24,6 +26,17 @@ pub enum Change {
         segments: Vec<Segment>,
         first: u64,
     },
+    /// Makes a service with any scheduler and rules.
+    Schedule {
+        key: ServiceKey,
+        id: u32,
+        rules: Rules,
+        schedule: Schedule,
+    },
+    /// How a destination is reached and what it may be given.
+    Standing(u32, DestinationLink, Standing),
+    /// Rules of firewall marks.
+    Marks(Vec<MarkRule>),
     /// The same, of a service that does more than schedule.
     PublishWith {
         key: ServiceKey,
@@ -91,11 +104,7 @@ pub fn via(id: u32, slot: u8) -> DestinationLink {
 }
 
 pub fn key(protocol: u8, address: IpAddr, port: u16) -> ServiceKey {
-    ServiceKey {
-        address,
-        port,
-        protocol,
-    }
+    ServiceKey::new(address, port, protocol)
 }
 
 /// A rotation of one segment.

@@ -240,7 +240,6 @@ fn of_two_newcomers_one_gets_the_last_free_slot_and_none_pushes_out_the_establis
 }
 
 #[test]
-#[ignore = "a packet may follow the entry of the flow that took its slot: connection::read is missing"]
 fn a_victim_that_is_renewed_meanwhile_is_lost_or_kept_whole() {
     for renewal in [&[(1, 0, ACK)], &[(1, 0, FIN)], &[(1, 0, RST)]] {
         let (newcomer, renewal) = (sending(&[(5, 1, SYN)]), sending(renewal));
@@ -249,7 +248,6 @@ fn a_victim_that_is_renewed_meanwhile_is_lost_or_kept_whole() {
 }
 
 #[test]
-#[ignore = "a packet may follow the entry of the flow that took its slot: connection::read is missing"]
 fn a_connection_that_has_run_out_is_freed_once_whoever_finds_it() {
     let begin = sending(&[(1, 0, SYN)]);
     for other in [&[(1, 0, SYN)], &[(1, 0, ACK)]] {
@@ -288,7 +286,6 @@ fn what_has_run_out_is_swept_or_renewed_or_begun_anew() {
 }
 
 #[test]
-#[ignore = "release frees whoever has the slot, not whom it was meant for"]
 fn whoever_withdraws_a_twin_takes_nobody_else_away() {
     let (one, two) = (
         sending(&[(1, 0, SYN)]),
@@ -303,7 +300,6 @@ fn whoever_withdraws_a_twin_takes_nobody_else_away() {
 }
 
 #[test]
-#[ignore = "release frees whoever has the slot, not whom it was meant for"]
 fn whoever_frees_what_has_run_out_takes_nobody_else_away() {
     let full = &[
         (1, 0, SYN),

@@ -8,7 +8,8 @@ use director::connection::{Bucket, Slot};
 use director::limits::BUCKET_SLOTS;
 use director::memory::{default_timeouts, plain_service};
 use director::tables::{
-    Egress, LAYOUT, Link, Segment, Service, ServiceKey, Settings, Tables, Tuple, Word,
+    Egress, LAYOUT, Link, Locality, MarkRule, Segment, Service, ServiceKey, Settings, Standing,
+    Tables, Tuple, Word,
 };
 use director::time::TICK_SHIFT;
 use loom::sync::atomic::{AtomicU64, fence};
@@ -71,6 +72,10 @@ impl Default for Shared {
                 layout: LAYOUT,
                 flags: 0,
                 conn_reuse_mode: 1,
+                marks: 0,
+                lblc_expiration: 0,
+                lblcr_expiration: 0,
+                reserved: 0,
                 timeouts: default_timeouts(),
             },
             tick: StdWord::new(BEGIN),
@@ -142,6 +147,18 @@ impl Tables for Shared {
     }
     fn rotation_slot(&self, index: u32) -> u32 {
         index + 1
+    }
+    fn standing(&self, _destination: u32) -> Option<&Standing<Stepped>> {
+        None
+    }
+    fn locality(&self, _index: u32) -> Option<&Locality<Stepped>> {
+        None
+    }
+    fn mark_rule(&self, _index: u32) -> Option<MarkRule> {
+        None
+    }
+    fn random(&self) -> u32 {
+        0
     }
     fn link(&self, destination: u32) -> Link {
         let mac = [2, 0, 0, 1, 0, destination as u8];

@@ -82,7 +82,11 @@ fn of_vip_on_lo(vip: Vip, held: &Held) -> Option<Finding> {
             ),
             "the host takes the whole network behind that prefix for its own: it answers clients in it \
              over loopback, that is, never",
-            vec![add_command(vip), delete_command(held)],
+            // IPv6 has an address once, whatever its prefix; IPv4 need not be without it for a moment.
+            match vip.address() {
+                IpAddr::V4(_) => vec![add_command(vip), delete_command(held)],
+                IpAddr::V6(_) => again(),
+            },
         )
     } else if held.dad_failed {
         problem(

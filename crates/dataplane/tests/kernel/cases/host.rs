@@ -145,7 +145,7 @@ fn protocols() -> Vec<Case> {
             other(CLIENT_6, 1).passes(Icmp),
         ]),
         case("other protocols are the host's").frames(
-            [2, 4, 41, 47, 50, 132, 255].map(|n| other(CLIENT, n).passes(UnsupportedProtocol)),
+            [2, 4, 41, 47, 50, 136, 255].map(|n| other(CLIENT, n).passes(UnsupportedProtocol)),
         ),
         // Fragments' headers, options and routing are read over; these are not.
         case("what no router reads over is not read over here").frames(

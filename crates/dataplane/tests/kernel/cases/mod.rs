@@ -2,6 +2,7 @@
 
 use crate::case::Case;
 
+mod associations;
 mod connections;
 mod errors;
 mod forwarded;
@@ -18,6 +19,7 @@ pub fn all() -> Vec<Case> {
         malformed::cases(),
         forwarded::cases(),
         connections::cases(),
+        associations::cases(),
         pieces::cases(),
         errors::cases(),
         replies::cases(),

@@ -1,0 +1,118 @@
+//! Destinations in the data path: how frames reach them, and what they may be given.
+
+use director::headers::Mac;
+use director::tables::{Link, Weight};
+
+use crate::map::{SharedStanding, Words};
+
+/// A destination, as the data path knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// How frames reach it.
+    pub link: DestinationLink,
+    /// What it may be given.
+    pub standing: Standing,
+}
+
+/// How frames reach a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DestinationLink {
+    /// Its MAC is not known: frames of its connections are dropped.
+    Unresolved,
+    /// Deleted, with connections left: their frames are dropped silently.
+    Gone,
+    /// The director itself: frames go to the host.
+    Local,
+    /// By its MAC, out of an interface.
+    Via {
+        /// The real server's MAC, or its next hop's.
+        mac: [u8; 6],
+        /// Slot of the interface, see [`crate::Dataplane::write_interface`].
+        slot: u8,
+    },
+}
+
+/// What a destination may be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Number of its service.
+    pub service: u32,
+    /// Its share of new connections; 0: drained.
+    pub weight: u32,
+    /// No new connections from this many on; 0 is no limit.
+    pub upper_threshold: u32,
+    /// New ones again below this many; 0 is three quarters of the upper one.
+    pub lower_threshold: u32,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self {
+            service: 0,
+            weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
+        }
+    }
+}
+
+/// Of weight 1, without thresholds.
+impl From<DestinationLink> for Destination {
+    fn from(link: DestinationLink) -> Self {
+        Self {
+            link,
+            standing: Standing::default(),
+        }
+    }
+}
+
+impl Destination {
+    pub(crate) fn link_word(&self) -> Link {
+        let link = match self.link {
+            DestinationLink::Unresolved => Link::UNRESOLVED,
+            DestinationLink::Gone => Link::GONE,
+            DestinationLink::Local => Link::LOCAL,
+            DestinationLink::Via { mac, slot } => Link::via(Mac::from_bytes(mac), slot),
+        };
+        if self.standing.weight == 0 {
+            link.drained()
+        } else {
+            link
+        }
+    }
+}
+
+impl Words {
+    /// The standing of a destination, in the map of standings.
+    pub(crate) fn standing(&self, id: usize) -> SharedStanding<'_> {
+        SharedStanding {
+            weight: self.word_at(id, 0),
+            thresholds: self.word_at(id, 1),
+        }
+    }
+}
+
+impl SharedStanding<'_> {
+    /// Writes a standing over another. It never sets the flag OVERLOAD; it clears it when there is no upper
+    /// threshold any more or a higher one, so that the next connection is let in and the test works again
+    /// (`__ip_vs_update_dest` in `net/netfilter/ipvs/ip_vs_ctl.c`).
+    pub(crate) fn edit(&self, standing: &Standing) {
+        let upper = u64::from(standing.upper_threshold);
+        let before = self.swap_thresholds(upper << 32 | u64::from(standing.lower_threshold)) >> 32;
+        let is_reopened = upper == 0 || upper > before;
+        self.change_weight(|present| {
+            let kept = if is_reopened {
+                0
+            } else {
+                present & Weight::OVERLOAD
+            };
+            Weight::new(standing.weight, standing.service).0 | kept
+        });
+    }
+
+    /// Makes it that of no destination.
+    pub(crate) fn clear(&self) {
+        self.swap_thresholds(0);
+        self.change_weight(|_| 0);
+    }
+}

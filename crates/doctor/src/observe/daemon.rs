@@ -1,0 +1,146 @@
+//! What is known of the segment beforehand: of the options, and of the daemon if one answers.
+
+use std::path::Path;
+
+use api::{Client, LinkState};
+
+use super::tidy;
+use crate::facts::{Daemon, Destination, Key, Segment, Service};
+use crate::{Options, Role};
+
+pub(super) fn segment(options: &Options) -> Segment {
+    let mut segment = Segment {
+        vips: options.vips.clone(),
+        services: options.services.clone(),
+        servers: options.servers.clone(),
+        directors: options.directors.clone(),
+        daemon_start: start(options),
+        ..Segment::default()
+    };
+    if let Err(error) = ask(&mut segment, &options.instance)
+        && options.role == Role::Director
+    {
+        segment.daemon_silent = Some(error.to_string());
+    }
+    let of_services = segment
+        .services
+        .iter()
+        .map(|service| service.key.address.ip());
+    segment.vips.extend(of_services.collect::<Vec<_>>());
+    tidy(&mut segment);
+    segment
+}
+
+fn ask(segment: &mut Segment, instance: &str) -> Result<(), api::ClientError> {
+    let client = Client::new(instance);
+    let status = client.status()?;
+    for service in client.services()? {
+        let Some(key) = Key::of(&service.service) else {
+            continue;
+        };
+        let known = segment.services.iter_mut().find(|known| known.key == key);
+        // Other methods than direct routing need neither a MAC nor a silent VIP.
+        let routed = service.destinations.iter().filter(|one| {
+            matches!(
+                one.settings.forwarding,
+                api::ForwardingMethod::DirectRouting
+            )
+        });
+        let destinations = routed.map(destination).collect();
+        match known {
+            // The daemon's is what is so; a file says what should be.
+            Some(known) => known.destinations = destinations,
+            None => segment.services.push(Service { key, destinations }),
+        }
+    }
+    let interfaces = status.interfaces.into_iter();
+    segment.daemon = Some(Daemon {
+        command: command(status.pid),
+        unit: unit(status.pid),
+        memory: memory(status.pid),
+        here: is_here(status.pid),
+        instance: status.instance,
+        pid: status.pid,
+        interfaces: interfaces
+            .map(|interface| (interface.name, interface.mac, interface.mode))
+            .collect(),
+    });
+    Ok(())
+}
+
+/// How a daemon is started here: by systemd, if it has the unit, else by hand.
+fn start(options: &Options) -> String {
+    const UNITS: [&str; 3] = [
+        "/etc/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ];
+    let has_unit = UNITS
+        .iter()
+        .any(|place| Path::new(place).join("dirigo.service").exists());
+    if has_unit && options.instance == api::DEFAULT_INSTANCE {
+        return "systemctl start dirigo".to_owned();
+    }
+    let config = match &options.config {
+        Some(path) => format!(" -c {}", path.display()),
+        None => String::new(),
+    };
+    let instance = &options.instance;
+    format!("setsid dirigo run{config} --instance {instance} >/dev/null 2>&1 </dev/null &")
+}
+
+fn destination(found: &api::Destination) -> Destination {
+    Destination {
+        address: found.destination,
+        weight: found.settings.weight,
+        local: matches!(found.link, LinkState::Local),
+        mac: match &found.link {
+            LinkState::Resolved { mac, .. } => Some(mac.clone()),
+            _ => None,
+        },
+        unresolved: match &found.link {
+            LinkState::Unresolved { reason } => Some(reason.clone()),
+            _ => None,
+        },
+    }
+}
+
+fn command(pid: u32) -> Vec<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = bytes
+        .split(|byte| *byte == 0)
+        .filter(|word| !word.is_empty());
+    words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
+}
+
+/// `dirigo.service`, if systemd started it.
+fn unit(pid: u32) -> Option<String> {
+    let group = control_group(pid)?;
+    let last = group.rsplit('/').next()?;
+    last.ends_with(".service").then(|| last.to_owned())
+}
+
+fn control_group(pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    Some(line.to_owned())
+}
+
+/// Limit and use, where there is a limit.
+fn memory(pid: u32) -> Option<(u64, u64)> {
+    let group = control_group(pid)?;
+    let place = Path::new("/sys/fs/cgroup").join(group.trim_start_matches('/'));
+    let read = |name: &str| {
+        let text = std::fs::read_to_string(place.join(name)).ok()?;
+        text.trim().parse().ok()
+    };
+    Some((read("memory.max")?, read("memory.current")?))
+}
+
+fn is_here(pid: u32) -> bool {
+    let theirs = std::fs::read_link(format!("/proc/{pid}/ns/net"));
+    let own = std::fs::read_link("/proc/thread-self/ns/net");
+    matches!((theirs, own), (Ok(theirs), Ok(own)) if theirs == own)
+}

@@ -1,0 +1,218 @@
+//! Firewall rules that swallow a service's packets on this host.
+
+use std::net::IpAddr;
+
+use api::Protocol;
+
+use super::hosts;
+use crate::facts::{Facts, Key, Role};
+use crate::finding::{Code, Finding};
+use crate::netfilter::{Culprit, Direction, Origin, Packet, fate};
+
+const SYN: u8 = 0x02;
+const SYN_ACK: u8 = 0x12;
+const ACK: u8 = 0x10;
+
+pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for key in services(facts) {
+        for (what, packet) in packets(facts, &key) {
+            for culprit in fate(&facts.host.ruleset, &packet) {
+                let finding = found(facts, &key, what, &packet, &culprit);
+                // One rule stops several packets of a connection; the first tells.
+                let known = |one: &Finding| (one.code, &one.fix) == (finding.code, &finding.fix);
+                if !findings.iter().any(known) {
+                    findings.push(finding);
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Services whose packets pass this host's own stack. VIPs without a known service count with any
+/// port.
+fn services(facts: &Facts) -> Vec<Key> {
+    let mine = facts
+        .segment
+        .services
+        .iter()
+        .filter(|service| match facts.role {
+            Role::Director => service.destinations.iter().any(|one| one.local),
+            Role::Realserver => super::service::is_mine(facts, service),
+            Role::Witness => true,
+        });
+    let mut keys: Vec<Key> = mine.map(|service| service.key).collect();
+    if facts.role == Role::Director {
+        return keys;
+    }
+    for vip in &facts.segment.vips {
+        let known = facts
+            .segment
+            .services
+            .iter()
+            .any(|service| service.key.address.ip() == *vip);
+        if !known {
+            keys.push(Key {
+                protocol: Protocol::Tcp,
+                address: (*vip, 0).into(),
+            });
+        }
+    }
+    keys
+}
+
+/// The packets of one connection that matter: the first, a later one, and the answer.
+fn packets(facts: &Facts, key: &Key) -> Vec<(&'static str, Packet)> {
+    let links: Vec<String> = facts
+        .host
+        .segment_links()
+        .filter(|link| link.up)
+        .map(|link| link.name.clone())
+        .collect();
+    let serves = facts.role != Role::Witness;
+    let mut packets = Vec::new();
+    for interface in links {
+        let to_vip = |state, flags| {
+            let direction = if serves {
+                Direction::In
+            } else {
+                Direction::Out
+            };
+            packet(key, direction, true, &interface, state, flags)
+        };
+        let from_vip = |state, flags| {
+            let direction = if serves {
+                Direction::Out
+            } else {
+                Direction::In
+            };
+            packet(key, direction, false, &interface, state, flags)
+        };
+        packets.push(("a new connection to", to_vip("new", SYN)));
+        packets.push(("an established connection to", to_vip("established", ACK)));
+        packets.push(("a reply from", from_vip("established", SYN_ACK)));
+    }
+    packets
+}
+
+fn packet(
+    key: &Key,
+    direction: Direction,
+    to_vip: bool,
+    interface: &str,
+    state: &'static str,
+    flags: u8,
+) -> Packet {
+    let (vip, port) = (
+        Some(key.address.ip()),
+        Some(key.address.port()).filter(|port| *port != 0),
+    );
+    let (source, destination, source_port, destination_port) = if to_vip {
+        (None, vip, None, port)
+    } else {
+        (vip, None, port, None)
+    };
+    Packet {
+        direction,
+        source,
+        destination,
+        protocol: key.protocol.number(),
+        source_port,
+        destination_port,
+        interface: Some(interface.to_owned()),
+        state,
+        flags,
+    }
+}
+
+fn found(facts: &Facts, key: &Key, what: &str, packet: &Packet, culprit: &Culprit) -> Finding {
+    let vip = key.address.ip();
+    let place = match culprit.origin {
+        Origin::Nft => format!("{} {} {}", culprit.family, culprit.table, culprit.chain),
+        _ => format!("{} of iptables' table {}", culprit.chain, culprit.table),
+    };
+    let rule = match &culprit.rule {
+        Some(rule) => format!("the rule `{rule}` in {place}"),
+        None => format!("the policy of {place}"),
+    };
+    let (code, verb, why) = if culprit.certain {
+        (
+            Code::FirewallDrops,
+            "drops",
+            "the director's frames carry clients' addresses, and direct routing sends them straight here: \
+             this host's firewall must let the service through itself",
+        )
+    } else {
+        (
+            Code::FirewallMayDrop,
+            "may drop",
+            "the rule is about this service's packets and has a condition that cannot be judged from here: \
+             the clients it means wait in vain",
+        )
+    };
+    let service = match key.address.port() {
+        0 => vip.to_string(),
+        _ => key.address.to_string(),
+    };
+    let finding = Finding::problem(
+        code,
+        hosts::here(facts),
+        format!("{rule} {verb} {what} {service}"),
+        why,
+    )
+    .fix(accept(key, vip, packet, culprit))
+    .about(vip);
+    if culprit.certain {
+        finding
+    } else {
+        finding.risk()
+    }
+}
+
+/// Lets the service through, before the rule: taking the rule away might open more.
+fn accept(key: &Key, vip: IpAddr, packet: &Packet, culprit: &Culprit) -> String {
+    let protocol = key.protocol.name();
+    let to_vip = packet.destination.is_some();
+    let port = key.address.port();
+    let Culprit {
+        family,
+        table,
+        base,
+        ..
+    } = culprit;
+    match culprit.origin {
+        Origin::Nft => {
+            let ip = if vip.is_ipv4() { "ip" } else { "ip6" };
+            let (address, side) = if to_vip {
+                ("daddr", "dport")
+            } else {
+                ("saddr", "sport")
+            };
+            let port = match port {
+                0 => String::new(),
+                port => format!(" {protocol} {side} {port}"),
+            };
+            format!(
+                "nft insert rule {family} {table} {base} {ip} {address} {vip}{port} counter accept"
+            )
+        }
+        Origin::Iptables | Origin::Ip6tables => {
+            let program = if culprit.origin == Origin::Iptables {
+                "iptables"
+            } else {
+                "ip6tables"
+            };
+            let (address, side) = if to_vip {
+                ("-d", "--dport")
+            } else {
+                ("-s", "--sport")
+            };
+            let port = match port {
+                0 => String::new(),
+                port => format!(" -p {protocol} {side} {port}"),
+            };
+            format!("{program} -t {table} -I {base} {address} {vip}{port} -j ACCEPT")
+        }
+    }
+}
