@@ -58,16 +58,29 @@ pub(crate) enum ShowError {
 
 /// Shows the daemon and its data plane.
 pub fn status(args: &StatusArgs) -> ExitCode {
-    finish(show(&args.common, Client::status, status_text))
+    if args.common.json {
+        return finish(show(&args.common, Client::status, status_text));
+    }
+    let ask = |client: &Client| Ok((client.status()?, client.health()?));
+    finish(show(&args.common, ask, |(status, health)| {
+        status_text(status) + &crate::health::summary(health)
+    }))
 }
 
 /// Shows virtual services and their destinations, in order; as JSON, in the daemon's own, which
 /// is the scheduler's.
 pub fn services(args: &ServicesArgs) -> ExitCode {
-    finish(show(&args.common, Client::services, |services| {
+    let text = |services: &Vec<Service>| {
         let mut services = services.clone();
         sort(&mut services);
         services_text(&services)
+    };
+    if args.common.json {
+        return finish(show(&args.common, Client::services, text));
+    }
+    let ask = |client: &Client| Ok((client.services()?, client.health()?));
+    finish(show(&args.common, ask, |(services, health)| {
+        text(services) + &crate::health::withheld(health)
     }))
 }
 
