@@ -9,6 +9,7 @@
 //! In this order nothing is published before what it points to, and nothing is taken away while
 //! something published points to it. Every action may be repeated.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
@@ -330,6 +331,8 @@ struct Side<'a> {
     state: &'a State,
     rest: &'a Rest,
     is_past: bool,
+    /// Services, counted when they are asked for: in a past state that is to look at all that changed.
+    count: OnceCell<usize>,
 }
 
 /// What the data plane must know of a destination.
@@ -348,6 +351,7 @@ impl<'a> Side<'a> {
             state,
             rest: state,
             is_past: false,
+            count: OnceCell::new(),
         }
     }
 
@@ -356,6 +360,7 @@ impl<'a> Side<'a> {
             state,
             rest: state.was(),
             is_past: true,
+            count: OnceCell::new(),
         }
     }
 
@@ -383,11 +388,14 @@ impl<'a> Side<'a> {
     }
 
     fn share(&self, service: &Service) -> u8 {
-        service.settings.share.unwrap_or(if self.count() < 2 {
-            100
-        } else {
-            limits::SHARE_DEFAULT
-        })
+        service
+            .settings
+            .share
+            .unwrap_or(if *self.count.get_or_init(|| self.count()) < 2 {
+                100
+            } else {
+                limits::SHARE_DEFAULT
+            })
     }
 
     /// `None` when the data plane need not know it.
