@@ -195,12 +195,21 @@ fn settings(settings: &api::Settings) -> Vec<String> {
             settings.expire_quiescent_template,
         ),
         ("sloppy_tcp", settings.sloppy_tcp),
+        ("sloppy_sctp", settings.sloppy_sctp),
     ];
+    let numbers = |settings: &api::Settings| {
+        [
+            ("conn_reuse_mode", settings.conn_reuse_mode),
+            ("lblc_expiration", settings.lblc_expiration),
+            ("lblcr_expiration", settings.lblcr_expiration),
+        ]
+    };
     let set = flags.into_iter().filter(|(_, is_set)| *is_set);
-    let mode = settings.conn_reuse_mode;
-    let is_other = mode != api::Settings::default().conn_reuse_mode;
+    let defaults = numbers(&api::Settings::default());
+    let others = numbers(settings).into_iter().zip(defaults);
+    let others = others.filter(|(one, default)| one != default);
     set.map(|(name, _)| name.to_owned())
-        .chain(is_other.then(|| format!("conn_reuse_mode {mode}")))
+        .chain(others.map(|((name, number), _)| format!("{name} {number}")))
         .collect()
 }
 
