@@ -219,13 +219,7 @@ pub const ADDRESSES: &[Case] = &[
     },
     Case {
         extra: Extra::DaemonDies,
-        ..case(
-            "no daemon",
-            &[],
-            DIRECTOR_ALONE,
-            "daemon-unreachable",
-            Director,
-        )
+        ..case("no daemon", &[], DIRECTOR, "daemon-unreachable", Director)
     },
     Case {
         extra: Extra::DaemonDies,
