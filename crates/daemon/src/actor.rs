@@ -416,6 +416,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 .counters()
                 .into_iter()
                 .map(|(name, count)| (name.to_owned(), count))
+                .chain([("vip_claimed".to_owned(), crate::claims::count())])
                 .collect(),
         }
     }
