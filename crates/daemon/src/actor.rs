@@ -175,7 +175,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.go_back();
             return Err(internal(&error));
         }
-        self.tell_resolver();
+        if self.state.has_other_names() {
+            self.tell_resolver();
+        }
         if !can_wait {
             self.repeat_links();
         }
@@ -414,6 +416,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 .counters()
                 .into_iter()
                 .map(|(name, count)| (name.to_owned(), count))
+                .chain([("vip_claimed".to_owned(), crate::claims::count())])
                 .collect(),
         }
     }

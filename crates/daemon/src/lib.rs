@@ -25,6 +25,7 @@ use tracing::{info, warn};
 mod actor;
 mod announce;
 mod bpffs;
+mod claims;
 mod estimates;
 mod execute;
 mod files;
