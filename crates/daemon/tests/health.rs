@@ -22,7 +22,7 @@ fn checked(world: &World, keys: &str) -> String {
     let classic = world.classic("rr");
     let service = format!("protocol = \"tcp\"\nchecks = [\"port\"]\n{keys}\n");
     classic.replace("protocol = \"tcp\"\n", &service)
-        + "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"200ms\"\ntimeout = \"150ms\"\n\
+        + "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\n\
            fall = 2\n"
 }
 
@@ -111,7 +111,7 @@ fn a_restarted_daemon_begins_with_what_the_last_one_knew() {
     until("one is up and one is down", || {
         is(&world, server(1), HealthState::Down) && is(&world, server(2), HealthState::Up)
     });
-    let slow = config.replace("200ms", "30s").replace("150ms", "1s");
+    let slow = config.replace("500ms", "30s").replace("400ms", "1s");
     for orderly in [false, true] {
         if orderly {
             world.terminate();
@@ -208,7 +208,7 @@ fn ipv6_servers_are_checked_on_the_true_path_too() {
     let (vip, first, second) = (six(100), six(11), six(12));
     let config = format!(
         "[director]\ninterface = \"eth0\"\n[[check]]\nname = \"port\"\ntype = \"tcp\"\n\
-         interval = \"200ms\"\ntimeout = \"150ms\"\nfall = 2\n[[service]]\naddress = \"[{vip}]:80\"\n\
+         interval = \"500ms\"\ntimeout = \"400ms\"\nfall = 2\n[[service]]\naddress = \"[{vip}]:80\"\n\
          protocol = \"tcp\"\nchecks = [\"port\"]\n[[service.destination]]\naddress = \"{first}\"\n\
          [[service.destination]]\naddress = \"{second}\"\n"
     );
