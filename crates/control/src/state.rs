@@ -353,6 +353,14 @@ impl State {
             || self.vips.has_changed()
     }
 
+    /// Whether there are other real servers, services or interfaces than when the last step began.
+    #[must_use]
+    pub fn has_other_names(&self) -> bool {
+        self.links.has_other_keys()
+            || self.services.has_other_keys()
+            || self.was.rest.interfaces != self.rest.interfaces
+    }
+
     pub(crate) fn settle_all(&mut self, observed: &Observed) {
         let keys: Vec<ServiceKey> = self.services.keys().copied().collect();
         for key in keys {

@@ -175,7 +175,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.go_back();
             return Err(internal(&error));
         }
-        self.tell_resolver();
+        if self.state.has_other_names() {
+            self.tell_resolver();
+        }
         if !can_wait {
             self.repeat_links();
         }
