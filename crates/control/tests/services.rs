@@ -6,9 +6,13 @@ mod common;
 
 use std::net::{IpAddr, SocketAddr};
 
-use api::{Change, DestinationSettings, RefusalCode, ServiceKey, ServiceSettings, Stats};
+use api::{
+    Change, DestinationSettings, Persistence, RefusalCode, SchedulerFlags, ServiceKey,
+    ServiceSettings, Stats,
+};
 use common::{World, key, scheduler, server, settings, web};
-use dirigo_control::{Desired, Event, MarkRule, Observed, Schedule, step_all};
+use dirigo_control::{Desired, Event, MarkRule, Observed, Schedule, State, step_all};
+use proptest::prelude::*;
 
 fn other() -> ServiceKey {
     key("tcp:192.0.2.101:80")
@@ -276,6 +280,130 @@ fn zeroing_a_service_takes_what_was_shown_for_its_zero_point_and_leaves_the_sum_
     let service = Some(key("tcp:192.0.2.102:80"));
     let refusal = world.change(Change::Zero { service }).unwrap_err();
     assert_eq!(refusal.code, RefusalCode::NoSuchService);
+}
+
+/// A table as `ipvsadm -S` sees it: services and destinations in order, with all that is saved.
+type Saved = Vec<(
+    ServiceKey,
+    ServiceSettings,
+    Vec<(SocketAddr, DestinationSettings)>,
+)>;
+
+fn saved(state: &State) -> Saved {
+    let services = state.services.iter();
+    services
+        .map(|(key, service)| {
+            let listed = service.list.iter().map(|id| &state.destinations[id]);
+            let mut listed: Vec<_> = listed
+                .map(|one| (one.address, one.settings.clone()))
+                .collect();
+            listed.sort_by_key(|(address, _)| *address);
+            (*key, service.settings.clone(), listed)
+        })
+        .collect()
+}
+
+fn restored(saved: &Saved) -> Vec<Change> {
+    let mut changes = vec![Change::Clear];
+    for (service, settings, destinations) in saved.clone() {
+        changes.push(Change::AddService { service, settings });
+        let add = |(destination, settings)| Change::AddDestination {
+            service,
+            destination,
+            settings,
+        };
+        changes.extend(destinations.into_iter().map(add));
+    }
+    changes
+}
+
+fn any_service() -> impl Strategy<Value = (ServiceKey, ServiceSettings)> {
+    let keys = [
+        "tcp:192.0.2.100:80",
+        "udp:192.0.2.100:53",
+        "sctp:192.0.2.100:5060",
+        "tcp:192.0.2.101:0",
+        "tcp:[2001:db8::100]:80",
+        "fwm:7",
+        "fwm6:7",
+    ];
+    let schedulers = [
+        "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "dh", "sh", "sed", "nq", "fo", "ovf", "mh",
+        "twos",
+    ];
+    let flags = prop::sample::subsequence(vec!["flag-1", "flag-2", "flag-3"], 0..=3);
+    let persistence = prop::option::of(1_u32..2_678_400);
+    (
+        prop::sample::select(keys.to_vec()),
+        prop::sample::select(schedulers.to_vec()),
+        flags,
+        persistence,
+    )
+        .prop_map(|(name, scheduler, flags, persistence)| {
+            let named = |flag: &&str| SchedulerFlags::named(flag, scheduler).unwrap();
+            let timeout_s = persistence.or(name.ends_with(":0").then_some(300));
+            let settings = ServiceSettings {
+                flags: flags
+                    .iter()
+                    .map(named)
+                    .fold(SchedulerFlags::NONE, SchedulerFlags::with),
+                persistence: timeout_s.map(|timeout_s| Persistence {
+                    timeout_s,
+                    netmask: None,
+                }),
+                ..ServiceSettings::of(scheduler)
+            };
+            (key(name), settings)
+        })
+}
+
+fn any_destination() -> impl Strategy<Value = (u8, DestinationSettings)> {
+    (1_u8..9, 0_u32..5, 0_u32..50, 0_u32..50).prop_map(|(n, weight, a, b)| {
+        let settings = DestinationSettings {
+            upper_threshold: a.max(b),
+            lower_threshold: a.min(b),
+            ..settings(weight)
+        };
+        (n, settings)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn what_is_saved_cleared_and_restored_is_what_it_was(
+        table in prop::collection::vec(
+            (any_service(), prop::collection::vec(any_destination(), 0..6)), 0..6,
+        ),
+    ) {
+        let mut world = World::new();
+        let mut changes = Vec::new();
+        for ((service, settings), destinations) in table {
+            changes.push(Change::AddService { service, settings });
+            for (n, settings) in destinations {
+                let ip = match service.is_ipv6() {
+                    true => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n.into()]),
+                    false => server(n),
+                };
+                let destination = SocketAddr::new(ip, service.port());
+                changes.push(Change::AddDestination { service, destination, settings });
+            }
+        }
+        // Names that meet are refused, which is as good a table.
+        let (_, plan) = step_all(&mut world.state, changes, &Observed::default());
+        world.maps.carry_out(&plan);
+        let before = saved(&world.state);
+
+        for _ in 0..2 {
+            let changes = restored(&saved(&world.state));
+            let (refusals, plan) = step_all(&mut world.state, changes, &Observed::default());
+            prop_assert!(refusals.iter().all(Option::is_none), "{refusals:?}");
+            world.maps.carry_out(&plan);
+            prop_assert_eq!(&saved(&world.state), &before);
+            prop_assert_eq!(world.maps.published.len(), before.len());
+        }
+    }
 }
 
 #[test]

@@ -22,15 +22,15 @@ use health::service::{Effect, Rules};
 use health::state::{News, ServiceKey, Wanted, WantedDestination, WantedService};
 
 const PACE: Pace = Pace {
-    interval: Duration::from_millis(400),
+    interval: Duration::from_millis(800),
     fast_interval: None,
     jitter_percent: 20,
-    timeout: Duration::from_millis(300),
+    timeout: Duration::from_millis(700),
     rise: 2,
     fall: 2,
 };
 /// What the machine may add when all tests run at once; not part of the promise.
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_secs(4);
 
 /// A director that checks one service on both servers.
 struct Watch {
