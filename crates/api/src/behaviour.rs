@@ -32,9 +32,22 @@ pub struct Settings {
     pub expire_quiescent_template: bool,
     /// TCP connections begin with any segment but RST.
     pub sloppy_tcp: bool,
+    /// SCTP associations begin with any packet but ABORT.
+    #[serde(default)]
+    pub sloppy_sctp: bool,
     /// When a client begins anew on the same ports: 0 keeps its destination, 1 chooses again after
     /// the connection's end, 2 also while it ends.
     pub conn_reuse_mode: u32,
+    /// How long `lblc` remembers an address that nobody asks for, in seconds.
+    #[serde(default = "a_day")]
+    pub lblc_expiration: u32,
+    /// The same for `lblcr`, and how long an unchanged set keeps its most loaded member.
+    #[serde(default = "a_day")]
+    pub lblcr_expiration: u32,
+}
+
+fn a_day() -> u32 {
+    86_400
 }
 
 impl Default for Settings {
@@ -43,7 +56,10 @@ impl Default for Settings {
             expire_nodest_conn: false,
             expire_quiescent_template: false,
             sloppy_tcp: false,
+            sloppy_sctp: false,
             conn_reuse_mode: 1,
+            lblc_expiration: a_day(),
+            lblcr_expiration: a_day(),
         }
     }
 }

@@ -21,6 +21,45 @@ pub fn main(args: &Args) -> ExitCode {
     }))
 }
 
+/// One line for `dirigo status`; nothing where nothing is checked.
+pub(crate) fn summary(services: &[ServiceHealth]) -> String {
+    let all = || services.iter().flat_map(|service| &service.destinations);
+    if all().next().is_none() {
+        return String::new();
+    }
+    let up = all().filter(|one| one.health == HealthState::Up).count();
+    let lost = services.iter().filter(|service| !service.quorum).count();
+    let quorum = match lost {
+        0 => String::new(),
+        1 => "; 1 service without its quorum".to_owned(),
+        lost => format!("; {lost} services without their quorum"),
+    };
+    let all = all().count();
+    format!("health: {up} of {all} checked destinations are up{quorum} (dirigo health)\n")
+}
+
+/// For `dirigo services`: destinations of the configuration that have no new connections because
+/// of their checks, each on a line.
+pub(crate) fn withheld(services: &[ServiceHealth]) -> String {
+    let mut lines = String::new();
+    for service in services {
+        let kept_out = service.destinations.iter();
+        for one in kept_out.filter(|one| one.health != HealthState::Up) {
+            let how = match one.weight {
+                Some(_) => "weight 0",
+                None => "out",
+            };
+            let why = match (&one.reason, one.health) {
+                (Some(reason), _) => reason,
+                (None, HealthState::Standby) => "the sorry server serves",
+                (None, _) => "not checked yet",
+            };
+            lines += &format!("{}: {}: {how}: {why}\n", service.service, one.server);
+        }
+    }
+    lines
+}
+
 fn text(services: &[ServiceHealth]) -> String {
     if services.is_empty() {
         return "no service has checks; define them as [[check]] in the configuration\n".to_owned();
@@ -158,6 +197,15 @@ mod tests {
             shown.lines().last().unwrap(),
             "tcp:192.0.2.100:80: 192.0.2.12: web: HTTP status 503, expected 200-299"
         );
+        assert_eq!(
+            withheld(&services),
+            "tcp:192.0.2.100:80: 192.0.2.12: out: HTTP status 503, expected 200-299\n"
+        );
+        assert_eq!(
+            summary(&services),
+            "health: 1 of 2 checked destinations are up (dirigo health)\n"
+        );
+        assert_eq!(summary(&[]), "");
     }
 
     #[test]

@@ -58,16 +58,29 @@ pub(crate) enum ShowError {
 
 /// Shows the daemon and its data plane.
 pub fn status(args: &StatusArgs) -> ExitCode {
-    finish(show(&args.common, Client::status, status_text))
+    if args.common.json {
+        return finish(show(&args.common, Client::status, status_text));
+    }
+    let ask = |client: &Client| Ok((client.status()?, client.health()?));
+    finish(show(&args.common, ask, |(status, health)| {
+        status_text(status) + &crate::health::summary(health)
+    }))
 }
 
 /// Shows virtual services and their destinations, in order; as JSON, in the daemon's own, which
 /// is the scheduler's.
 pub fn services(args: &ServicesArgs) -> ExitCode {
-    finish(show(&args.common, Client::services, |services| {
+    let text = |services: &Vec<Service>| {
         let mut services = services.clone();
         sort(&mut services);
         services_text(&services)
+    };
+    if args.common.json {
+        return finish(show(&args.common, Client::services, text));
+    }
+    let ask = |client: &Client| Ok((client.services()?, client.health()?));
+    finish(show(&args.common, ask, |(services, health)| {
+        text(services) + &crate::health::withheld(health)
     }))
 }
 
@@ -182,12 +195,21 @@ fn settings(settings: &api::Settings) -> Vec<String> {
             settings.expire_quiescent_template,
         ),
         ("sloppy_tcp", settings.sloppy_tcp),
+        ("sloppy_sctp", settings.sloppy_sctp),
     ];
+    let numbers = |settings: &api::Settings| {
+        [
+            ("conn_reuse_mode", settings.conn_reuse_mode),
+            ("lblc_expiration", settings.lblc_expiration),
+            ("lblcr_expiration", settings.lblcr_expiration),
+        ]
+    };
     let set = flags.into_iter().filter(|(_, is_set)| *is_set);
-    let mode = settings.conn_reuse_mode;
-    let is_other = mode != api::Settings::default().conn_reuse_mode;
+    let defaults = numbers(&api::Settings::default());
+    let others = numbers(settings).into_iter().zip(defaults);
+    let others = others.filter(|(one, default)| one != default);
     set.map(|(name, _)| name.to_owned())
-        .chain(is_other.then(|| format!("conn_reuse_mode {mode}")))
+        .chain(others.map(|((name, number), _)| format!("{name} {number}")))
         .collect()
 }
 

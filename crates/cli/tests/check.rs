@@ -79,7 +79,7 @@ fn json_tells_what_the_configuration_would_make() {
 
 #[test]
 fn json_tells_every_mistake_with_its_place() {
-    let text = GOOD.replace("protocol = \"tcp\"\n", "protocol = \"sctp\"\nweight = 1\n");
+    let text = GOOD.replace("protocol = \"tcp\"\n", "protocol = \"icmp\"\nweight = 1\n");
     let report = json(&check(&text, &["--json"]).code(78).stderr(""));
     assert_eq!(report["ok"], false);
     let places: Vec<(u64, u64)> = report["mistakes"]

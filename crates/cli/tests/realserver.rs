@@ -125,7 +125,12 @@ fn without_root_it_says_so_and_ends_with_4_but_check_works() {
     std::fs::set_permissions(dir.path(), open).unwrap();
     // Where nobody may read: the build's directory may be closed to others.
     let binary = dir.path().join("dirigo");
-    std::fs::copy(env!("CARGO_BIN_EXE_dirigo"), &binary).unwrap();
+    // By a process of its own: a child of another test would hold the file open for writing.
+    let copied = Command::new("cp")
+        .arg(env!("CARGO_BIN_EXE_dirigo"))
+        .arg(&binary)
+        .status();
+    assert!(copied.unwrap().success());
     let state = dir.path().join("state");
     let as_nobody = |words: &[&str]| {
         let mut command = Command::new(&binary);

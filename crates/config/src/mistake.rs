@@ -136,11 +136,6 @@ pub enum Reason {
     )]
     DestinationNotUnicast { address: IpAddr, kind: &'static str },
     #[error(
-        "scheduler {name} is IPVS's, but not supported yet: there are {}",
-        schedulers()
-    )]
-    SchedulerNotYet { name: &'static str },
-    #[error(
         "{method} is IPVS's, but not supported yet: leave `forwarding` out, or write forwarding = \"direct-routing\""
     )]
     ForwardingNotYet { method: &'static str },
@@ -374,14 +369,6 @@ fn listed(words: &[&str]) -> String {
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
-}
-
-fn schedulers() -> String {
-    listed(
-        &Scheduler::available()
-            .map(Scheduler::name)
-            .collect::<Vec<_>>(),
-    )
 }
 
 fn flags(scheduler: Scheduler) -> String {

@@ -11,18 +11,15 @@ use crate::{Scheduler, Seconds, read};
 
 pub(crate) fn scheduler(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Scheduler> {
     let word = section.string(&schema::SCHEDULER, notes)?;
-    let reason = match Scheduler::named(word.value) {
-        Some(scheduler) if scheduler.is_available() => return Some(scheduler),
-        Some(scheduler) => Reason::SchedulerNotYet {
-            name: scheduler.name(),
-        },
-        None => {
-            let names: Vec<_> = Scheduler::available().map(Scheduler::name).collect();
-            read::unknown_value(&schema::SCHEDULER, word.value, &names)
-        }
-    };
-    notes.add(word.at, reason);
-    None
+    let found = Scheduler::named(word.value);
+    if found.is_none() {
+        let names = Scheduler::ALL.map(Scheduler::name);
+        notes.add(
+            word.at,
+            read::unknown_value(&schema::SCHEDULER, word.value, &names),
+        );
+    }
+    found
 }
 
 /// `["sh-port"]`: names that mean something to the scheduler.

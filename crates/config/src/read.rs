@@ -232,13 +232,24 @@ pub(crate) fn unknown_value(key: &schema::Key, value: &str, words: &[&'static st
 fn behaviour(section: &Section<'_>, notes: &mut Notes<'_>) -> api::Settings {
     let default = api::Settings::default();
     let mut flag = |key| section.flag(key, notes).unwrap_or(false);
-    api::Settings {
+    let flags = api::Settings {
         expire_nodest_conn: flag(&schema::EXPIRE_NODEST_CONN),
         expire_quiescent_template: flag(&schema::EXPIRE_QUIESCENT_TEMPLATE),
         sloppy_tcp: flag(&schema::SLOPPY_TCP),
+        sloppy_sctp: flag(&schema::SLOPPY_SCTP),
+        ..default
+    };
+    let mut seconds = |key, default| {
+        let found = section.number(key, Seconds::try_from, notes);
+        found.map_or(default, |found| found.value.into())
+    };
+    api::Settings {
+        lblc_expiration: seconds(&schema::LBLC_EXPIRATION, default.lblc_expiration),
+        lblcr_expiration: seconds(&schema::LBLCR_EXPIRATION, default.lblcr_expiration),
         conn_reuse_mode: section
             .number(&schema::CONN_REUSE_MODE, ConnReuseMode::try_from, notes)
             .map_or(default.conn_reuse_mode, |mode| mode.value.into()),
+        ..flags
     }
 }
 

@@ -87,6 +87,9 @@ pub(crate) const EXPIRE_NODEST_CONN: Key = key(Table::Settings, "expire_nodest_c
 pub(crate) const EXPIRE_QUIESCENT_TEMPLATE: Key =
     key(Table::Settings, "expire_quiescent_template", "false");
 pub(crate) const SLOPPY_TCP: Key = key(Table::Settings, "sloppy_tcp", "false");
+pub(crate) const SLOPPY_SCTP: Key = key(Table::Settings, "sloppy_sctp", "false");
+pub(crate) const LBLC_EXPIRATION: Key = key(Table::Settings, "lblc_expiration", "86400");
+pub(crate) const LBLCR_EXPIRATION: Key = key(Table::Settings, "lblcr_expiration", "86400");
 pub(crate) const CONN_REUSE_MODE: Key = key(Table::Settings, "conn_reuse_mode", "1");
 
 pub(crate) const MANAGE: Key = key(Table::Vips, "manage", "true");
@@ -158,7 +161,7 @@ pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/loca
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 78] = [
+pub const KEYS: [Key; 81] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
@@ -178,7 +181,10 @@ pub const KEYS: [Key; 78] = [
     EXPIRE_NODEST_CONN,
     EXPIRE_QUIESCENT_TEMPLATE,
     SLOPPY_TCP,
+    SLOPPY_SCTP,
     CONN_REUSE_MODE,
+    LBLC_EXPIRATION,
+    LBLCR_EXPIRATION,
     MANAGE,
     SERVICE_ADDRESS,
     PROTOCOL,

@@ -286,17 +286,6 @@ impl Scheduler {
         Self::None,
     ];
 
-    /// Whether the data plane has it.
-    #[must_use]
-    pub fn is_available(self) -> bool {
-        matches!(self, Self::Rr | Self::Wrr)
-    }
-
-    /// Those that the data plane has.
-    pub fn available() -> impl Iterator<Item = Self> {
-        Self::ALL.into_iter().filter(|one| one.is_available())
-    }
-
     /// Whether it compares what its destinations have at the moment of choice, so that a new connection
     /// costs more with each of them.
     #[must_use]

@@ -23,7 +23,7 @@ fn every_key_is_documented() {
         );
     }
     for scheduler in dirigo_config::Scheduler::ALL {
-        assert!(PAGE.contains(&format!("`{scheduler}`")), "{scheduler}");
+        assert!(PAGE.contains(&format!("`\"{scheduler}\"`")), "{scheduler}");
     }
 }
 

@@ -264,7 +264,10 @@ interface = "eth0"
 expire_nodest_conn = true
 expire_quiescent_template = true
 sloppy_tcp = true
+sloppy_sctp = true
 conn_reuse_mode = 2
+lblc_expiration = 60
+lblcr_expiration = 120
 [[service]]
 address = "192.168.188.120:80"
 protocol = "tcp"
@@ -282,7 +285,10 @@ one_packet = true
         expire_nodest_conn: true,
         expire_quiescent_template: true,
         sloppy_tcp: true,
+        sloppy_sctp: true,
         conn_reuse_mode: 2,
+        lblc_expiration: 60,
+        lblcr_expiration: 120,
     };
     assert_eq!(config.settings, every);
     let shown = config.services.iter().map(|one| one.settings().to_string());

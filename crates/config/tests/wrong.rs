@@ -30,7 +30,6 @@ wrong! {
     a_forwarding_method_other_than_direct_routing
     a_key_set_twice
     a_real_server_on_another_port
-    a_scheduler_of_ipvs_that_dirigo_has_not_yet
     a_service_defined_twice
     a_service_without_a_port
     addresses_that_are_none

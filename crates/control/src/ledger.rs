@@ -73,6 +73,12 @@ impl<K: Ord + Copy, V: Clone> Ledger<K, V> {
         before.any(|(key, value)| value.as_ref() != self.entries.get(key))
     }
 
+    /// Whether an entry came or went since the step began.
+    pub(crate) fn has_other_keys(&self) -> bool {
+        let mut before = self.before.iter();
+        before.any(|(key, value)| value.is_some() != self.entries.contains_key(key))
+    }
+
     /// Begins a step.
     pub(crate) fn begin(&mut self) {
         self.before.clear();

@@ -30,6 +30,7 @@ mod ledger;
 pub mod limits;
 mod link;
 mod mark;
+mod parts;
 mod plan;
 mod reconcile;
 pub mod rotation;

@@ -9,19 +9,19 @@
 //! In this order nothing is published before what it points to, and nothing is taken away while
 //! something published points to it. Every action may be repeated.
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::net::IpAddr;
 
 use api::{Persistence, ServiceKey};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::Ledger;
-use crate::limits;
 use crate::mark::MarkRule;
-use crate::rotation::Rotation;
 use crate::schedule::Schedule;
-use crate::state::{Destination, Egress, Link, Reach, Rest, Service, State, Vip};
+use crate::state::{Reach, State};
+
+mod difference;
+mod text;
+
+use difference::{Side, Touched, difference};
 
 /// One step of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ impl Plan {
     #[must_use]
     pub fn between(before: &State, after: &State) -> Self {
         let touched = Touched::between(before, after);
-        let mut plan = Self::difference(&Side::of(before), &Side::of(after), &touched);
+        let mut plan = difference(&Side::of(before), &Side::of(after), &touched);
         let (addresses, everything) = after.served_addresses();
         if before.served_addresses() != (addresses.clone(), everything) {
             plan.add(Action::WriteVips {
@@ -152,7 +152,7 @@ impl Plan {
     #[must_use]
     pub(crate) fn of_step(state: &State) -> Self {
         let touched = Touched::in_step(state);
-        let mut plan = Self::difference(&Side::was(state), &Side::of(state), &touched);
+        let mut plan = difference(&Side::was(state), &Side::of(state), &touched);
         if state.is_served_changed() {
             let (addresses, everything) = state.served_addresses();
             plan.add(Action::WriteVips {
@@ -161,26 +161,6 @@ impl Plan {
             });
         }
         plan
-    }
-
-    fn difference(before: &Side<'_>, after: &Side<'_>, touched: &Touched) -> Self {
-        let mut actions = Vec::new();
-        if before.rest.timeouts != after.rest.timeouts {
-            actions.push(Action::WriteTimeouts(after.rest.timeouts));
-        }
-        if before.rest.settings != after.rest.settings {
-            actions.push(Action::WriteSettings(after.rest.settings));
-        }
-        if before.rest.marks != after.rest.marks {
-            let rules = after.rest.marks.to_vec();
-            actions.push(Action::WriteMarks { rules });
-        }
-        interfaces(before, after, touched, &mut actions);
-        destinations(before, after, touched, &mut actions);
-        services(before, after, touched, &mut actions);
-        vips(before, after, touched, &mut actions);
-        actions.sort_by_key(rank);
-        Self { actions }
     }
 
     fn add(&mut self, action: Action) {
@@ -275,255 +255,6 @@ impl Plan {
     }
 }
 
-/// Keys whose entries may be others on the two sides.
-struct Touched {
-    services: BTreeSet<ServiceKey>,
-    destinations: BTreeSet<u32>,
-    slots: BTreeSet<u8>,
-    vips: BTreeSet<IpAddr>,
-}
-
-impl Touched {
-    fn between(before: &State, after: &State) -> Self {
-        let both = [before, after];
-        Self {
-            services: both
-                .iter()
-                .flat_map(|one| one.services.keys())
-                .copied()
-                .collect(),
-            destinations: both.iter().flat_map(|one| one.ids()).collect(),
-            slots: both
-                .iter()
-                .flat_map(|one| one.egress.keys())
-                .copied()
-                .collect(),
-            vips: both
-                .iter()
-                .flat_map(|one| one.vips.keys())
-                .copied()
-                .collect(),
-        }
-    }
-
-    fn in_step(state: &State) -> Self {
-        let listed = state.destinations.touched().chain(state.trash.touched());
-        let servers = state.links.touched();
-        let behind =
-            servers.flat_map(|server| state.index.by_server.get(server).into_iter().flatten());
-        // With a second service the first one's share becomes another, and back.
-        let mut services: BTreeSet<ServiceKey> = state.services.touched().copied().collect();
-        if !services.is_empty() && state.services.len() <= 2 {
-            services.extend(state.services.keys());
-        }
-        Self {
-            services,
-            destinations: listed.chain(behind).copied().collect(),
-            slots: state.egress.touched().copied().collect(),
-            vips: state.vips.touched().copied().collect(),
-        }
-    }
-}
-
-/// One of two states that are compared: a state as it is, or as it was when its step began.
-struct Side<'a> {
-    state: &'a State,
-    rest: &'a Rest,
-    is_past: bool,
-}
-
-/// What the data plane must know of a destination.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Standing {
-    reach: Reach,
-    service: u32,
-    weight: u32,
-    upper_threshold: u32,
-    lower_threshold: u32,
-}
-
-impl<'a> Side<'a> {
-    fn of(state: &'a State) -> Self {
-        Self {
-            state,
-            rest: state,
-            is_past: false,
-        }
-    }
-
-    fn was(state: &'a State) -> Self {
-        Self {
-            state,
-            rest: state.was(),
-            is_past: true,
-        }
-    }
-
-    fn entry<K: Ord + Copy, V: Clone>(&self, ledger: &'a Ledger<K, V>, key: &K) -> Option<&'a V> {
-        match self.is_past {
-            true => ledger.was(key),
-            false => ledger.get(key),
-        }
-    }
-
-    fn service(&self, key: &ServiceKey) -> Option<&'a Service> {
-        self.entry(&self.state.services, key)
-    }
-
-    /// How many services there are.
-    fn count(&self) -> usize {
-        let services = &self.state.services;
-        if !self.is_past {
-            return services.len();
-        }
-        let touched = || services.touched();
-        let now = touched().filter(|key| services.contains_key(key)).count();
-        let then = touched().filter(|key| services.was(key).is_some()).count();
-        services.len() - now + then
-    }
-
-    fn share(&self, service: &Service) -> u8 {
-        service.settings.share.unwrap_or(if self.count() < 2 {
-            100
-        } else {
-            limits::SHARE_DEFAULT
-        })
-    }
-
-    /// `None` when the data plane need not know it.
-    fn standing(&self, id: u32) -> Option<Standing> {
-        let listed = self.entry(&self.state.destinations, &id);
-        let gone = || {
-            self.entry(&self.state.trash, &id)
-                .map(|gone| &gone.destination)
-        };
-        let (destination, reach) = match listed {
-            Some(destination) => (destination, self.reach(destination)),
-            None => (gone()?, Reach::Gone),
-        };
-        let service = listed.and_then(|one| self.service(&one.service));
-        let settings = &destination.settings;
-        Some(Standing {
-            reach,
-            service: service.map_or(0, |service| service.id),
-            weight: settings.weight,
-            upper_threshold: settings.upper_threshold,
-            lower_threshold: settings.lower_threshold,
-        })
-    }
-
-    fn reach(&self, destination: &Destination) -> Reach {
-        match self.entry(&self.state.links, &destination.address.ip()) {
-            Some(Link::Via { mac, slot }) => Reach::Via {
-                mac: *mac,
-                slot: *slot,
-            },
-            Some(Link::Local) => Reach::Local,
-            Some(Link::Unresolved { .. }) | None => Reach::Unresolved,
-        }
-    }
-}
-
-fn interfaces(before: &Side<'_>, after: &Side<'_>, touched: &Touched, actions: &mut Vec<Action>) {
-    for slot in &touched.slots {
-        let identity = |egress: &Egress| (egress.index, egress.mac);
-        let old = before.entry(&before.state.egress, slot).map(identity);
-        let new = after.entry(&after.state.egress, slot).map(identity);
-        let slot = *slot;
-        match new {
-            Some((index, mac)) if old != new => {
-                actions.push(Action::WriteInterface { slot, index, mac });
-            }
-            None if old.is_some() => actions.push(Action::ClearInterface { slot }),
-            _ => {}
-        }
-    }
-}
-
-fn destinations(before: &Side<'_>, after: &Side<'_>, touched: &Touched, actions: &mut Vec<Action>) {
-    for id in &touched.destinations {
-        let (old, new) = (before.standing(*id), after.standing(*id));
-        if old == new {
-            continue;
-        }
-        let standing = new.unwrap_or(Standing {
-            reach: Reach::Gone,
-            service: 0,
-            weight: 0,
-            upper_threshold: 0,
-            lower_threshold: 0,
-        });
-        actions.push(Action::WriteDestination {
-            id: *id,
-            reach: standing.reach,
-            service: standing.service,
-            weight: standing.weight,
-            upper_threshold: standing.upper_threshold,
-            lower_threshold: standing.lower_threshold,
-        });
-        if new.is_none() {
-            actions.push(Action::ResetDestination { id: *id });
-        }
-    }
-}
-
-fn services(before: &Side<'_>, after: &Side<'_>, touched: &Touched, actions: &mut Vec<Action>) {
-    let identity =
-        |side: &Side<'_>, service: &Service| (service.publication, service.id, side.share(service));
-    for key in &touched.services {
-        let old = before.service(key);
-        match after.service(key) {
-            Some(service) => {
-                let is_same = |old| identity(before, old) == identity(after, service);
-                if !old.is_some_and(is_same) {
-                    actions.push(publish(key, service, after));
-                }
-            }
-            None if old.is_some() => actions.push(Action::WithdrawService { key: *key }),
-            None => {}
-        }
-    }
-}
-
-fn publish(key: &ServiceKey, service: &Service, side: &Side<'_>) -> Action {
-    Action::PublishService {
-        key: *key,
-        service: service.id,
-        schedule: side.state.schedule(service),
-        persistence: service.settings.persistence,
-        one_packet: service.settings.one_packet,
-        share: side.share(service),
-    }
-}
-
-fn vips(before: &Side<'_>, after: &Side<'_>, touched: &Touched, actions: &mut Vec<Action>) {
-    for address in &touched.vips {
-        let old = before.entry(&before.state.vips, address);
-        let new = after.entry(&after.state.vips, address);
-        if let Some(vip) = new
-            && old != new
-        {
-            actions.push(put(*address, vip));
-        }
-        let is_there = |old: &&Vip| new.is_some_and(|new| new.interface == old.interface);
-        if let Some(vip) = old.filter(|old| old.ours && !is_there(old)) {
-            actions.push(Action::RemoveVip {
-                address: *address,
-                interface: vip.interface.clone(),
-            });
-        }
-    }
-}
-
-fn put(address: IpAddr, vip: &Vip) -> Action {
-    let interface = vip.interface.clone();
-    if vip.ours {
-        Action::AddVip { address, interface }
-    } else {
-        Action::AnnounceVip { address, interface }
-    }
-}
-
 /// Whether an action removes something that `after` does not have.
 fn takes_away(action: &Action, after: &State) -> bool {
     match action {
@@ -560,107 +291,5 @@ fn rank(action: &Action) -> u8 {
         Action::WriteVips { .. } => 6,
         Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => 7,
         Action::ResetDestination { .. } => 8,
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.actions
-            .iter()
-            .try_for_each(|action| writeln!(f, "{action}"))
-    }
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::WriteTimeouts(timeouts) => write!(
-                f,
-                "timeouts {} {} {} s",
-                timeouts.tcp, timeouts.tcpfin, timeouts.udp
-            ),
-            Self::WriteSettings(settings) => write!(f, "{settings:?}"),
-            Self::WriteInterface { slot, index, mac } => {
-                write!(f, "interface slot {slot}: index {index}, MAC {}", Mac(mac))
-            }
-            Self::ClearInterface { slot } => write!(f, "interface slot {slot}: none"),
-            Self::WriteDestination {
-                id,
-                reach,
-                service,
-                weight,
-                upper_threshold,
-                lower_threshold,
-            } => {
-                write!(f, "destination {id} of {service}: {reach}, weight {weight}")?;
-                match (upper_threshold, lower_threshold) {
-                    (0, _) => Ok(()),
-                    (upper, lower) => write!(f, ", thresholds {upper} and {lower}"),
-                }
-            }
-            Self::WithdrawService { key } => write!(f, "withdraw {key}"),
-            Self::PublishService {
-                key,
-                service,
-                schedule,
-                persistence,
-                one_packet,
-                share,
-            } => {
-                write!(f, "publish {key} as {service}: {schedule}, up to {share} %")?;
-                if let Some(persistence) = persistence {
-                    write!(f, ", persistent {} s", persistence.timeout_s)?;
-                }
-                f.write_str(if *one_packet { ", one packet" } else { "" })
-            }
-            Self::WriteMarks { rules } => write!(f, "{} rules of marks", rules.len()),
-            Self::WriteVips {
-                addresses,
-                everything,
-            } => match everything {
-                true => f.write_str("look at everything"),
-                false => write!(f, "look at {addresses:?}"),
-            },
-            Self::AddVip { address, interface } => write!(f, "add {address} to {interface}"),
-            Self::AnnounceVip { address, interface } => {
-                write!(f, "announce {address} on {interface}")
-            }
-            Self::RemoveVip { address, interface } => {
-                write!(f, "remove {address} from {interface}")
-            }
-            Self::ResetDestination { id } => write!(f, "reset destination {id}"),
-        }
-    }
-}
-
-impl fmt::Display for Rotation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.segments.is_empty() {
-            return f.write_str("nothing eligible");
-        }
-        for segment in &self.segments {
-            write!(f, "{:?} to {}, ", segment.destinations, segment.end)?;
-        }
-        write!(f, "from {}", self.first)
-    }
-}
-
-impl fmt::Display for Reach {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unresolved => f.write_str("unresolved"),
-            Self::Gone => f.write_str("gone"),
-            Self::Local => f.write_str("local"),
-            Self::Via { mac, slot } => write!(f, "{} through slot {slot}", Mac(mac)),
-        }
-    }
-}
-
-struct Mac<'a>(&'a [u8; 6]);
-
-impl fmt::Display for Mac<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }

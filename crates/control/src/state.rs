@@ -5,8 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use api::{DestinationSettings, Origin, ServiceKey, ServiceSettings, Stats};
-use config::Scheduler;
+use api::{ServiceKey, Stats};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Desired, Observed, Questions};
@@ -14,9 +13,12 @@ use crate::index::Index;
 use crate::ledger::Ledger;
 use crate::limits;
 use crate::mark::{self, MarkRule};
+pub use crate::parts::{
+    Destination, Egress, Link, Reach, Saved, Service, TimeoutsSet, Trashed, Vip,
+};
 use crate::plan::Plan;
 use crate::rotation::{Candidate, Place};
-use crate::schedule::{Cause, Schedule, depends_on};
+use crate::schedule::{Cause, Schedule};
 
 /// Virtual services, their destinations, and how those are reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,171 +83,6 @@ pub struct Rest {
 struct Was {
     rest: Rest,
     has_services: bool,
-}
-
-/// Idle timeouts that were set at runtime (`--set`), in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TimeoutsSet {
-    /// Established TCP.
-    pub tcp: Option<u32>,
-    /// TCP after the client's FIN.
-    pub tcpfin: Option<u32>,
-    /// UDP.
-    pub udp: Option<u32>,
-}
-
-/// A virtual service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Service {
-    /// Its number in the data plane.
-    pub id: u32,
-    /// Told apart from an earlier service of the same key.
-    pub incarnation: u64,
-    /// Which publication is the current one.
-    pub publication: u64,
-    /// Its settings.
-    pub settings: ServiceSettings,
-    /// Where it came from.
-    pub origin: Origin,
-    /// Destination ids, newest first.
-    pub list: Vec<u32>,
-    /// The scheduler's memory, as it was when the current rotation was published.
-    pub place: Place,
-    /// What the data plane's count of picks was then.
-    pub picks: u64,
-    /// Counters of deleted destinations that have left the trash.
-    pub retired: Stats,
-}
-
-/// A real server's place in one virtual service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Destination {
-    /// The service.
-    pub service: ServiceKey,
-    /// Which of the services that had this key.
-    pub incarnation: u64,
-    /// Real address and port.
-    pub address: SocketAddr,
-    /// Its settings.
-    pub settings: DestinationSettings,
-    /// Its last weight that was not set to 0 by an edit: `mh` keeps a drained one's slots.
-    pub last_weight: u32,
-    /// Where it came from.
-    pub origin: Origin,
-    /// Counters at its zero point.
-    pub base: Stats,
-}
-
-/// A deleted destination. It comes back with its connections when it is added again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trashed {
-    /// As it was.
-    pub destination: Destination,
-    /// Since when it has had no connection, in seconds.
-    pub idle_since_s: Option<u64>,
-}
-
-/// How a real server is reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "link", rename_all = "kebab-case")]
-pub enum Link {
-    /// Not now.
-    Unresolved {
-        /// For people.
-        reason: String,
-    },
-    /// It is this host.
-    Local,
-    /// By this MAC through this slot.
-    Via {
-        /// The real server's MAC.
-        mac: [u8; 6],
-        /// Egress slot.
-        slot: u8,
-    },
-}
-
-/// What the data plane knows of a destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "reach", rename_all = "kebab-case")]
-pub enum Reach {
-    /// Its MAC is unknown.
-    Unresolved,
-    /// Deleted: packets of its connections are dropped.
-    Gone,
-    /// Packets go to the host.
-    Local,
-    /// Frames leave with this MAC through this slot.
-    Via {
-        /// The real server's MAC.
-        mac: [u8; 6],
-        /// Egress slot.
-        slot: u8,
-    },
-}
-
-/// An interface that frames leave through.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Egress {
-    /// Its number in the kernel.
-    pub index: u32,
-    /// Its name.
-    pub name: String,
-    /// Its MAC: the source of forwarded frames.
-    pub mac: [u8; 6],
-}
-
-/// A virtual address on this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Vip {
-    /// The interface it is on.
-    pub interface: String,
-    /// Whether we put it there; only then we take it away.
-    pub ours: bool,
-}
-
-/// What is written to disk before a plan is carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
-    /// [`Saved::VERSION`] of the writer.
-    pub version: u32,
-    /// The state after the plan.
-    pub state: State,
-    /// The plan, to be carried out again when the writer did not live to do so.
-    pub pending: Plan,
-}
-
-impl Saved {
-    /// Changes when an older daemon could not read what a newer one writes.
-    pub const VERSION: u32 = 2;
-}
-
-impl Link {
-    /// Whether a frame can reach it.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        !matches!(self, Self::Unresolved { .. })
-    }
-
-    /// Nothing is known yet.
-    #[must_use]
-    pub fn unknown() -> Self {
-        Self::Unresolved {
-            reason: "no answer yet".to_owned(),
-        }
-    }
-}
-
-impl TimeoutsSet {
-    /// These, and `others` where there is none.
-    #[must_use]
-    pub fn over(&self, others: api::Timeouts) -> api::Timeouts {
-        api::Timeouts {
-            tcp: self.tcp.unwrap_or(others.tcp),
-            tcpfin: self.tcpfin.unwrap_or(others.tcpfin),
-            udp: self.udp.unwrap_or(others.udp),
-        }
-    }
 }
 
 impl State {
@@ -351,6 +188,14 @@ impl State {
             || self.links.has_changed()
             || self.egress.has_changed()
             || self.vips.has_changed()
+    }
+
+    /// Whether there are other real servers, services or interfaces than when the last step began.
+    #[must_use]
+    pub fn has_other_names(&self) -> bool {
+        self.links.has_other_keys()
+            || self.services.has_other_keys()
+            || self.was.rest.interfaces != self.rest.interfaces
     }
 
     pub(crate) fn settle_all(&mut self, observed: &Observed) {
@@ -517,18 +362,6 @@ impl State {
         }
         index.is_served_changed = false;
         self.index = index;
-    }
-}
-
-impl Service {
-    /// Its scheduler.
-    #[must_use]
-    pub fn scheduler(&self) -> Scheduler {
-        Scheduler::named(&self.settings.scheduler).unwrap_or(Scheduler::None)
-    }
-
-    fn depends_on(&self, cause: Cause) -> bool {
-        depends_on(self.scheduler(), cause)
     }
 }
 

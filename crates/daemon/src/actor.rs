@@ -14,10 +14,9 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
-use api::{Change, Refusal, RefusalCode};
+use api::{Refusal, RefusalCode};
 use control::{Event, HostAddress, Link, Observed, Plan, Questions, State, TrashReading};
-use tokio::sync::oneshot;
-use tracing::{error, info};
+use tracing::error;
 
 use crate::estimates::Estimates;
 use crate::execute::Rooms;
@@ -30,6 +29,7 @@ use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::view;
 
+mod change;
 mod health;
 mod network;
 mod stop;
@@ -175,7 +175,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.go_back();
             return Err(internal(&error));
         }
-        self.tell_resolver();
+        if self.state.has_other_names() {
+            self.tell_resolver();
+        }
         if !can_wait {
             self.repeat_links();
         }
@@ -239,89 +241,6 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
         observed.total = self.estimates.shown_total();
         observed
-    }
-
-    fn change(&mut self, change: Change, reply: oneshot::Sender<Result<(), Refusal>>) {
-        let awaited = added(&change);
-        match self.change_table(change) {
-            Ok(()) => self.answer_when_heard(awaited.into_iter().collect(), || {
-                let _gone = reply.send(Ok(()));
-            }),
-            Err(refusal) => {
-                let _gone = reply.send(Err(refusal));
-            }
-        }
-    }
-
-    /// Each change by itself, in order; those after a refused one are done all the same, as
-    /// `ipvsadm -R` does them.
-    fn batch(&mut self, changes: Vec<Change>, reply: oneshot::Sender<Vec<Option<Refusal>>>) {
-        let awaited = changes.iter().filter_map(added).collect();
-        let texts: Vec<String> = changes.iter().map(describe).collect();
-        let count = changes.len();
-        let refusals = self
-            .step_all(changes)
-            .unwrap_or_else(|refusal| vec![Some(refusal); count]);
-        for (change, refusal) in texts.iter().zip(&refusals) {
-            log(change, refusal.as_ref());
-        }
-        self.answer_when_heard(awaited, || {
-            let _gone = reply.send(refusals);
-        });
-    }
-
-    /// One plan and one save for all of them.
-    fn step_all(&mut self, changes: Vec<Change>) -> Result<Vec<Option<Refusal>>, Refusal> {
-        let zeroed = zeroed(&changes);
-        let questions = self.state.questions_of_changes(&changes);
-        let observed = self.answers(questions, self.addresses()?);
-        let (answers, plan) = control::step_all(&mut self.state, changes, &observed);
-        self.follow(&plan, false)?;
-        self.estimates.zero(&self.state, &zeroed);
-        Ok(answers)
-    }
-
-    fn change_table(&mut self, change: Change) -> Result<(), Refusal> {
-        let text = describe(&change);
-        let zeroed = zeroed(std::slice::from_ref(&change));
-        let done = self.apply(Event::Change(change));
-        log(&text, done.as_ref().err());
-        if done.is_ok() {
-            self.estimates.zero(&self.state, &zeroed);
-        }
-        done
-    }
-
-    /// Answers at once, or when the real servers were heard of for the first time.
-    fn answer_when_heard(&mut self, awaited: Vec<IpAddr>, reply: impl FnOnce() + Send + 'static) {
-        let is_unknown = |address: &IpAddr| self.is_unknown(*address);
-        let addresses: Vec<IpAddr> = awaited.into_iter().filter(is_unknown).collect();
-        if addresses.is_empty() {
-            return reply();
-        }
-        self.waiting.push(Waiting {
-            addresses,
-            until: Instant::now() + limits::RESOLVE_WAIT,
-            reply: Box::new(reply),
-        });
-    }
-
-    fn is_unknown(&self, address: IpAddr) -> bool {
-        self.state.links.get(&address) == Some(&Link::unknown())
-    }
-
-    fn answer_waiting(&mut self) {
-        let now = Instant::now();
-        for mut waiting in std::mem::take(&mut self.waiting) {
-            waiting
-                .addresses
-                .retain(|address| self.is_unknown(*address));
-            if waiting.until <= now || waiting.addresses.is_empty() {
-                (waiting.reply)();
-            } else {
-                self.waiting.push(waiting);
-            }
-        }
     }
 
     fn tick(&mut self) {
@@ -414,6 +333,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 .counters()
                 .into_iter()
                 .map(|(name, count)| (name.to_owned(), count))
+                .chain([("vip_claimed".to_owned(), crate::claims::count())])
                 .collect(),
         }
     }
@@ -476,66 +396,6 @@ fn answers(plane: &impl Plane, questions: Questions, addresses: Vec<HostAddress>
         stats: stats.map(|id| (id, plane.stats(id))).collect(),
         addresses,
         ..Observed::default()
-    }
-}
-
-/// Whose rates begin anew.
-fn zeroed(changes: &[Change]) -> Vec<Option<api::ServiceKey>> {
-    let zeroed = changes.iter().filter_map(|change| match change {
-        Change::Zero { service } => Some(*service),
-        _ => None,
-    });
-    zeroed.collect()
-}
-
-fn log(change: &str, refusal: Option<&Refusal>) {
-    match refusal {
-        None => info!(change, "table changed"),
-        Some(refusal) => info!(change, %refusal, "change refused"),
-    }
-}
-
-/// The real server whose first answer a change should wait for.
-fn added(change: &Change) -> Option<IpAddr> {
-    match change {
-        Change::AddDestination { destination, .. } => Some(destination.ip()),
-        _ => None,
-    }
-}
-
-/// One line for the log.
-fn describe(change: &Change) -> String {
-    match change {
-        Change::AddService { service, settings } => {
-            format!("add service {service} {settings}")
-        }
-        Change::EditService { service, settings } => {
-            format!("edit service {service} {settings}")
-        }
-        Change::DeleteService { service } => format!("delete service {service}"),
-        Change::Clear => "clear".to_owned(),
-        Change::Zero { service: None } => "zero all counters".to_owned(),
-        Change::Zero {
-            service: Some(service),
-        } => format!("zero counters of {service}"),
-        Change::SetTimeouts { timeouts } => format!(
-            "set timeouts {} {} {}",
-            timeouts.tcp, timeouts.tcpfin, timeouts.udp
-        ),
-        Change::AddDestination {
-            service,
-            destination,
-            settings,
-        } => format!("add {destination} to {service} weight {}", settings.weight),
-        Change::EditDestination {
-            service,
-            destination,
-            settings,
-        } => format!("edit {destination} of {service} weight {}", settings.weight),
-        Change::DeleteDestination {
-            service,
-            destination,
-        } => format!("delete {destination} from {service}"),
     }
 }
 

@@ -11,24 +11,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use anyhow::Context;
-use api::{CheckState, DestinationHealth, HealthState, Protocol, ServiceHealth, ServiceKey};
+use api::{Protocol, ServiceKey};
 use control::{Desired, DesiredService, LinkReport};
-use health::check::To;
 use health::probe::Standing;
 use health::reason::Reason;
 use health::runner::{self, Handle, Link};
 use health::service::Effect;
-use health::state::{
-    News, ProbeKey, State, Transport, Wanted, WantedDestination, WantedService, probe_key,
-};
+use health::state::{News, ProbeKey, State, Transport, Wanted, WantedDestination, WantedService};
 use tracing::{info, warn};
 
 use crate::message::Message;
+
+mod log;
+mod view;
 
 /// What an earlier daemon knew: which destinations were well, and which not.
 pub(crate) type Believed = Vec<(ServiceKey, IpAddr, bool)>;
@@ -284,128 +283,6 @@ impl Health {
             })
         });
         all.collect()
-    }
-
-    /// As the API shows it.
-    pub(crate) fn view(&self) -> Vec<ServiceHealth> {
-        let services = self.wanted.services.iter();
-        services
-            .filter_map(|(key, service)| {
-                let own = self.keys.get(key)?;
-                let destinations = service.destinations.iter();
-                Some(ServiceHealth {
-                    service: *own,
-                    quorum: !self.without_quorum.contains(own),
-                    sorry_server: self.sorry.get(own).copied(),
-                    destinations: destinations
-                        .map(|(server, wanted)| self.destination(*key, *own, *server, wanted))
-                        .collect(),
-                })
-            })
-            .collect()
-    }
-
-    fn destination(
-        &self,
-        key: health::state::ServiceKey,
-        own: ServiceKey,
-        server: IpAddr,
-        wanted: &WantedDestination,
-    ) -> DestinationHealth {
-        let effects = self.effects.get(&own);
-        let effect = effects.and_then(|effects| effects.get(&server));
-        let (health, reason) = match effect {
-            None | Some(Effect::Unchecked) => (HealthState::Unchecked, None),
-            Some(Effect::Weight(_)) => (HealthState::Up, None),
-            Some(Effect::Standby) => (HealthState::Standby, None),
-            Some(Effect::Removed(reason) | Effect::Inhibited(reason)) => {
-                (HealthState::Down, Some(reason.to_string()))
-            }
-        };
-        let checks = wanted.checks.iter();
-        DestinationHealth {
-            server,
-            weight: effect.and_then(Effect::weight),
-            health,
-            reason,
-            checks: checks
-                .filter_map(|name| self.check(key, server, name))
-                .collect(),
-        }
-    }
-
-    fn check(
-        &self,
-        service: health::state::ServiceKey,
-        server: IpAddr,
-        name: &Arc<str>,
-    ) -> Option<CheckState> {
-        let check = self.wanted.checks.get(name)?;
-        let key = probe_key(service, server, name, check);
-        let probed = self.probes.get(&key);
-        Some(CheckState {
-            check: name.to_string(),
-            kind: check.kind.name().to_owned(),
-            to: key.to,
-            health: match probed.map(|probed| probed.standing) {
-                None | Some(Standing::Unchecked) => HealthState::Unchecked,
-                Some(Standing::Up) => HealthState::Up,
-                Some(Standing::Down) => HealthState::Down,
-            },
-            for_s: probed.map_or(0, |probed| probed.since.elapsed().as_secs()),
-            reason: probed.and_then(|probed| Some(probed.reason.as_ref()?.to_string())),
-        })
-    }
-
-    /// One line for each change.
-    pub(crate) fn log(&self, news: &[News]) {
-        for one in news {
-            match one {
-                News::Probe { key, change } => {
-                    let (server, to, check) = (key.server, key.to, &*key.check);
-                    let to = match self.wanted.checks.get(check).map(|check| check.to) {
-                        Some(To::Vip) => format!("virtual address {to}"),
-                        _ => format!("own address {to}"),
-                    };
-                    let is_new = change.was != change.standing;
-                    match (&change.reason, change.standing) {
-                        (Some(reason), Standing::Down) if is_new => {
-                            let reason = reason.to_string();
-                            warn!(%server, to, check, reason, "health: down");
-                        }
-                        (Some(reason), Standing::Down) => {
-                            let reason = reason.to_string();
-                            info!(%server, to, check, reason, "health: still down");
-                        }
-                        (Some(reason), _) => {
-                            let reason = reason.to_string();
-                            warn!(%server, to, check, reason, "health: cannot be checked");
-                        }
-                        (None, Standing::Up) if is_new => {
-                            info!(%server, to, check, "health: up");
-                        }
-                        _ => {}
-                    }
-                }
-                News::Quorum { service, quorum } => {
-                    let (sum, needed) = (quorum.sum, quorum.needed);
-                    match quorum.held {
-                        true => info!(%service, sum, needed, "health: quorum gained"),
-                        false => warn!(%service, sum, needed, "health: quorum lost"),
-                    }
-                }
-                News::Sorry {
-                    service,
-                    server,
-                    serves: true,
-                } => warn!(%service, %server, "health: the sorry server serves"),
-                News::Sorry {
-                    service, server, ..
-                } => info!(%service, %server, "health: the sorry server rests"),
-                News::Ended { service } => info!(%service, "health: checks end"),
-                News::Destination { .. } => {}
-            }
-        }
     }
 
     /// Checks end in an orderly way.

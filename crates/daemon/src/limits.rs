@@ -118,3 +118,25 @@ pub const DOWN_WAIT: Duration = Duration::from_secs(10);
 /// How far up those that started us are looked at: shells, sudo, service managers and their
 /// wrappers are a handful.
 pub const ANCESTORS: usize = 32;
+
+/// How often other hosts are asked whether they have one of our virtual addresses.
+pub const CLAIM_QUESTION: Duration = Duration::from_secs(30);
+
+/// How often our own addresses and interfaces are read for that.
+pub const CLAIM_REFRESH: Duration = Duration::from_secs(2);
+
+/// How long the listener waits for a frame before it looks at the clock.
+pub const CLAIM_WAIT: Duration = Duration::from_millis(500);
+
+/// Frames read from one interface before another's turn.
+pub const CLAIM_FRAMES: u32 = 1_000;
+
+/// Silence after which a claim has ended: it was not repeated after two questions.
+pub const CLAIM_ENDED: Duration = Duration::from_secs(75);
+
+/// Virtual addresses of one interface that are asked for: as many frames in half a minute as an ARP
+/// storm has in a millisecond.
+pub const CLAIM_ADDRESSES: usize = 4_096;
+
+/// Claims that go on at once and are told; anybody on the segment can make them.
+pub const CLAIMS_MAX: usize = 1_024;

@@ -70,8 +70,10 @@ impl Plane for Kernel {
                 expire_nodest_conn: settings.expire_nodest_conn,
                 expire_quiescent_template: settings.expire_quiescent_template,
                 sloppy_tcp: settings.sloppy_tcp,
+                sloppy_sctp: settings.sloppy_sctp,
                 conn_reuse_mode: settings.conn_reuse_mode,
-                ..Behaviour::default()
+                lblc_expiration_s: settings.lblc_expiration,
+                lblcr_expiration_s: settings.lblcr_expiration,
             }),
             Action::WriteInterface { slot, index, mac } => {
                 plane.write_interface(*slot, *index, *mac);

@@ -35,6 +35,12 @@ use path::{Map, Path};
 use probe::Probe;
 use segment::{Interface, ask};
 
+/// What an ARP or neighbour discovery frame says: an address, its MAC, and whether it answers us.
+pub(crate) fn read_claim(frame: &[u8], interface: u32, own: Mac) -> Option<(IpAddr, Mac, bool)> {
+    let said = segment::read(frame, interface, own)?;
+    Some((said.address, said.mac, said.answers))
+}
+
 /// Something the network told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {

@@ -26,7 +26,7 @@ use crate::host::{self, Host};
 use crate::message::Message;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
-use crate::{Error, Options, limits, resolver};
+use crate::{Error, Options, claims, limits, resolver};
 
 /// A daemon that is ready to work.
 pub(crate) struct Started {
@@ -101,6 +101,8 @@ fn bring_up(
     };
     rooms.carry_out(&plan)?;
     health.start(&outbox)?;
+    let names = options.config.interfaces.iter().map(ToString::to_string);
+    claims::spawn(names.collect()).context("starting the thread that listens for claims")?;
     let about = About {
         instance: options.instance.clone(),
         adopted,

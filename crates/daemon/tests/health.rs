@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use api::{DestinationHealth, HealthState};
-use common::{CHILD, FILES, World, root, server, until, vip};
+use common::{CHILD, FILES, World, root, server, six, until, vip};
 use dirigo_daemon as daemon;
 use netlink::{AddressFlags, Netlink};
 
@@ -22,7 +22,7 @@ fn checked(world: &World, keys: &str) -> String {
     let classic = world.classic("rr");
     let service = format!("protocol = \"tcp\"\nchecks = [\"port\"]\n{keys}\n");
     classic.replace("protocol = \"tcp\"\n", &service)
-        + "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"200ms\"\ntimeout = \"150ms\"\n\
+        + "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\n\
            fall = 2\n"
 }
 
@@ -111,7 +111,7 @@ fn a_restarted_daemon_begins_with_what_the_last_one_knew() {
     until("one is up and one is down", || {
         is(&world, server(1), HealthState::Down) && is(&world, server(2), HealthState::Up)
     });
-    let slow = config.replace("200ms", "30s").replace("150ms", "1s");
+    let slow = config.replace("500ms", "30s").replace("400ms", "1s");
     for orderly in [false, true] {
         if orderly {
             world.terminate();
@@ -197,4 +197,45 @@ fn the_sorry_server_serves_while_nobody_else_does() {
     let health = world.api().health().unwrap();
     assert!(!health[0].quorum);
     assert_eq!(health[0].sorry_server, Some(server(2)));
+}
+
+#[test]
+fn ipv6_servers_are_checked_on_the_true_path_too() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let (vip, first, second) = (six(100), six(11), six(12));
+    let config = format!(
+        "[director]\ninterface = \"eth0\"\n[[check]]\nname = \"port\"\ntype = \"tcp\"\n\
+         interval = \"500ms\"\ntimeout = \"400ms\"\nfall = 2\n[[service]]\naddress = \"[{vip}]:80\"\n\
+         protocol = \"tcp\"\nchecks = [\"port\"]\n[[service.destination]]\naddress = \"{first}\"\n\
+         [[service.destination]]\naddress = \"{second}\"\n"
+    );
+    world.start(&config);
+    until("both are up", || {
+        is(&world, first, HealthState::Up) && is(&world, second, HealthState::Up)
+    });
+    let set_vip = |there: bool| {
+        world.servers[0]
+            .run(|| {
+                let netlink = Netlink::open().unwrap();
+                let lo = netlink.link("lo").unwrap().index;
+                if there {
+                    let flags = AddressFlags::default();
+                    netlink.add_address(lo, vip, 128, flags).unwrap();
+                } else {
+                    netlink.delete_address(lo, vip, 128).unwrap();
+                }
+            })
+            .unwrap();
+    };
+    set_vip(false);
+    until("the fault is explained", || {
+        let reason = health(&world, first).and_then(|one| one.reason);
+        reason.is_some_and(|reason| reason.contains("missing on its lo"))
+    });
+    assert!(is(&world, second, HealthState::Up));
+    set_vip(true);
+    until("it is back", || is(&world, first, HealthState::Up));
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::check::{Check, Kind};
+use crate::limits;
 use crate::path::{Suppression, TruePath, Way};
 use crate::reason::{Outcome, Reason, Share};
 
@@ -60,6 +61,10 @@ pub async fn attempt(check: &Check, target: &Target) -> Outcome {
     let asked = ask(check, target, &ends);
     let found = match tokio::time::timeout(check.pace.timeout, asked).await {
         Ok(found) => found,
+        Err(_) if ends.stage() == script::WAITING => Err(Reason::Local(format!(
+            "{} scripts run already: check less often, or with faster ones",
+            limits::SCRIPTS
+        ))),
         Err(_) => Err(Reason::Timeout {
             stage: ends.stage(),
             after: check.pace.timeout,

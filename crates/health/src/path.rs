@@ -82,9 +82,10 @@ impl TruePath {
         Ok(Self { book, factory })
     }
 
-    /// Leases a port towards one real server. To be called in the host's namespace.
-    pub fn lease(&self, way: &Way, protocol: Protocol) -> io::Result<Lease> {
-        let key = self.book.enter(way, protocol)?;
+    /// Leases a port towards `peer` at one real server: nobody else is heard on it. To be called in
+    /// the host's namespace.
+    pub fn lease(&self, way: &Way, protocol: Protocol, peer: IpAddr) -> io::Result<Lease> {
+        let key = self.book.enter(way, protocol, peer)?;
         let book = Arc::clone(&self.book);
         Ok(Lease { book, key })
     }

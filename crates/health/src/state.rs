@@ -10,127 +10,21 @@
 //! share it share its answers. Pure: no socket, no clock, no randomness of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::check::{Check, To};
+use crate::check::Check;
 use crate::limits;
 use crate::probe::{Change, Probe, Standing};
 use crate::reason::{Outcome, Reason};
-use crate::service::{Effect, Health, Quorum, Rules, Service};
+use crate::service::{Effect, Health, Service};
 
-/// Which virtual service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServiceKey {
-    /// Transport protocol.
-    pub protocol: Transport,
-    /// Virtual address and port.
-    pub address: SocketAddr,
-}
+mod words;
 
-impl fmt::Display for ServiceKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let protocol = match self.protocol {
-            Transport::Tcp => "tcp",
-            Transport::Udp => "udp",
-            Transport::Sctp => "sctp",
-        };
-        write!(f, "{protocol} {}", self.address)
-    }
-}
-
-/// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Transport {
-    Tcp,
-    Udp,
-    Sctp,
-}
-
-/// Which probe.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ProbeKey {
-    /// The real server.
-    pub server: IpAddr,
-    /// Where its packets go: a virtual address or the own one, and the port.
-    pub to: SocketAddr,
-    /// The check's name.
-    pub check: Arc<str>,
-}
-
-/// What shall be checked.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Wanted {
-    /// Checks by name.
-    pub checks: BTreeMap<Arc<str>, Check>,
-    /// Services that have checks.
-    pub services: BTreeMap<ServiceKey, WantedService>,
-}
-
-/// A service and its checks.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct WantedService {
-    /// What its health means.
-    pub rules: Rules,
-    /// Its destinations.
-    pub destinations: BTreeMap<IpAddr, WantedDestination>,
-}
-
-/// A destination and its checks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WantedDestination {
-    /// Its configured weight.
-    pub weight: u32,
-    /// Names of its checks, all of which must pass. Without any it is always well.
-    pub checks: Vec<Arc<str>>,
-    /// What an earlier daemon knew: the restart of a daemon is no reason to begin anew.
-    pub believed: Standing,
-}
-
-/// Something that somebody should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// A probe has changed its mind, or its reason.
-    Probe {
-        /// Which.
-        key: ProbeKey,
-        /// How.
-        change: Change,
-    },
-    /// A destination shall be something else in the table.
-    Destination {
-        /// Of which service.
-        service: ServiceKey,
-        /// Which.
-        server: IpAddr,
-        /// What it shall be; none if it is not this room's business any more.
-        effect: Option<Effect>,
-    },
-    /// A service has gained or lost its quorum.
-    Quorum {
-        /// Which.
-        service: ServiceKey,
-        /// How.
-        quorum: Quorum,
-    },
-    /// A sorry server begins or ends to serve.
-    Sorry {
-        /// Of which service.
-        service: ServiceKey,
-        /// Which real server.
-        server: IpAddr,
-        /// Whether it serves.
-        serves: bool,
-    },
-    /// Checks have ended, for a service with omega.
-    Ended {
-        /// Of which service.
-        service: ServiceKey,
-    },
-}
+pub use words::{
+    News, ProbeKey, ServiceKey, Transport, Wanted, WantedDestination, WantedService, probe_key,
+};
 
 /// All probes and services.
 #[derive(Debug, Default)]
@@ -469,20 +363,6 @@ impl State {
     pub fn probes(&self) -> impl Iterator<Item = (&ProbeKey, &Check, &Probe)> {
         let entries = self.probes.values();
         entries.map(|entry| (&entry.key, &*entry.check, &entry.probe))
-    }
-}
-
-/// The probe by which a service checks a real server.
-#[must_use]
-pub fn probe_key(service: ServiceKey, server: IpAddr, name: &Arc<str>, check: &Check) -> ProbeKey {
-    let address = match check.to {
-        To::Vip => service.address.ip(),
-        To::Own => server,
-    };
-    ProbeKey {
-        server,
-        to: SocketAddr::new(address, check.port.unwrap_or(service.address.port())),
-        check: Arc::clone(name),
     }
 }
 

@@ -22,15 +22,15 @@ use health::service::{Effect, Rules};
 use health::state::{News, ServiceKey, Wanted, WantedDestination, WantedService};
 
 const PACE: Pace = Pace {
-    interval: Duration::from_millis(400),
+    interval: Duration::from_millis(800),
     fast_interval: None,
     jitter_percent: 20,
-    timeout: Duration::from_millis(300),
+    timeout: Duration::from_millis(700),
     rise: 2,
     fall: 2,
 };
 /// What the machine may add when all tests run at once; not part of the promise.
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_secs(4);
 
 /// A director that checks one service on both servers.
 struct Watch {
@@ -292,4 +292,51 @@ fn a_server_whose_mac_is_lost_fails_with_the_resolvers_reason() {
     );
     watch.handle.links(links(&segment));
     watch.until(first, true);
+}
+
+#[test]
+fn the_director_checks_a_service_of_its_own() {
+    if !root() {
+        return;
+    }
+    let segment = Segment::new();
+    segment.promote();
+    let own = segment.director.v4();
+    let listener = segment
+        .director
+        .run(|| std::net::TcpListener::bind((VIP4, 80)).unwrap());
+    let (tell, news) = channel();
+    let handle = segment.director.run(|| {
+        runner::spawn(move |news| {
+            let now = Instant::now();
+            news.into_iter().all(|one| tell.send((now, one)).is_ok())
+        })
+        .unwrap()
+    });
+    let watch = Watch { handle, news };
+    let name: Arc<str> = "port".into();
+    let destination = WantedDestination {
+        weight: 1,
+        checks: vec![name.clone()],
+        believed: Standing::Unchecked,
+    };
+    let service = WantedService {
+        rules: Rules::default(),
+        destinations: BTreeMap::from([(own, destination)]),
+    };
+    let key = ServiceKey {
+        protocol: health::state::Transport::Tcp,
+        address: SocketAddr::new(VIP4, 80),
+    };
+    let mut check = common::check(Kind::Tcp);
+    check.pace = PACE;
+    watch.handle.want(Wanted {
+        checks: BTreeMap::from([(name, check)]),
+        services: BTreeMap::from([(key, service)]),
+    });
+    watch.handle.links(BTreeMap::from([(own, Link::Local)]));
+    watch.until(own, true);
+    drop(listener);
+    let (_, reason) = watch.until(own, false);
+    assert_eq!(reason, Some(Reason::Refused { port: 80 }));
 }

@@ -267,3 +267,47 @@ fn many_checks_at_once_do_not_mix_up_their_servers() {
     });
     assert!(failures.is_empty(), "{failures:?}");
 }
+
+#[test]
+fn a_stranger_who_knocks_at_a_checks_port_is_not_heard() {
+    if !root() || !have_nginx() {
+        return;
+    }
+    let segment = Segment::new();
+    // A check that waits; and what is sent to the server that it waits for.
+    let (checked, stranger) = (&segment.servers[0], &segment.servers[1]);
+    checked.remove(VIP4, "lo");
+    let mut sent = checked.run(|| {
+        let index = netlink::Netlink::open()
+            .unwrap()
+            .link("eth0")
+            .unwrap()
+            .index;
+        netlink::FrameSocket::open(index).unwrap()
+    });
+    let director = segment.director.v4();
+    let knock = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| segment.ask(0, VIP4, 80, &check(Kind::Tcp)));
+        std::thread::sleep(Duration::from_millis(300));
+        // The only lease is on the first port.
+        let knock = stranger.run(|| {
+            let port = SocketAddr::new(director, *dirigo_health::limits::PORTS.start());
+            std::net::TcpStream::connect_timeout(&port, Duration::from_millis(500))
+        });
+        assert!(matches!(
+            reason(asked.join().unwrap()),
+            Reason::Timeout { .. }
+        ));
+        knock
+    });
+    assert_eq!(knock.unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+    let mut checks = 0;
+    while let Some(frame) = sent.recv(Some(Duration::from_millis(100))).unwrap() {
+        let bytes = &frame.bytes;
+        if bytes[12..14] == [8, 0] && bytes[23] == 6 {
+            assert_eq!(bytes[30..34], [10, 9, 0, 100], "an answer to the stranger");
+            checks += 1;
+        }
+    }
+    assert!(checks > 0, "the check was sent there");
+}

@@ -99,6 +99,15 @@ fn named(lab: &Lab, host: &Json) -> Option<Host> {
         .copied()
 }
 
+/// Real server 1 says once that the VIP is its own.
+fn announce_from_rs1(lab: &Lab) {
+    let index = lab.net.link(Host::Rs1).expect("a link").index;
+    let frame = netlink::announce::frame(Host::Rs1.mac(), lab.family().vip());
+    let send = || FrameSocket::open(index)?.send(&frame);
+    let sent = lab.net.on(Host::Rs1, send);
+    sent.expect("a host").expect("an announcement");
+}
+
 /// The daemon, whoever started it.
 fn director_pid(lab: &Lab) -> u32 {
     let client = api::Client::new(&lab.net.state().instance());
@@ -155,12 +164,7 @@ fn seed(lab: &mut Lab, case: &Case) -> Alive {
         }
         Extra::Announces => {
             http::get(&lab.net, Host::Client, family.service()).expect("the service answers");
-            let index = lab.net.link(Host::Rs1).expect("a link").index;
-            let frame = netlink::announce::frame(Host::Rs1.mac(), family.vip());
-            let sent = lab
-                .net
-                .on(Host::Rs1, || FrameSocket::open(index)?.send(&frame));
-            sent.expect("a host").expect("an announcement");
+            announce_from_rs1(lab);
         }
         Extra::XdpOnServer => {
             let dirigo = common::dirigo().as_os_str().to_owned();
@@ -349,4 +353,93 @@ fn faults_of_hosts_are_named_and_their_fixes_clear_them() {
 #[test]
 fn faults_of_ipv6_are_named_and_their_fixes_clear_them() {
     examine_all(Family::Ipv6, IPV6);
+}
+
+/// Waits for something that comes within seconds.
+fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if done() {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    panic!("{what} did not happen");
+}
+
+#[test]
+fn a_watching_doctor_tells_of_one_announcement_and_of_its_end() {
+    if !common::have_root() {
+        return;
+    }
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let lab = lab(family);
+        let words = "dirigo doctor --watch --interval 1 --looks 6 --json";
+        let said = std::thread::scope(|scope| {
+            let watching = scope.spawn(|| {
+                let mut command = shell(&lab, words);
+                lab.net.exec(Host::Director, &mut command).expect("it runs")
+            });
+            // Between its second look and its third, or nearly so: it hears it in any case.
+            std::thread::sleep(std::time::Duration::from_secs(3));
+            announce_from_rs1(&lab);
+            watching.join().expect("no panic")
+        });
+        assert_eq!(said.status.code(), Some(0), "{said:?}");
+        let text = String::from_utf8_lossy(&said.stdout);
+        let lines: Vec<Json> = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(lines.len(), 6, "{text}");
+        let tells = |which: &str| {
+            let has = |line: &&Json| line[which][0]["code"] == "vip-announced";
+            let line = lines
+                .iter()
+                .find(has)
+                .unwrap_or_else(|| panic!("{which}: {text}"));
+            named(&lab, &line[which][0]["host"])
+        };
+        assert_eq!(
+            (tells("new"), tells("gone")),
+            (Some(Host::Rs1), Some(Host::Rs1))
+        );
+    }
+}
+
+#[test]
+fn the_daemon_tells_of_another_host_that_announces_the_vip() {
+    if !common::have_root() {
+        return;
+    }
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let lab = lab(family);
+        let log = lab.net.state().directory().join("director.log");
+        let told = || {
+            let text = std::fs::read_to_string(&log).expect("a log");
+            let about = |line: &&str| line.contains("announces a virtual address");
+            text.lines().find(about).map(str::to_owned)
+        };
+        let claims = || {
+            let status = lab.director.as_ref().expect("a director").status();
+            status.expect("an answer").counters["vip_claimed"]
+        };
+        assert_eq!(
+            (told(), claims()),
+            (None, 0),
+            "of the director's own announcements"
+        );
+
+        // The listener is there a moment after the daemon answers.
+        eventually("the event", || {
+            announce_from_rs1(&lab);
+            told().is_some()
+        });
+
+        let line = told().expect("a line");
+        let mac = netlink::mac_text(&Host::Rs1.mac());
+        for word in [mac.as_str(), &family.vip().to_string(), INTERFACE] {
+            assert!(line.contains(word), "{line}");
+        }
+        assert!(claims() > 0);
+    }
 }

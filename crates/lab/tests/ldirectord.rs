@@ -22,8 +22,8 @@ use dirigo_lab::{Family, Host, Lab};
 
 use common::service::up;
 
-/// How long ldirectord may take: it looks once a second, and each look has a second.
-const NOTICED_MAX: Duration = Duration::from_secs(30);
+/// How long ldirectord may take: it looks once a second, and each look may take three.
+const NOTICED_MAX: Duration = Duration::from_secs(60);
 
 /// What it makes of a server whose check fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ fn config(lab: &Lab, failed: Failed) -> String {
         Failed::Drained => "yes",
     };
     format!(
-        "checktimeout = 1\nnegotiatetimeout = 1\ncheckinterval = 1\nfailurecount = 1\n\
+        "checktimeout = 3\nnegotiatetimeout = 3\ncheckinterval = 1\nfailurecount = 1\n\
          supervised = yes\nquiescent = {quiescent}\nlogfile = \"{}\"\n\
          virtual = {}\n\
          \treal = {rs1}:80 gate 1\n\

@@ -84,6 +84,20 @@ impl Director {
         director
     }
 
+    /// Processor time that the daemon has had.
+    pub fn cpu(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.daemon.id())).unwrap();
+        // Fields 14 and 15 (proc(5)), counted from after the name, which may hold blanks; in ticks of
+        // a hundredth of a second.
+        let fields = stat.rsplit_once(')').unwrap().1.split_whitespace();
+        let ticks: u64 = fields
+            .skip(11)
+            .take(2)
+            .map(|one| one.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_millis(ticks * 10)
+    }
+
     /// The binary as `ipvsadm`.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(dirigo());

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use api::Change;
 use control::{Desired, LinkReport};
+use tokio::sync::oneshot;
 
 use super::*;
 use crate::announce::Announcements;

@@ -318,6 +318,7 @@ fn flags_of(behaviour: &Behaviour) -> u32 {
             setting::EXPIRE_QUIESCENT_TEMPLATE,
         ),
         (behaviour.sloppy_tcp, setting::SLOPPY_TCP),
+        (behaviour.sloppy_sctp, setting::SLOPPY_SCTP),
     ];
     let on = flags.into_iter().filter(|(is_on, _)| *is_on);
     on.map(|(_, flag)| flag).sum()

@@ -14,11 +14,12 @@ use dirigo_dataplane::{Behaviour, DestinationLink, Rules};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
 use crate::control::{Act, Control, Reach};
-use crate::packet::{Transport, icmp_error, packet};
+use crate::packet::{Packet, Transport, icmp_error, packet};
 use crate::pair::{Pair, Trouble};
 use crate::random::{from_environment, seed_of_this_moment};
 use crate::steps::{
-    self, Flow, SERVICES, Step, Story, Sysctls, TCP, any_story, client_address, virtual_address,
+    self, Chunks, Flow, SCTP, SERVICES, Step, Story, Sysctls, TCP, any_story, client_address,
+    virtual_address,
 };
 use crate::support::is_root;
 use crate::world::{Change, INGRESS, key, round, via};
@@ -198,6 +199,7 @@ fn behaviour(sysctls: &Sysctls) -> Behaviour {
         expire_nodest_conn: sysctls.expire_nodest_conn,
         expire_quiescent_template: sysctls.expire_quiescent_template,
         sloppy_tcp: sysctls.sloppy_tcp,
+        sloppy_sctp: sysctls.sloppy_sctp,
         conn_reuse_mode: sysctls.conn_reuse_mode,
         ..Behaviour::default()
     }
@@ -208,20 +210,19 @@ fn key_of(service: usize) -> dirigo_dataplane::ServiceKey {
     key(protocol, virtual_address(is_v4), port)
 }
 
-fn segment(flow: Flow, flags: u8) -> crate::packet::Packet {
-    let transport = if flow.protocol == TCP {
-        Transport::Tcp(flags)
-    } else {
-        Transport::Udp
+fn segment(flow: Flow, flags: u8) -> Packet {
+    let transport = match flow.protocol {
+        TCP => Transport::Tcp(flags),
+        SCTP => Transport::Other(SCTP),
+        _ => Transport::Udp,
     };
     let client = client_address(flow.client, flow.is_v4);
-    packet(
-        client,
-        flow.client_port,
-        virtual_address(flow.is_v4),
-        flow.port,
-        transport,
-    )
+    let vip = virtual_address(flow.is_v4);
+    let mut packet = packet(client, flow.client_port, vip, flow.port, transport);
+    if flow.protocol == SCTP {
+        packet.payload = Chunks::of(flags).bytes([flow.client_port, flow.port]);
+    }
+    packet
 }
 
 fn frame(flow: Flow, flags: u8) -> Vec<u8> {
@@ -230,13 +231,11 @@ fn frame(flow: Flow, flags: u8) -> Vec<u8> {
 
 fn complaint(flow: Flow) -> Vec<u8> {
     let (kind, code) = if flow.is_v4 { (3, 4) } else { (2, 0) };
-    let answer = segment(flow, steps::ACK).payload(20).reversed();
-    icmp_error(
-        client_address(flow.client, flow.is_v4),
-        &answer,
-        kind,
-        code,
-        48,
-    )
-    .bytes()
+    let mut answer = segment(flow, steps::ACK).reversed();
+    answer.payload = match flow.protocol {
+        SCTP => Chunks::of(steps::ACK).bytes([flow.port, flow.client_port]),
+        _ => vec![0; 20],
+    };
+    let client = client_address(flow.client, flow.is_v4);
+    icmp_error(client, &answer, kind, code, 48).bytes()
 }

@@ -7,9 +7,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::machine::{Machine, NONE, State, event};
+use crate::machine::{Machine, NONE, State, event, is_abort};
 use crate::steps::{
-    FTP, Flow, RST, Rules, SERVERS, SERVICES, SYN, Step, Story, Sysctls, TCP, UDP, destination_id,
+    Chunks, FTP, Flow, RST, Rules, SCTP, SERVERS, SERVICES, SYN, Step, Story, Sysctls, TCP, UDP,
+    destination_id,
 };
 
 /// What IPVS does and the packet path does not yet: to be made true with it.
@@ -252,7 +253,7 @@ impl Model {
             let is_gone = self
                 .available(self.connections[&flow].destination)
                 .is_none();
-            let begins = flow.protocol == TCP && flags & SYN != 0 && flags & RST == 0;
+            let begins = begins(&flow, flags);
             let may_begin = begins && (is_done::REUSE_OF_THE_GONE || !is_gone);
             if self.is_over(&flow) || (may_begin && self.is_begun_anew(&flow)) {
                 self.end(&flow);
@@ -276,8 +277,8 @@ impl Model {
         let is_left = self.sysctls.expire_nodest_conn && self.is_drained(connection.destination);
         let closing: &[&str] = match self.sysctls.conn_reuse_mode {
             0 => &[],
-            1 => &["TIME_WAIT", "CLOSE"],
-            _ => &["TIME_WAIT", "CLOSE", "FIN_WAIT"],
+            1 => &["TIME_WAIT", "CLOSE", "CLOSED"],
+            _ => &["TIME_WAIT", "CLOSE", "CLOSED", "FIN_WAIT"],
         };
         let is_closing = Machine::of(flow.protocol).is(connection.state, closing);
         is_left || (is_closing && connection.template.is_none())
@@ -303,8 +304,12 @@ impl Model {
         let Some(number) = self.service_of(&flow) else {
             return Outcome::Host(Why::NoService);
         };
-        let has_begun = flags & RST == 0 && (flags & SYN != 0 || self.sysctls.sloppy_tcp);
-        if flow.protocol == TCP && !has_begun {
+        let sloppily = match flow.protocol {
+            // An ABORT behind a cookie is one here, too.
+            SCTP => self.sysctls.sloppy_sctp && !is_abort(Chunks::of(flags)),
+            _ => self.sysctls.sloppy_tcp && flags & RST == 0,
+        };
+        if flow.protocol != UDP && !sloppily && !begins(&flow, flags) {
             return Outcome::Host(Why::NoConnection);
         }
         if flow.client_port == 20 {
@@ -430,5 +435,17 @@ impl Model {
         } else {
             Outcome::Sent(id)
         }
+    }
+}
+
+/// Type of SCTP's chunk that begins.
+const INIT: u8 = 1;
+
+/// Whether it asks for a new connection.
+fn begins(flow: &Flow, flags: u8) -> bool {
+    match flow.protocol {
+        TCP => flags & SYN != 0 && flags & RST == 0,
+        SCTP => Chunks::of(flags).first == INIT,
+        _ => false,
     }
 }

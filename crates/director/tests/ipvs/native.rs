@@ -12,12 +12,12 @@ use director::persistence::RENEWAL;
 use director::tables::{Gauge, Link, ServiceKey, Tuple, service_flag, setting};
 use director::time::{TICK_SHIFT, ticks_from_seconds};
 use director::{DropReason, PassReason, ReplyReason, Tables, Verdict};
-use etherparse::{Icmpv4Type, Icmpv6Type, PacketBuilder, icmpv4};
+use etherparse::{Icmpv4Type, Icmpv6Type, IpNumber, PacketBuilder, icmpv4};
 
 use crate::control::{Act, Reach};
 use crate::model::{Outcome, Why};
 use crate::steps::{
-    FTP, Flow, Rules, SERVICES, Sysctls, TCP, UDP, client_address, virtual_address,
+    Chunks, FTP, Flow, Rules, SCTP, SERVICES, Sysctls, TCP, UDP, client_address, virtual_address,
 };
 use crate::world;
 
@@ -147,6 +147,7 @@ impl Native {
                 setting::EXPIRE_QUIESCENT_TEMPLATE,
             ),
             (sysctls.sloppy_tcp, setting::SLOPPY_TCP),
+            (sysctls.sloppy_sctp, setting::SLOPPY_SCTP),
         ];
         settings.flags = flags
             .iter()
@@ -317,37 +318,47 @@ pub fn ip_bytes(act: &Act) -> u64 {
 }
 
 fn packet(flow: Flow, flags: u8) -> Vec<u8> {
+    let client = (client_address(flow.client, flow.is_v4), flow.client_port);
+    let service = (virtual_address(flow.is_v4), flow.port);
+    segment(flow.protocol, client, service, flags)
+}
+
+fn segment(protocol: u8, from: (IpAddr, u16), to: (IpAddr, u16), flags: u8) -> Vec<u8> {
+    if protocol == SCTP {
+        return association(from, to, flags);
+    }
     world::Packet {
-        client: client_address(flow.client, flow.is_v4),
-        client_port: flow.client_port,
-        to: virtual_address(flow.is_v4),
-        port: flow.port,
-        flags: (flow.protocol != UDP).then_some(flags),
+        client: from.0,
+        client_port: from.1,
+        to: to.0,
+        port: to.1,
+        flags: (protocol != UDP).then_some(flags),
         ttl: 64,
-        payload: vec![7; usize::from(flow.client_port) % 11],
+        payload: vec![7; 8 + usize::from(from.1) % 11],
         padding: 0,
     }
     .bytes()
 }
 
+fn association(from: (IpAddr, u16), to: (IpAddr, u16), flags: u8) -> Vec<u8> {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (from.0, to.0) else {
+        panic!("SCTP is played over IPv4 only");
+    };
+    let link = PacketBuilder::ethernet2(world::GATEWAY, world::DIRECTOR);
+    let ip = link.ipv4(source.octets(), destination.octets(), 64);
+    let payload = Chunks::of(flags).bytes([from.1, to.1]);
+    let mut bytes = Vec::new();
+    ip.write(&mut bytes, IpNumber::SCTP, &payload).unwrap();
+    bytes
+}
+
 /// Of the answer that the real server sent on this flow, a router says that it is too big.
 fn complaint(flow: Flow) -> Vec<u8> {
-    let (client, vip) = (
-        client_address(flow.client, flow.is_v4),
-        virtual_address(flow.is_v4),
-    );
-    let answer = world::Packet {
-        client: vip,
-        client_port: flow.port,
-        to: client,
-        port: flow.client_port,
-        flags: (flow.protocol != UDP).then_some(world::ACK),
-        ttl: 60,
-        payload: vec![7; 8],
-        padding: 0,
-    };
+    let client = (client_address(flow.client, flow.is_v4), flow.client_port);
+    let vip = virtual_address(flow.is_v4);
+    let answer = segment(flow.protocol, (vip, flow.port), client, world::ACK);
     // As routers of IPv4 quote: the header and eight bytes.
-    let quoted = &answer.bytes()[14..][..if flow.is_v4 { 28 } else { 48 }];
+    let quoted = &answer[14..][..if flow.is_v4 { 28 } else { 48 }];
     let link = PacketBuilder::ethernet2(world::GATEWAY, world::DIRECTOR);
     let mut bytes = Vec::new();
     match vip {

@@ -16,20 +16,22 @@ pub const ACK: u8 = 0x10;
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
+pub const SCTP: u8 = 132;
 pub const FTP: u16 = 21;
 
 /// Virtual service number `n`: protocol, whether IPv4, port.
-pub const SERVICES: [(u8, bool, u16); 7] = [
+pub const SERVICES: [(u8, bool, u16); 8] = [
     (TCP, true, 80),
     (UDP, true, 53),
     (TCP, false, 80),
     (UDP, false, 53),
+    (SCTP, true, 2_905),
     (TCP, true, FTP),
     (TCP, true, 0),
     (UDP, false, 0),
 ];
 /// Of these the first are always there in the beginning.
-const PLAIN_SERVICES: usize = 4;
+const PLAIN_SERVICES: usize = 5;
 /// Destinations of each service.
 pub const SERVERS: u32 = 3;
 
@@ -68,6 +70,43 @@ pub struct Flow {
     pub port: u16,
 }
 
+/// What an SCTP packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    /// Type of the first chunk.
+    pub first: u8,
+    /// Whether an ABORT follows it.
+    pub then_aborts: bool,
+}
+
+impl Chunks {
+    /// Those that a step's flags mean: INIT where TCP has SYN, and then every type, and one that does not exist.
+    pub fn of(flags: u8) -> Self {
+        const ORDINARY: u8 = 16;
+        let first = match flags {
+            SYN => 1,
+            ACK => 10,
+            _ => flags.wrapping_sub(1) % ORDINARY,
+        };
+        Self {
+            first,
+            then_aborts: flags & PSH != 0,
+        }
+    }
+
+    /// The packet from its ports on.
+    pub fn bytes(self, ports: [u16; 2]) -> Vec<u8> {
+        // Ports, verification tag, checksum, which nobody on the way looks at; then chunks: type, flags, length.
+        let mut bytes = ports.map(u16::to_be_bytes).concat();
+        bytes.extend([0, 0, 0, 1, 0, 0, 0, 0]);
+        bytes.extend([self.first, 0, 0, 6, 1, 2, 0, 0]);
+        if self.then_aborts {
+            bytes.extend([6, 0, 0, 4]);
+        }
+        bytes
+    }
+}
+
 /// Rules of a service: `-p`, `-M`, `-o`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
@@ -84,11 +123,12 @@ pub struct Sysctls {
     pub expire_nodest_conn: bool,
     pub expire_quiescent_template: bool,
     pub sloppy_tcp: bool,
+    pub sloppy_sctp: bool,
 }
 
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// A packet of this one of the story's flows, with these flags, which only TCP has.
+    /// A packet of this one of the story's flows, with these flags: TCP's, or [`Chunks`] of SCTP.
     Packet(usize, u8),
     /// A router's complaint about an answer on this flow.
     Complaint(usize),
@@ -171,6 +211,7 @@ fn any_flow() -> impl Strategy<Value = Flow> {
             2 => Just(99u16),
         ]
         .boxed(),
+        (SCTP, _) => prop_oneof![9 => Just(2_905u16), 1 => Just(99u16)].boxed(),
         (TCP, false) => prop_oneof![9 => Just(80u16), 1 => Just(99u16)].boxed(),
         _ => prop_oneof![8 => Just(53u16), 2 => Just(7_000u16)].boxed(),
     };
@@ -178,7 +219,8 @@ fn any_flow() -> impl Strategy<Value = Flow> {
         Just((TCP, true)),
         Just((TCP, false)),
         Just((UDP, true)),
-        Just((UDP, false))
+        Just((UDP, false)),
+        Just((SCTP, true)),
     ];
     let client_port = prop_oneof![20 => 40_000u16..40_002, 1 => Just(20u16)];
     (kind, 0u8..4, client_port)
@@ -248,11 +290,13 @@ fn any_timeouts() -> impl Strategy<Value = [u32; 3]> {
 fn any_sysctls() -> impl Strategy<Value = Sysctls> {
     let mode = prop_oneof![1 => Just(0u32), 4 => Just(1u32), 2 => Just(2u32), 1 => Just(3u32)];
     let rarely = || prop::bool::weighted(0.25);
-    (mode, rarely(), rarely(), rarely()).prop_map(|(mode, nodest, quiescent, sloppy)| Sysctls {
+    let flags = (rarely(), rarely(), rarely());
+    (mode, flags).prop_map(|(mode, (nodest, quiescent, sloppy))| Sysctls {
         conn_reuse_mode: mode,
         expire_nodest_conn: nodest,
         expire_quiescent_template: quiescent,
         sloppy_tcp: sloppy,
+        sloppy_sctp: sloppy,
     })
 }
 

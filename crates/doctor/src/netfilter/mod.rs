@@ -152,6 +152,8 @@ pub enum Field {
     Family,
     /// State of connection tracking.
     State,
+    /// Of ARP: `request`, `reply`.
+    Operation,
     /// `local`: the destination is this host's.
     DestinationType,
 }

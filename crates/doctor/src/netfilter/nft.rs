@@ -203,6 +203,9 @@ fn flags(from: &Json) -> u8 {
 fn field(left: &Json) -> Option<Field> {
     if let Some(payload) = left.get("payload") {
         return match (payload["protocol"].as_str()?, payload["field"].as_str()?) {
+            ("arp", "saddr ip") => Some(Field::Source),
+            ("arp", "daddr ip") => Some(Field::Destination),
+            ("arp", "operation") => Some(Field::Operation),
             ("ip" | "ip6", "saddr") => Some(Field::Source),
             ("ip" | "ip6", "daddr") => Some(Field::Destination),
             ("ip", "protocol") | ("ip6", "nexthdr") => Some(Field::Protocol),

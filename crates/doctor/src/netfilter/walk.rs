@@ -31,8 +31,11 @@ pub(crate) struct Packet {
     pub(crate) source_port: Option<u16>,
     pub(crate) destination_port: Option<u16>,
     pub(crate) interface: Option<String>,
+    /// State of connection tracking; of ARP, the operation.
     pub(crate) state: &'static str,
     pub(crate) flags: u8,
+    /// It is ARP, which has tables of its own.
+    pub(crate) arp: bool,
 }
 
 /// A rule or policy that drops it.
@@ -108,6 +111,8 @@ impl<'a> Walk<'a> {
             return false;
         };
         let family = match chain.family.as_str() {
+            "arp" => self.packet.arp,
+            _ if self.packet.arp => false,
             "ip" => !self.is_v6(),
             "ip6" => self.is_v6(),
             "inet" | "netdev" => true,
@@ -284,7 +289,8 @@ impl<'a> Walk<'a> {
             Field::SourcePort => port(packet.source_port),
             Field::DestinationPort => port(packet.destination_port),
             Field::Family => number(if self.is_v6() { 6 } else { 4 }),
-            Field::State => word(Some(packet.state)),
+            Field::State => word(Some(packet.state).filter(|_| !packet.arp)),
+            Field::Operation => word(Some(packet.state).filter(|_| packet.arp)),
             Field::Input => word(interface.filter(|_| packet.direction == Direction::In)),
             Field::Output => word(interface.filter(|_| packet.direction == Direction::Out)),
             Field::DestinationType => match packet.direction {

@@ -152,7 +152,8 @@ fn rp_filter(facts: &Facts, link: &Link) -> Option<Finding> {
 fn arp_off(facts: &Facts) -> Vec<Finding> {
     let plain = |kind: &str| matches!(kind, "" | "veth" | "vlan" | "bridge" | "bond" | "macvlan");
     let links = facts.host.links.iter();
-    let off = links.filter(|link| link.no_arp && !link.loopback && plain(&link.kind));
+    // Point-to-point links have no MAC and need no ARP.
+    let off = links.filter(|link| link.no_arp && link.mac != [0; 6] && plain(&link.kind));
     let found = off.map(|link| {
         Finding::problem(
             Code::ArpOff,
@@ -166,22 +167,37 @@ fn arp_off(facts: &Facts) -> Vec<Finding> {
     found.collect()
 }
 
+/// Whether the director serves on it.
+fn serves(facts: &Facts, link: &Link) -> bool {
+    let daemon = facts.segment.daemon.as_ref();
+    let daemon = daemon.filter(|daemon| daemon.here && facts.role == Role::Director);
+    daemon.is_some_and(|daemon| {
+        daemon
+            .interfaces
+            .iter()
+            .any(|(name, ..)| *name == link.name)
+    })
+}
+
+/// Whether a real server's address is on it; if none is known, whether it could be a wire's end with
+/// an address of its own.
+fn holds_server(facts: &Facts, link: &Link) -> bool {
+    let servers = facts.servers();
+    let mut held = facts
+        .host
+        .addresses
+        .iter()
+        .filter(|held| held.interface == link.name);
+    if servers.is_empty() {
+        let wired = matches!(link.kind.as_str(), "" | "veth" | "vlan" | "bond");
+        return wired && held.any(|held| held.address.is_ipv4() && !facts.is_vip(held.address));
+    }
+    held.any(|held| servers.contains(&held.address))
+}
+
 /// An interface that matters, off or without its wire.
 fn down(facts: &Facts) -> Vec<Finding> {
-    let matters = |link: &&Link| {
-        let daemon = facts.segment.daemon.as_ref();
-        let serves = facts.role == Role::Director
-            && daemon.is_some_and(|daemon| {
-                daemon
-                    .interfaces
-                    .iter()
-                    .any(|(name, ..)| *name == link.name)
-            });
-        let has_address = facts.host.addresses.iter().any(|held| {
-            held.interface == link.name && held.address.is_ipv4() && !facts.is_vip(held.address)
-        });
-        serves || has_address
-    };
+    let matters = |link: &&Link| serves(facts, link) || holds_server(facts, link);
     let links = facts.host.segment_links().filter(matters);
     let found = links.filter(|link| !link.up || !link.carrier).map(|link| {
         let (seen, why) = if link.up {

@@ -14,7 +14,10 @@ const SYN_ACK: u8 = 0x12;
 const ACK: u8 = 0x10;
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings: Vec<Finding> = match facts.role {
+        Role::Director => arp(facts),
+        _ => Vec::new(),
+    };
     for key in services(facts) {
         for (what, packet) in packets(facts, &key) {
             for culprit in fate(&facts.host.ruleset, &packet) {
@@ -22,6 +25,53 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
                 // One rule stops several packets of a connection; the first tells.
                 let known = |one: &Finding| (one.code, &one.fix) == (finding.code, &finding.fix);
                 if !findings.iter().any(known) {
+                    findings.push(finding);
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Questions for the VIP and their answers on the director, which ARP's own tables may drop.
+fn arp(facts: &Facts) -> Vec<Finding> {
+    let links: Vec<_> = facts.host.segment_links().filter(|link| link.up).collect();
+    let four = facts.segment.vips.iter().filter(|vip| vip.is_ipv4());
+    let mut findings: Vec<Finding> = Vec::new();
+    for (vip, link) in four.flat_map(|vip| links.iter().map(move |link| (*vip, link))) {
+        let way = |direction, state| Packet {
+            direction,
+            source: Some(vip).filter(|_| direction == Direction::Out),
+            destination: Some(vip).filter(|_| direction == Direction::In),
+            protocol: 0,
+            source_port: None,
+            destination_port: None,
+            interface: Some(link.name.clone()),
+            state,
+            flags: 0,
+            arp: true,
+        };
+        let question = (way(Direction::In, "request"), "ARP requests for", "daddr");
+        let answer = (way(Direction::Out, "reply"), "ARP replies of", "saddr");
+        for (packet, what, side) in [question, answer] {
+            let culprits = fate(&facts.host.ruleset, &packet).into_iter();
+            for culprit in culprits.filter(|culprit| culprit.certain) {
+                let rule = match &culprit.rule {
+                    Some(rule) => format!("the rule `{rule}`"),
+                    None => "the policy".to_owned(),
+                };
+                let Culprit {
+                    table, base, chain, ..
+                } = &culprit;
+                let finding = Finding::problem(
+                    Code::FirewallDrops,
+                    hosts::here(facts),
+                    format!("{rule} in arp {table} {chain} drops {what} {vip}"),
+                    "the director must answer for the VIP: clients that do not know its MAC find nobody",
+                )
+                .fix(format!("nft insert rule arp {table} {base} arp {side} ip {vip} accept"))
+                .about(vip);
+                if !findings.contains(&finding) {
                     findings.push(finding);
                 }
             }
@@ -123,6 +173,7 @@ fn packet(
         interface: Some(interface.to_owned()),
         state,
         flags,
+        arp: false,
     }
 }
 

@@ -18,7 +18,32 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         .collect();
     findings.extend(unresolved(facts));
     findings.extend(gateways(facts));
+    findings.extend(without_way(facts));
     findings
+}
+
+/// A host that is beside this one, and to which nothing is sent all the same.
+fn without_way(facts: &Facts) -> Vec<Finding> {
+    let entries = facts.host.neighbours.iter().filter(|entry| entry.usable);
+    let lost = entries.filter(|entry| matches!(facts.host.routes.get(&entry.address), Some(None)));
+    let found = lost.map(|entry| {
+        let Neighbour {
+            address, interface, ..
+        } = entry;
+        Finding::problem(
+            Code::NoRouteBack,
+            hosts::here(facts),
+            format!("{address} is on {interface}, but this host has no route to it"),
+            "a route that refuses or swallows packets (blackhole, unreachable, prohibit) is more specific \
+             than the interface's own; replies to that host never leave",
+        )
+        .fix(format!(
+            "ip route flush to exact {address}/{}",
+            netlink::host_prefix(address)
+        ))
+        .on(interface)
+    });
+    found.collect()
 }
 
 fn of_entry(facts: &Facts, entry: &Neighbour) -> Option<Finding> {
@@ -163,6 +188,13 @@ fn gateways(facts: &Facts) -> Vec<Finding> {
         .values()
         .flatten()
         .filter_map(|route| Some((route.gateway?, route.interface.clone())))
+        // Elsewhere (tunnels) nobody was asked.
+        .filter(|(_, name)| {
+            facts
+                .host
+                .segment_links()
+                .any(|link| link.up && link.name == *name)
+        })
         .collect();
     routers.sort();
     routers.dedup();

@@ -17,10 +17,13 @@ use crate::check::Script;
 use crate::limits;
 use crate::reason::Reason;
 
+/// What is going on while there is no room: not the real server's fault.
+pub(super) const WAITING: &str = "waiting for other scripts to end";
+
 static RUNNING: Semaphore = Semaphore::const_new(limits::SCRIPTS);
 
 pub(super) async fn ask(script: &Script, target: &Target, ends: &Ends<'_>) -> Result<(), Reason> {
-    ends.set_stage("waiting for other scripts to end");
+    ends.set_stage(WAITING);
     let _turn = RUNNING.acquire().await;
     ends.set_stage("running the script");
     let mut command = command(script, target)?;

@@ -90,7 +90,7 @@ impl<'a> Ends<'a> {
         match &self.target.route {
             Route::Host => Ok((host_socket(protocol, self.target.to)?, None)),
             Route::Through(path, way) => {
-                let lease = Arc::new(path.lease(way, protocol)?);
+                let lease = Arc::new(path.lease(way, protocol, self.target.to.ip())?);
                 let socket = path.socket(&lease).await?;
                 *self.lease.borrow_mut() = Some(Arc::clone(&lease));
                 Ok((socket, Some(lease)))

@@ -35,6 +35,8 @@ impl From<End> for Key {
 #[derive(Debug)]
 struct Entry {
     way: Way,
+    /// Where its packets go, and from where alone they are answered.
+    peer: IpAddr,
     socket: Arc<ReplySocket>,
     _guard: Option<Guard>,
     /// Nobody holds the lease any more; its last packets may pass until then.
@@ -80,7 +82,7 @@ impl Book {
     }
 
     /// Enters a new end towards a real server, on a port that is free and now guarded.
-    pub(super) fn enter(&self, way: &Way, protocol: Protocol) -> io::Result<Key> {
+    pub(super) fn enter(&self, way: &Way, protocol: Protocol, peer: IpAddr) -> io::Result<Key> {
         let mut pages = self.pages();
         let socket = self.socket(&mut pages, way.interface)?;
         let (first, last) = (*limits::PORTS.start(), *limits::PORTS.end());
@@ -102,6 +104,7 @@ impl Book {
             };
             let entry = Entry {
                 way: way.clone(),
+                peer,
                 socket,
                 _guard: guard,
                 ends: None,
@@ -158,7 +161,9 @@ impl Book {
         };
         let key = Key::from(sent.from);
         let mut pages = self.pages();
-        let Some(entry) = pages.entries.get(&key) else {
+        let entry = pages.entries.get(&key);
+        // To whom else? A stranger that wrote to the port, if one came through.
+        let Some(entry) = entry.filter(|entry| entry.peer == sent.to.address) else {
             return;
         };
         let mut ethernet = [0; 14];
@@ -182,14 +187,18 @@ impl Book {
         };
         let mut pages = self.pages();
         match heard {
-            Heard::Answer(to) => pages.entries.contains_key(&Key::from(to)),
-            Heard::Error { about, expired } => match pages.entries.get_mut(&Key::from(about)) {
-                Some(entry) => {
-                    entry.forwarded |= expired;
-                    true
-                }
-                None => false,
-            },
+            Heard::Answer(answer) => {
+                let entry = pages.entries.get(&Key::from(answer.to));
+                entry.is_some_and(|entry| entry.peer == answer.from.address)
+            }
+            Heard::Error { about, expired } => {
+                let entry = pages.entries.get_mut(&Key::from(about.from));
+                let Some(entry) = entry.filter(|entry| entry.peer == about.to.address) else {
+                    return false;
+                };
+                entry.forwarded |= expired;
+                true
+            }
         }
     }
 

@@ -31,10 +31,10 @@ pub(super) struct Packet {
 /// A packet heard on a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Heard {
-    /// It goes to this end.
-    Answer(End),
-    /// It is an error about a packet from this end, whose lifetime it says is over, or not.
-    Error { about: End, expired: bool },
+    /// It goes from one end to another.
+    Answer(Packet),
+    /// It is an error about this packet, whose lifetime it says is over, or not.
+    Error { about: Packet, expired: bool },
 }
 
 /// Reads a packet that a check sends; `None` if none does.
@@ -49,10 +49,10 @@ pub(super) fn heard(packet: &[u8]) -> Option<Heard> {
     if matches!(header.protocol, ICMP | ICMPV6)
         && let Some(expired) = is_error(header.protocol, *payload.first()?)
     {
-        let about = sent(payload.get(8..)?)?.from;
+        let about = sent(payload.get(8..)?)?;
         return Some(Heard::Error { about, expired });
     }
-    Some(Heard::Answer(header.ends(payload)?.to))
+    Some(Heard::Answer(header.ends(payload)?))
 }
 
 struct Header {
@@ -148,6 +148,13 @@ mod tests {
         }
     }
 
+    fn answered(packet: &[u8]) -> Option<End> {
+        match heard(packet)? {
+            Heard::Answer(packet) => Some(packet.to),
+            Heard::Error { .. } => None,
+        }
+    }
+
     #[test]
     fn an_answer_is_for_the_port_it_goes_to() {
         let mut bytes = Vec::new();
@@ -155,20 +162,14 @@ mod tests {
             .tcp(80, 28_672, 1, 1)
             .rst();
         builder.write(&mut bytes, b"").unwrap();
-        assert_eq!(
-            heard(&bytes),
-            Some(Heard::Answer(end(Protocol::Tcp, 28_672)))
-        );
+        assert_eq!(answered(&bytes), Some(end(Protocol::Tcp, 28_672)));
         let packet = sent(&bytes).unwrap();
         assert!(packet.reset);
         assert_eq!(packet.from.port, 80);
         let mut bytes = Vec::new();
         let builder = PacketBuilder::ipv4(VIP, HERE, 64).icmpv4_echo_reply(30_000, 1);
         builder.write(&mut bytes, b"x").unwrap();
-        assert_eq!(
-            heard(&bytes),
-            Some(Heard::Answer(end(Protocol::Echo, 30_000)))
-        );
+        assert_eq!(answered(&bytes), Some(end(Protocol::Echo, 30_000)));
     }
 
     #[test]
@@ -193,7 +194,8 @@ mod tests {
             let mut bytes = Vec::new();
             let builder = PacketBuilder::ipv4([10, 0, 0, 2], HERE, 64).icmpv4(kind);
             builder.write(&mut bytes, &ours[..28]).unwrap();
-            let about = end(Protocol::Udp, 28_673);
+            let about = sent(&ours).unwrap();
+            assert_eq!(about.from, end(Protocol::Udp, 28_673));
             assert_eq!(heard(&bytes), Some(Heard::Error { about, expired }));
         }
     }

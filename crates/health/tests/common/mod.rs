@@ -286,7 +286,7 @@ pub fn nginx(
         )
     });
     let config = format!(
-        "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; events {{}}\n\
+        "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log; worker_rlimit_nofile 8192; events {{ worker_connections 4096; }}\n\
          http {{ access_log off; client_body_temp_path {at}/b; proxy_temp_path {at}/p; \
          fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
          server {{ listen 80; listen [::]:80; {secure}\n\

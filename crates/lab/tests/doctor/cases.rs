@@ -219,13 +219,7 @@ pub const ADDRESSES: &[Case] = &[
     },
     Case {
         extra: Extra::DaemonDies,
-        ..case(
-            "no daemon",
-            &[],
-            DIRECTOR_ALONE,
-            "daemon-unreachable",
-            Director,
-        )
+        ..case("no daemon", &[], DIRECTOR, "daemon-unreachable", Director)
     },
     Case {
         extra: Extra::DaemonDies,
@@ -392,6 +386,17 @@ pub const SEGMENT: &[Case] = &[
         )
     },
     case(
+        "a client's packets swallowed by a route",
+        &[(
+            Rs2,
+            "ip neighbour replace $CLIENT lladdr 02:00:00:00:01:11 dev eth0 nud stale; \
+             ip route add blackhole $CLIENT",
+        )],
+        SERVER2,
+        "no-route-back",
+        Rs2,
+    ),
+    case(
         "the director as a server's router",
         &[(Rs2, "ip route add default via $DIRECTOR")],
         SERVER2,
@@ -496,6 +501,20 @@ pub const HOSTS: &[Case] = &[
             DIRECTOR,
             "service-filtered",
             Rs1,
+        )
+    },
+    Case {
+        restore: &[(Director, "nft flush ruleset")],
+        ..case(
+            "the director's firewall drops ARP for the VIP",
+            &[(
+                Director,
+                "nft add table arp f; nft 'add chain arp f i { type filter hook input priority 0; }'; \
+                 nft add rule arp f i arp operation request arp daddr ip $VIP drop",
+            )],
+            DIRECTOR,
+            "firewall-drops",
+            Director,
         )
     },
     Case {
