@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ::doctor::{Destination, Error, Finding, Key, News, Options, Report, Role, Service, limits};
+use ::doctor::{
+    Destination, Error, Finding, Interface, Key, News, Options, Report, Role, Service, limits,
+};
 use realserver::Vip;
 
 use crate::exit;
@@ -197,6 +199,7 @@ fn print_news(news: &News, first: bool) {
 }
 
 fn print_report(report: &Report) {
+    report.interfaces.iter().for_each(print_interface);
     report.findings.iter().for_each(print_finding);
     for unseen in &report.unseen {
         talk!("not looked at: {unseen}");
@@ -204,6 +207,24 @@ fn print_report(report: &Report) {
     if report.ok {
         print_ok(report);
     }
+}
+
+fn print_interface(interface: &Interface) {
+    let settings = interface.settings.iter().map(|(name, value)| {
+        let (all, own) = (value.all, value.interface);
+        format!("{name} {} (all {all}, own {own})", value.effective)
+    });
+    let settings: Vec<String> = settings.collect();
+    let xdp = match &interface.xdp {
+        Some(mode) => format!(", XDP {mode}"),
+        None => String::new(),
+    };
+    data!(
+        "{}: MTU {}{xdp}, {}",
+        interface.name,
+        interface.mtu,
+        settings.join(", ")
+    );
 }
 
 fn print_finding(finding: &Finding) {

@@ -1,7 +1,7 @@
 //! The files of an instance: lock, state, socket.
 //!
 //! ```text
-//! /run/dirigo/<instance>.lock    held while a daemon lives; holds its pid
+//! /run/dirigo/<instance>.lock    held while a daemon lives; its pid, folder and command, a line each
 //! /run/dirigo/<instance>.state.json   the table and the plan being carried out: a line of it all, then
 //!                                     one for each step since
 //! /run/dirigo/<instance>.health.json  which destinations were well, and which not
@@ -51,7 +51,22 @@ pub(crate) enum Lock {
 
 /// The lock, held.
 pub(crate) struct Held {
-    _lock: Flock<std::fs::File>,
+    lock: Flock<std::fs::File>,
+}
+
+impl Held {
+    /// Notes how this daemon was started, so that `dirigo doctor` can say how to start it again when
+    /// it has died: its folder, and its words as JSON.
+    pub(crate) fn note_command(&self) -> anyhow::Result<()> {
+        let folder = std::env::current_dir()?;
+        let mut words = vec![std::env::current_exe()?.display().to_string()];
+        let given = std::env::args_os().skip(1);
+        words.extend(given.map(|word| word.to_string_lossy().into_owned()));
+        let mut file: &std::fs::File = &self.lock;
+        writeln!(file, "{}", folder.display())?;
+        writeln!(file, "{}", serde_json::to_string(&words)?)?;
+        Ok(())
+    }
 }
 
 impl Files {
@@ -134,12 +149,16 @@ impl Files {
                     lock.set_len(0)?;
                     lock.rewind()?;
                     writeln!(lock, "{}", std::process::id())?;
-                    return Ok(Lock::Ours(Held { _lock: lock }));
+                    return Ok(Lock::Ours(Held { lock }));
                 }
                 Err((mut file, nix::errno::Errno::EWOULDBLOCK)) => {
                     let mut text = String::new();
                     file.read_to_string(&mut text)?;
-                    return Ok(Lock::Theirs(text.trim().parse().ok()));
+                    let pid = text
+                        .lines()
+                        .next()
+                        .and_then(|line| line.trim().parse().ok());
+                    return Ok(Lock::Theirs(pid));
                 }
                 Err((_, error)) => {
                     return Err(error).with_context(|| format!("locking {}", path.display()));

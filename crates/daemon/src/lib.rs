@@ -123,6 +123,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
     }
     let files = Files::of(&options.instance)?;
     let held = files.lock_soon()?;
+    held.note_command()?;
     let done = work(options, &files);
     files.discard_lock(held)?;
     done

@@ -15,10 +15,37 @@ pub struct Report {
     pub role: Role,
     /// The VIPs it is about.
     pub vips: Vec<IpAddr>,
+    /// The interfaces of the segment, and what counts on each.
+    pub interfaces: Vec<Interface>,
     /// Everything that is not as it should be, the worst first.
     pub findings: Vec<Finding>,
     /// What could not be looked at, and why.
     pub unseen: Vec<String>,
+}
+
+/// An interface as it counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its MTU.
+    pub mtu: u32,
+    /// Its XDP program's mode, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub xdp: Option<String>,
+    /// Settings of IPv4 by their names.
+    pub settings: std::collections::BTreeMap<&'static str, Setting>,
+}
+
+/// A setting as it stands on an interface: what is written, and what the kernel makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Setting {
+    /// The value of `all`.
+    pub all: i64,
+    /// The interface's own.
+    pub interface: i64,
+    /// What counts.
+    pub effective: i64,
 }
 
 /// One deviation.
@@ -294,6 +321,7 @@ impl Report {
     pub fn new(
         role: Role,
         vips: Vec<IpAddr>,
+        interfaces: Vec<Interface>,
         mut findings: Vec<Finding>,
         unseen: Vec<String>,
     ) -> Self {
@@ -306,8 +334,18 @@ impl Report {
             ok: findings.iter().all(|one| one.severity == Severity::Note),
             role,
             vips,
+            interfaces,
             findings,
             unseen,
         }
     }
+}
+
+/// A word as a shell reads it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,@".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }

@@ -31,7 +31,7 @@ pub mod limits;
 use std::net::IpAddr;
 
 pub use facts::{Destination, Facts, Key, Role, Service};
-pub use finding::{Code, Finding, HostName, Report, Severity};
+pub use finding::{Code, Finding, HostName, Interface, Report, Setting, Severity};
 pub use observe::{Error, observe};
 pub use rules::examine;
 pub use watch::{News, watch};

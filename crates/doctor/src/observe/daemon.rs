@@ -6,6 +6,7 @@ use api::{Client, LinkState};
 
 use super::tidy;
 use crate::facts::{Daemon, Destination, Key, Segment, Service};
+use crate::finding::quoted;
 use crate::{Options, Role};
 
 pub(super) fn segment(options: &Options) -> Segment {
@@ -68,25 +69,48 @@ fn ask(segment: &mut Segment, instance: &str) -> Result<(), api::ClientError> {
     Ok(())
 }
 
-/// How a daemon is started here: by systemd, if it has the unit, else by hand.
+/// How a daemon is started here: by systemd, if it has the unit; as the one was that died; or by
+/// hand.
 fn start(options: &Options) -> String {
     const UNITS: [&str; 3] = [
         "/etc/systemd/system",
         "/usr/lib/systemd/system",
         "/lib/systemd/system",
     ];
+    let instance = &options.instance;
     let has_unit = UNITS
         .iter()
         .any(|place| Path::new(place).join("dirigo.service").exists());
-    if has_unit && options.instance == api::DEFAULT_INSTANCE {
+    if has_unit && *instance == api::DEFAULT_INSTANCE {
         return "systemctl start dirigo".to_owned();
     }
+    if let Some(command) = noted(instance).filter(|_| options.config.is_none()) {
+        return command;
+    }
     let config = match &options.config {
-        Some(path) => format!(" -c {}", path.display()),
+        Some(path) => format!(" -c {}", quoted(&path.display().to_string())),
         None => String::new(),
     };
-    let instance = &options.instance;
     format!("setsid dirigo run{config} --instance {instance} >/dev/null 2>&1 </dev/null &")
+}
+
+/// What the last daemon noted in its lock file: process, folder, words.
+fn noted(instance: &str) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/run/dirigo/{instance}.lock")).ok()?;
+    let mut lines = text.lines().skip(1);
+    let folder = lines.next()?;
+    let words: Vec<String> = serde_json::from_str(lines.next()?).ok()?;
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    let words = words.join(" ");
+    let named = words.contains("--instance");
+    let instance = match named {
+        true => String::new(),
+        false => format!(" --instance {instance}"),
+    };
+    Some(format!(
+        "cd {} && setsid {words}{instance} >/dev/null 2>&1 </dev/null &",
+        quoted(folder)
+    ))
 }
 
 fn destination(found: &api::Destination) -> Destination {

@@ -67,6 +67,9 @@ pub(crate) fn observe_with(options: &Options, ears: &mut Ears) -> Result<Facts, 
     if segment.vips.is_empty() && options.role == Role::Realserver {
         segment.vips = held_on_lo(&host);
     }
+    if segment.vips.is_empty() && options.role == Role::Director {
+        segment.vips = held_alone(&host);
+    }
     if segment.vips.is_empty() && options.role != Role::Director {
         return Err(Error::NoVip);
     }
@@ -164,6 +167,15 @@ fn held_on_lo(host: &Host) -> Vec<IpAddr> {
     let names: Vec<&str> = loopbacks.map(|link| link.name.as_str()).collect();
     let held = host.addresses.iter();
     held.filter(|held| names.contains(&held.interface.as_str()) && !held.address.is_loopback())
+        .map(|held| held.address)
+        .collect()
+}
+
+/// On a director whose daemon is silent: what stands alone on an interface with its program.
+fn held_alone(host: &Host) -> Vec<IpAddr> {
+    let served = |name: &str| host.link(name).is_some_and(|link| link.xdp.is_some());
+    let held = host.addresses.iter().filter(|held| served(&held.interface));
+    held.filter(|held| held.prefix == netlink::host_prefix(&held.address))
         .map(|held| held.address)
         .collect()
 }

@@ -17,8 +17,8 @@ mod xdp;
 #[cfg(test)]
 mod tests;
 
-use crate::facts::{Facts, Role};
-use crate::finding::{Code, Finding, Report};
+use crate::facts::{Facts, Link, Role};
+use crate::finding::{Code, Finding, Interface, Report, Setting};
 
 /// Every deviation that these facts show.
 #[must_use]
@@ -41,9 +41,41 @@ pub fn examine(facts: &Facts) -> Report {
     Report::new(
         facts.role,
         facts.segment.vips.clone(),
+        facts
+            .host
+            .segment_links()
+            .map(|link| interface(facts, link))
+            .collect(),
         findings,
         facts.unseen.clone(),
     )
+}
+
+/// Linux combines `all` and the interface's own by the larger for most (`IN_DEV_MAXCONF`), and by either
+/// for `accept_local`, `arp_filter` and `proxy_arp` (`IN_DEV_ORCONF`), which for 0 and 1 is the same.
+fn interface(facts: &Facts, link: &Link) -> Interface {
+    const NAMES: [&str; 5] = [
+        "arp_ignore",
+        "arp_announce",
+        "arp_filter",
+        "rp_filter",
+        "accept_local",
+    ];
+    let settings = NAMES.map(|name| {
+        let of = |conf: &str| facts.host.sysctl(&format!("net/ipv4/conf/{conf}/{name}"));
+        let setting = Setting {
+            all: of("all"),
+            interface: of(&link.name),
+            effective: facts.host.effective(&link.name, name),
+        };
+        (name, setting)
+    });
+    Interface {
+        name: link.name.clone(),
+        mtu: link.mtu,
+        xdp: link.xdp.as_ref().map(|xdp| xdp.mode.clone()),
+        settings: settings.into_iter().collect(),
+    }
 }
 
 fn daemon(facts: &Facts) -> Vec<Finding> {

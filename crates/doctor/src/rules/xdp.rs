@@ -2,7 +2,7 @@
 
 use super::hosts;
 use crate::facts::{Daemon, Facts, Link, Role, Xdp};
-use crate::finding::{Code, Finding};
+use crate::finding::{Code, Finding, quoted};
 
 /// The director's first program, as the kernel calls it.
 const OURS: &str = "director";
@@ -47,14 +47,6 @@ fn again(daemon: &Daemon) -> Vec<String> {
         }
     };
     vec![down, start]
-}
-
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./=:,@".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn missing(facts: &Facts, link: &Link, daemon: &Daemon) -> Finding {
