@@ -299,7 +299,6 @@ fn silent_servers(facts: &Facts) -> Vec<Finding> {
         if has_gateway(facts, server) {
             continue;
         }
-        let interface = hosts::interface_of(server);
         findings.push(
             Finding::problem(
                 Code::ServerSilent,
@@ -308,10 +307,20 @@ fn silent_servers(facts: &Facts) -> Vec<Finding> {
                 "direct routing needs the server's MAC. It is down, without its wire, without its address, \
                  or does not do ARP; its connections time out and it gets no new ones",
             )
-            .fix(format!("ip link set dev {interface} up arp on")),
+            .fix(hosts::bring_up(server, prefix_of(facts, server)))
+            .fix("sysctl -w net.ipv4.conf.all.arp_ignore=1"),
         );
     }
     findings
+}
+
+/// The prefix of the segment that an address is on, as this host has it.
+fn prefix_of(facts: &Facts, address: IpAddr) -> u8 {
+    let whole = netlink::host_prefix(&address);
+    let near = facts.host.addresses.iter().filter(|held| {
+        held.prefix < whole && crate::netfilter::is_within(address, held.address, held.prefix)
+    });
+    near.map(|held| held.prefix).max().unwrap_or(whole)
 }
 
 fn has_gateway(facts: &Facts, address: IpAddr) -> bool {

@@ -13,6 +13,9 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         if facts.role == Role::Director {
             findings.extend(director_silent(facts, link));
         }
+        if facts.role == Role::Realserver {
+            findings.extend(server_silent(facts, link));
+        }
         findings.extend(arp_filter(facts, link));
         findings.extend(proxy_arp(facts, link));
         findings.extend(rp_filter(facts, link));
@@ -55,6 +58,22 @@ fn director_silent(facts: &Facts, link: &Link) -> Option<Finding> {
          which a /32 does not have; 8 answers nobody",
     );
     finding.fix = set(facts, &link.name, "arp_ignore", 0);
+    Some(finding.on(&link.name))
+}
+
+/// 8 hides the VIP, and the server's own address with it.
+fn server_silent(facts: &Facts, link: &Link) -> Option<Finding> {
+    if facts.host.effective(&link.name, "arp_ignore") != 8 {
+        return None;
+    }
+    let mut finding = Finding::problem(
+        Code::ArpIgnore,
+        hosts::here(facts),
+        format!("effective arp_ignore is 8 on {}", link.name),
+        "this host answers ARP for no address at all, not even its own: the director cannot learn its MAC. \
+         1 hides the VIP alone",
+    );
+    finding.fix = set(facts, &link.name, "arp_ignore", 1);
     Some(finding.on(&link.name))
 }
 

@@ -219,6 +219,16 @@ pub(super) fn interface_of(address: IpAddr) -> String {
     format!("\"$(ip -o address show to {address}/{prefix} | awk '{{print $2; exit}}')\"")
 }
 
+/// Has a host hold its own address, on the interface it is on or the first there is, and answer.
+pub(super) fn bring_up(address: IpAddr, prefix: u8) -> String {
+    let whole = netlink::host_prefix(&address);
+    format!(
+        "dev=$(ip -o address show to {address}/{whole} | awk '{{print $2; exit}}'); \
+         dev=${{dev:-$(ip -o link | awk -F': ' '$3 !~ /LOOPBACK/ {{sub(/@.*/, \"\", $2); print $2; exit}}')}}; \
+         ip link set dev $dev up arp on; ip address replace {address}/{prefix} dev $dev"
+    )
+}
+
 /// Takes an address from every interface but `lo`, whichever it is on and with whatever prefix.
 pub(super) fn remove_everywhere(address: IpAddr) -> String {
     let prefix = netlink::host_prefix(&address);

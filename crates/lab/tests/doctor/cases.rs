@@ -338,6 +338,27 @@ pub const SEGMENT: &[Case] = &[
         Rs1,
     ),
     case(
+        "a server without its own address, seen from the director",
+        &[(Rs1, "ip address del $RS1/24 dev eth0")],
+        DIRECTOR,
+        "server-silent",
+        Rs1,
+    ),
+    case(
+        "a server that answers for no address",
+        &[(Rs2, "sysctl -qw net.ipv4.conf.all.arp_ignore=8")],
+        SERVER2,
+        "arp-ignore",
+        Rs2,
+    ),
+    case(
+        "a server that answers for no address, seen from the director",
+        &[(Rs2, "sysctl -qw net.ipv4.conf.all.arp_ignore=8")],
+        DIRECTOR,
+        "server-silent",
+        Rs2,
+    ),
+    case(
         "a neighbour that is wrong for good",
         &[(
             Director,
