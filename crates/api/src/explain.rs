@@ -52,7 +52,7 @@ pub struct Explanation {
     /// Its scheduler.
     #[serde(default)]
     pub scheduler: Option<String>,
-    /// What decided on the destination.
+    /// What decided on the destination, or that there is none.
     pub decision: Decision,
     /// What becomes of it.
     pub fate: Fate,
@@ -96,7 +96,7 @@ pub enum Verdict {
     Reply,
 }
 
-/// What decided on a destination.
+/// What decided on a destination, or that there is none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "by", rename_all = "kebab-case")]
 pub enum Decision {

@@ -58,9 +58,21 @@ fn text(found: &Explanation) -> String {
     lines += &format!("  becomes:  {}\n", fate(&found.fate));
     if let (Some(server), Some(otherwise)) = (found.fate.destination, &found.otherwise) {
         let becomes = fate(otherwise);
-        lines += &format!("  if {} stopped answering:  {becomes}\n", server.ip());
+        let hint = fallback_hint(found, otherwise);
+        lines += &format!("  if {} stopped answering:  {becomes}{hint}\n", server.ip());
     }
     lines
+}
+
+/// Which flag would spare the clients of a hash table's dead server.
+fn fallback_hint(found: &Explanation, otherwise: &Fate) -> String {
+    let is_refused = otherwise.counter == "reply_port_unreachable";
+    match (&found.decision, found.scheduler.as_deref()) {
+        (Decision::Table { .. }, Some(name @ ("sh" | "mh"))) if is_refused => {
+            format!("; with the flag {name}-fallback, another slot would be asked")
+        }
+        _ => String::new(),
+    }
 }
 
 fn decision(found: &Explanation) -> Option<String> {
@@ -126,13 +138,89 @@ fn reason(counter: &str) -> &str {
         "pass_ftp_data" => "source port 20 never makes a connection",
         "pass_local_destination" => "the destination is the director itself",
         "pass_not_ready" => "the data path has no settings yet",
-        "reply_port_unreachable" | "drop_no_destination" => {
-            "the service has no destination that may be given it"
-        }
+        "reply_port_unreachable" | "drop_no_destination" => "no destination may be given it",
         "drop_destination_gone" => "the destination of its connection was deleted",
         "drop_destination_unresolved" => "the MAC of its destination is not known",
         "drop_table_full" => "the connection table has no room in its two buckets",
         "drop_service_share" => "the service has its share of the connection table",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(server: &str) -> Fate {
+        Fate {
+            verdict: Verdict::Transmit,
+            counter: "transmitted".to_owned(),
+            destination: Some(server.parse().unwrap()),
+            mac: Some("02:00:00:00:01:07".to_owned()),
+            interface: Some("eth0".to_owned()),
+        }
+    }
+
+    fn not_sent(verdict: Verdict, counter: &str) -> Fate {
+        Fate {
+            verdict,
+            counter: counter.to_owned(),
+            destination: None,
+            mac: None,
+            interface: None,
+        }
+    }
+
+    fn by_hash() -> Explanation {
+        Explanation {
+            query: ExplainQuery {
+                protocol: Protocol::Tcp,
+                client: "203.0.113.7:40000".parse().unwrap(),
+                virtual_address: "192.0.2.100:80".parse().unwrap(),
+            },
+            service: Some("tcp:192.0.2.100:80".parse().unwrap()),
+            scheduler: Some("mh".to_owned()),
+            decision: Decision::Table {
+                slot: 1705,
+                slots: 4093,
+                tried: 1,
+            },
+            fate: sent("192.0.2.11:80"),
+            otherwise: Some(not_sent(Verdict::Reply, "reply_port_unreachable")),
+        }
+    }
+
+    #[test]
+    fn each_line_answers_one_question() {
+        assert_eq!(
+            text(&by_hash()),
+            "a TCP SYN from 203.0.113.7:40000 to 192.0.2.100:80, now\n\
+             \x20 service:  tcp:192.0.2.100:80, scheduler mh\n\
+             \x20 decided:  by hash: slot 1705 of 4093\n\
+             \x20 becomes:  sent to 192.0.2.11:80 at 02:00:00:00:01:07 out of eth0 (transmitted)\n\
+             \x20 if 192.0.2.11 stopped answering:  refused with an ICMP error: no destination may be \
+             given it (reply_port_unreachable); with the flag mh-fallback, another slot would be asked\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_balanced_has_its_reason_and_nothing_more() {
+        let found = Explanation {
+            service: None,
+            scheduler: None,
+            decision: Decision::None,
+            fate: not_sent(Verdict::Pass, "pass_not_a_service"),
+            otherwise: None,
+            ..by_hash()
+        };
+        let text = text(&found);
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "  becomes:  left to this host: no virtual service has this address, port and protocol \
+              (pass_not_a_service)"
+            ]
+        );
     }
 }

@@ -16,7 +16,7 @@ use director::packet::{Network, NetworkV4, NetworkV6, Packet};
 use director::scheduler::Kind;
 use director::tables::{Egress, Service, Tables};
 use director::time::seconds_from_ticks;
-use director::{Counter, Verdict};
+use director::{Counter, ReplyReason, Verdict};
 use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep};
 
 use crate::snapshot::Snapshot;
@@ -52,7 +52,7 @@ pub struct Explanation {
     pub interface: Option<u32>,
 }
 
-/// What decided on a destination.
+/// What decided on a destination, or that there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Nothing: it did not come to that.
@@ -205,6 +205,10 @@ fn read(
         (Some((_, false)), _) => known.unwrap_or(Decision::None),
         (Some(_), _) if seen.has(Counter::TemplateHit) => Decision::Template,
         (Some(_), Some((_, service))) => scheduled(&service, tables),
+        (None, Some((_, service))) if is_refused(verdict) => match scheduled(&service, tables) {
+            table @ Decision::Table { tried: 1.., .. } => table,
+            _ => Decision::None,
+        },
         _ => Decision::None,
     };
     let interface = match verdict {
@@ -225,6 +229,11 @@ fn read(
         mac: mac.filter(|_| interface.is_some()),
         interface,
     }
+}
+
+/// Whether no destination was eligible.
+fn is_refused(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Reply(ReplyReason::PortUnreachable))
 }
 
 /// How a service's scheduler came to its choice.
