@@ -246,10 +246,8 @@ impl Table {
         self.populations
             .word(tuple.service as usize)
             .fetch_sub(1, Ordering::AcqRel);
-        if !entry.state().is_template() && tuple.template != 0 {
-            let attached = self
-                .tuples
-                .word_at(tuple.template as usize - 1, ATTACHED_WORD);
+        if !entry.state().is_template() && tuple.life != 0 {
+            let attached = self.tuples.word_at(tuple.life as usize - 1, ATTACHED_WORD);
             attached.fetch_sub(1, Ordering::AcqRel);
         }
     }

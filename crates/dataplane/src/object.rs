@@ -42,7 +42,8 @@ pub(crate) const MAPS: [&str; 21] = [
 ];
 
 /// Programs that the attached one goes on to, by their place in the map of that name.
-const STAGES: [&str; 5] = [
+const STAGES: [&str; 6] = [
+    "director_v6",
     "whole",
     "begin_v4",
     "begin_v6",

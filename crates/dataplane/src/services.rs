@@ -250,8 +250,8 @@ impl Schedule {
                 fallback,
                 ..
             } => {
-                u32::from(*with_port) * service_flag::WITH_PORT
-                    | u32::from(*fallback) * service_flag::FALLBACK
+                (u32::from(*with_port) * service_flag::WITH_PORT)
+                    | (u32::from(*fallback) * service_flag::FALLBACK)
             }
             _ => 0,
         }

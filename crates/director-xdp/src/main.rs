@@ -15,6 +15,8 @@ mod once;
 mod tables;
 mod word;
 
+use core::arch::asm;
+
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{map, xdp};
@@ -25,23 +27,37 @@ use director::{Next, PassReason, ReplyReason, Tables, Verdict};
 
 /// The programs that come after [`director`]. Filled by user space before anything is attached.
 #[map]
-static STAGES: ProgramArray = ProgramArray::with_max_entries(5, 0);
+static STAGES: ProgramArray = ProgramArray::with_max_entries(6, 0);
 
 /// Places in [`STAGES`].
-const WHOLE: u32 = 0;
-const BEGIN_V4: u32 = 1;
-const BEGIN_V6: u32 = 2;
-const PORT_UNREACHABLE: u32 = 3;
-const TIME_EXCEEDED: u32 = 4;
+const FAST_V6: u32 = 0;
+const WHOLE: u32 = 1;
+const BEGIN_V4: u32 = 2;
+const BEGIN_V6: u32 = 3;
+const PORT_UNREACHABLE: u32 = 4;
+const TIME_EXCEEDED: u32 = 5;
 
 /// The director: foreign frames and known connections. Attached to each interface that clients' traffic
 /// arrives on.
 #[xdp]
 #[inline(always)]
 pub fn director(context: XdpContext) -> u32 {
+    let context_of_calls = XdpContext::new(context.ctx);
     let mut frame = frame::XdpFrame::new(context);
-    let next = director::fast(&mut frame, &tables::KernelTables);
-    go_on(&frame, next)
+    director::fast(&mut frame, &tables::KernelTables, |next| {
+        go_on(&context_of_calls, next)
+    })
+}
+
+/// The same for IPv6.
+#[xdp]
+#[inline(always)]
+pub fn director_v6(context: XdpContext) -> u32 {
+    let context_of_calls = XdpContext::new(context.ctx);
+    let mut frame = frame::XdpFrame::new(context);
+    director::fast_v6(&mut frame, &tables::KernelTables, |next| {
+        go_on(&context_of_calls, next)
+    })
 }
 
 /// Known connections whose packets are not plain.
@@ -50,7 +66,7 @@ pub fn director(context: XdpContext) -> u32 {
 pub fn whole(context: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(context);
     let next = director::whole(&mut frame, &tables::KernelTables);
-    go_on(&frame, next)
+    go_on(frame.context(), next)
 }
 
 /// New connections of IPv4.
@@ -59,7 +75,7 @@ pub fn whole(context: XdpContext) -> u32 {
 pub fn begin_v4(context: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(context);
     let next = director::begin::<NetworkV4>(&mut frame, &tables::KernelTables);
-    go_on(&frame, next)
+    go_on(frame.context(), next)
 }
 
 /// New connections of IPv6.
@@ -68,7 +84,7 @@ pub fn begin_v4(context: XdpContext) -> u32 {
 pub fn begin_v6(context: XdpContext) -> u32 {
     let mut frame = frame::XdpFrame::new(context);
     let next = director::begin::<NetworkV6>(&mut frame, &tables::KernelTables);
-    go_on(&frame, next)
+    go_on(frame.context(), next)
 }
 
 /// Answers that nobody serves here.
@@ -91,18 +107,28 @@ fn answer(context: XdpContext, reason: ReplyReason) -> u32 {
     act(director::answer(&mut frame, &tables::KernelTables, reason))
 }
 
+/// Each call has its own place as a constant, which the kernel makes a jump of. Of one call for all it would have to
+/// look the place up, and with retpolines the processor then waits where it could run ahead.
 #[inline(always)]
-fn go_on(frame: &frame::XdpFrame, next: Next) -> u32 {
-    let stage = match next {
-        Next::Done(verdict) => return act(verdict),
-        Next::Whole => WHOLE,
-        Next::BeginV4 => BEGIN_V4,
-        Next::BeginV6 => BEGIN_V6,
-        Next::Answer(ReplyReason::PortUnreachable) => PORT_UNREACHABLE,
-        Next::Answer(ReplyReason::TimeExceeded) => TIME_EXCEEDED,
-    };
+fn go_on(context: &XdpContext, next: Next) -> u32 {
+    match next {
+        Next::Done(verdict) => act(verdict),
+        Next::FastV6 => call::<FAST_V6>(context),
+        Next::Whole => call::<WHOLE>(context),
+        Next::BeginV4 => call::<BEGIN_V4>(context),
+        Next::BeginV6 => call::<BEGIN_V6>(context),
+        Next::Answer(ReplyReason::PortUnreachable) => call::<PORT_UNREACHABLE>(context),
+        Next::Answer(ReplyReason::TimeExceeded) => call::<TIME_EXCEEDED>(context),
+    }
+}
+
+#[inline(always)]
+fn call<const STAGE: u32>(context: &XdpContext) -> u32 {
+    let stage: u64;
+    // SAFETY: a constant in a register. Written so that calls of several stages are not merged into one.
+    unsafe { asm!("{0} = {1}", out(reg) stage, const STAGE, options(nomem, nostack)) };
     // SAFETY: the map holds programs of the same kind. Where it holds none, the call returns.
-    unsafe { STAGES.tail_call(frame.context(), stage) };
+    unsafe { STAGES.tail_call(context, stage as u32) };
     act(Verdict::Pass(PassReason::NotReady))
 }
 

@@ -242,6 +242,9 @@ pub fn settle(tables: &impl Tables, visit: &Visit, destination: u32) -> u64 {
     }
     match remember(visit, destination, steered.template, tables) {
         0 => {
+            if State(arrival.state as u8).is_established() {
+                persistence::assure(tables, steered.template.into());
+            }
             tables.count_event(Counter::ConnectionNew);
             Outcome::Connected(destination).into()
         }
@@ -268,8 +271,8 @@ fn remember(visit: &Visit, destination: u32, template: u32, tables: &impl Tables
         ports: arrival.ports,
         protocol: arrival.protocol,
         service: service.id,
-        life: 0,
-        template: template.into(),
+        life: template,
+        template: 0,
     };
     match connection::insert(tables, &newcomer, &tuple) {
         Ok(_) => 0,

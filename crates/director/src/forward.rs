@@ -22,6 +22,8 @@ use crate::verdict::{Counter, DropReason, PassReason, ReplyReason, Verdict};
 pub enum Next {
     /// Nothing: this becomes of the frame.
     Done(Verdict),
+    /// [`fast_v6`](crate::fast_v6): it is IPv6.
+    FastV6,
     /// [`whole`]: it is not plain.
     Whole,
     /// [`begin`] for IPv4: it belongs to no connection.
@@ -38,7 +40,7 @@ pub enum Next {
 /// decides. A step that does not decide leaves the frame as it was.
 #[inline(always)]
 pub fn forward(frame: &mut impl Frame, tables: &impl Tables) -> Verdict {
-    let next = crate::fast(frame, tables);
+    let next = crate::fast(frame, tables, |next| next);
     go_on(frame, tables, next)
 }
 
@@ -48,6 +50,7 @@ pub fn go_on(frame: &mut impl Frame, tables: &impl Tables, mut next: Next) -> Ve
     let verdict = loop {
         next = match next {
             Next::Done(verdict) => break verdict,
+            Next::FastV6 => crate::fast_v6(frame, tables, |next| next),
             Next::Whole => whole(frame, tables),
             Next::BeginV4 => begin::<NetworkV4>(frame, tables),
             Next::BeginV6 => begin::<NetworkV6>(frame, tables),
@@ -223,6 +226,7 @@ impl Step for Beginning {
         // A number, so that a verifier forgets by which of many ways it came about.
         let first = tables.blur(first, now.ns);
         let arrival = Arrival::of(&packet, tables, settings, now);
+        connection::warm(tables, settings, arrival.hash);
         let destination = match tables.connect(arrival) {
             Outcome::Connected(destination) => destination,
             Outcome::Refused => return Err(Next::Answer(ReplyReason::PortUnreachable)),
@@ -350,24 +354,24 @@ fn judge(
     }
     let link = tables.link(entry.destination());
     let forgets_orphans = settings.flags & setting::EXPIRE_NODEST_CONN != 0;
-    if link.is_gone() {
-        return if forgets_orphans {
-            Life::Over
-        } else {
-            Life::Orphaned
-        };
-    }
+    // Reuse is asked about before the destination (ipvs §3.1): a SYN on a closed connection begins another.
     if event == Event::Syn || event == Event::Init {
         let is_left = forgets_orphans && link.is_drained();
         let is_reused = settings.conn_reuse_mode != 0
             && (entry.state().is_over()
                 || settings.conn_reuse_mode >= 2 && entry.state() == State::FIN_WAIT)
-            && tables.tuple(index).is_none_or(|tuple| tuple.template == 0);
+            && tables.tuple(index).is_none_or(|tuple| tuple.life == 0);
         if is_left || is_reused {
             return Life::Over;
         }
     }
-    Life::GoesOn
+    if !link.is_gone() {
+        Life::GoesOn
+    } else if forgets_orphans {
+        Life::Over
+    } else {
+        Life::Orphaned
+    }
 }
 
 /// Moves a connection on; the first time it is established, its template is proved.
@@ -384,7 +388,7 @@ fn move_on<T: Tables>(
         && !entry.state().is_established()
         && let Some(tuple) = tables.tuple(found.index)
     {
-        persistence::assure(tables, tuple.template);
+        persistence::assure(tables, tuple.life.into());
     }
 }
 

@@ -342,6 +342,8 @@ pub mod tcp_flag {
     pub const RST: u8 = 0x04;
     /// The acknowledgment number counts.
     pub const ACK: u8 = 0x10;
+    /// All that is an event to a connection.
+    pub const EVENTS: u8 = FIN | SYN | RST | ACK;
 }
 
 /// UDP header. RFC 768.

@@ -51,7 +51,7 @@ pub mod verdict;
 mod fast;
 mod forward;
 
-pub use fast::fast;
+pub use fast::{fast, fast_v6};
 pub use forward::{Next, answer, begin, forward, go_on, whole};
 pub use frame::Frame;
 pub use tables::Tables;

@@ -10,6 +10,7 @@
 //! read as ports: a later fragment says only what it belongs to.
 
 use crate::address::{Address, V4, V6, flow_hash, vip_bit};
+use crate::connection::State;
 use crate::forward::Next;
 use crate::frame::{Frame, Window};
 use crate::headers::{
@@ -63,6 +64,8 @@ pub struct Packet<N: Network> {
     pub ports: u32,
     /// What it means to a connection.
     pub event: Event,
+    /// States that it leaves as they are, as bits: [`crate::fast`](fn@crate::fast) asks for no more.
+    pub steady: u32,
 }
 
 impl<N: Network> Packet<N> {
@@ -114,6 +117,16 @@ impl<N: Network> Packet<N> {
         }
     }
 
+    /// The same for a packet whose protocol is TCP or UDP and that is whole, and right.
+    #[inline(always)]
+    pub fn parse_plain(frame: &impl Frame, header: Header<N>) -> Option<Self> {
+        if header.protocol == protocol::TCP {
+            Self::parse_tcp(frame, header).ok()
+        } else {
+            Self::parse_udp(frame, header).ok()
+        }
+    }
+
     #[inline(always)]
     fn parse_tcp(frame: &impl Frame, header: Header<N>) -> Result<Self, Verdict> {
         let malformed = Verdict::Drop(DropReason::MalformedTcp);
@@ -126,6 +139,11 @@ impl<N: Network> Packet<N> {
             header,
             ports: tcp.ports,
             event: Event::of_tcp(tcp.flags),
+            steady: if tcp.flags & tcp_flag::EVENTS == tcp_flag::ACK {
+                STEADY_ON_ACK
+            } else {
+                0
+            },
         })
     }
 
@@ -143,6 +161,7 @@ impl<N: Network> Packet<N> {
             header,
             ports: udp.ports,
             event: Event::Datagram,
+            steady: 1 << State::UDP.0,
         })
     }
 
@@ -164,6 +183,7 @@ impl<N: Network> Packet<N> {
             header,
             ports: sctp.ports,
             event,
+            steady: 0,
         })
     }
 }
@@ -183,6 +203,9 @@ fn second_chunk<N: Network>(frame: &impl Frame, header: &Header<N>, length: u16)
     }
     Some(frame.window::<1>(frame.blur(at))?.u8::<0>())
 }
+
+/// TCP's states that an ACK leaves as they are: ESTABLISHED, SYN_SENT, FIN_WAIT, TIME_WAIT, CLOSE, CLOSE_WAIT, LISTEN.
+const STEADY_ON_ACK: u32 = 0x2f6;
 
 /// What a packet means to its connection, by flag priority RST > SYN > FIN > ACK (ipvs: "a segment
 /// with none of them sends the connection to CLOSE").
@@ -523,4 +546,22 @@ impl Network for NetworkV6 {
 fn is_virtual(address: impl Address, tables: &impl Tables) -> bool {
     let (word, bit) = vip_bit(address);
     tables.vip_word(word) >> bit & 1 != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ack_is_steady_where_it_changes_nothing() {
+        for number in 0..State::UDP.0 {
+            let stays = State(number).after(Event::Ack) == State(number);
+            assert_eq!(
+                STEADY_ON_ACK >> number & 1 == 1,
+                stays,
+                "{}",
+                State(number).name()
+            );
+        }
+    }
 }

@@ -114,6 +114,13 @@ pub fn renew(
     let index = template.wrapping_sub(1);
     if let Some(found) = slot_at(tables, index) {
         let entry = Entry(found.slot.entry.load());
+        // Since it was found another flow may have taken the slot: the connection goes without a template.
+        if !entry.state().is_template() {
+            return Steered {
+                destination,
+                template: 0,
+            };
+        }
         let renewed = if is_chosen {
             entry.redirected(destination).moved(State::TEMPLATE, tick)
         } else {

@@ -199,7 +199,7 @@ pub trait Work {
 }
 
 /// Version of the shapes in this file and in [`crate::connection`]. Raised with each change of them.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 /// The data path's settings.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
@@ -483,10 +483,10 @@ pub struct Tuple {
     pub protocol: u32,
     /// Number of the virtual service that made it.
     pub service: u32,
-    /// A template's life, in ticks.
+    /// Of a template its life, in ticks. Of a connection the slot of its template and one more; 0 for none.
     pub life: u32,
-    /// For a connection, the slot of its persistence template and one more; 0 for none. For a
-    /// template, the connections that it has: a word of [`Tables::attached`].
+    /// Connections of a template: a word of [`Tables::attached`]. Of a connection it says nothing: one whose
+    /// template gave way may still be counted off there, whoever has the slot now.
     pub template: u64,
 }
 const _: () = assert!(size_of::<Tuple>() == TUPLE_BYTES);

@@ -50,8 +50,8 @@ fn forget(
     let gauge = &tables.gauges[entry.destination() as usize];
     gauge.fetch_sub(Gauge::of(entry.state()), SeqCst);
     tables.populations[tuple.service as usize].fetch_sub(1, SeqCst);
-    if !entry.state().is_template() && tuple.template != 0 {
-        tables.attached[tuple.template as usize - 1].fetch_sub(1, SeqCst);
+    if !entry.state().is_template() && tuple.life != 0 {
+        tables.attached[tuple.life as usize - 1].fetch_sub(1, SeqCst);
     }
     slot.entry.store(0, SeqCst);
     slot.tag.store(FREE, SeqCst);

@@ -16,13 +16,13 @@ use crate::steps::{
 /// What IPVS does and the packet path does not yet: to be made true with it.
 mod is_done {
     /// A connection that begins ESTABLISHED, as `sloppy_tcp` lets it, assures its template at once.
-    pub const ASSURED_FROM_THE_BEGINNING: bool = false;
+    pub const ASSURED_FROM_THE_BEGINNING: bool = true;
     /// A template that gets another destination gets the service's life again, not the minute that it was
     /// renewed by.
     pub const LIFE_WITH_THE_DESTINATION: bool = false;
     /// A SYN on a closed connection is scheduled, also when its destination is gone (§3.1: reuse is asked about
     /// first).
-    pub const REUSE_OF_THE_GONE: bool = false;
+    pub const REUSE_OF_THE_GONE: bool = true;
 }
 
 /// What a client or a router sees of its packet.

@@ -205,8 +205,8 @@ impl Native {
         self.tables.gauges[entry.destination() as usize]
             .fetch_sub(Gauge::of(entry.state()), SeqCst);
         self.tables.populations[tuple.service as usize].fetch_add(minus_one, SeqCst);
-        if !entry.state().is_template() && tuple.template != 0 {
-            self.tables.attached[tuple.template as usize - 1].fetch_add(minus_one, SeqCst);
+        if !entry.state().is_template() && tuple.life != 0 {
+            self.tables.attached[tuple.life as usize - 1].fetch_add(minus_one, SeqCst);
         }
         self.entry_of(slot).store(0, SeqCst);
         self.slot_of(slot).tag.store(FREE, SeqCst);
@@ -248,11 +248,11 @@ impl Native {
                     is_template,
                     tick: entry.tick(),
                     service: tuple.service,
-                    life: tuple.life,
+                    life: if is_template { tuple.life } else { 0 },
                     attached: if is_template {
                         tuple.template
                     } else {
-                        u64::from(tuple.template != 0)
+                        u64::from(tuple.life != 0)
                     },
                 }
             })

@@ -36,6 +36,8 @@ mod world;
 const TURNS: usize = 2;
 /// Stack of a thread: an unoptimised packet path needs more than loom gives.
 const STACK_WORDS: usize = 1 << 14;
+/// Place of the service that is persistent.
+const PERSISTENT: usize = 2;
 /// Four connections that may give way.
 const HALF_OPEN: Segments = &[(1, 0, SYN), (2, 1, SYN), (3, 0, SYN), (4, 1, SYN)];
 /// Ticks after which they have run out, and established ones have not.
@@ -148,52 +150,88 @@ fn explore(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
-/// Tag, entry, flow and service of the used slots.
-fn used(shared: &Shared) -> Vec<(u64, Entry, u64, u64)> {
+/// What a used slot says.
+struct Used {
+    tag: u64,
+    entry: Entry,
+    /// Client and ports.
+    flow: u64,
+    service: usize,
+    /// Of a connection the slot of its template and one more.
+    template: u64,
+}
+
+fn used(shared: &Shared) -> Vec<Used> {
     let slots = shared.bucket.slots.iter().zip(&shared.tuples);
     let all = slots.map(|(slot, [flow, service])| {
-        let entry = Entry(slot.entry.load());
-        (slot.tag.load(), entry, flow.load(), service.load())
+        let service = service.load();
+        Used {
+            tag: slot.tag.load(),
+            entry: Entry(slot.entry.load()),
+            flow: flow.load(),
+            service: service as u32 as usize,
+            template: service >> 32,
+        }
     });
-    all.filter(|(tag, ..)| *tag != FREE).collect()
+    all.filter(|slot| slot.tag != FREE).collect()
 }
 
 fn assert_whole(shared: &Shared) {
     let used = used(shared);
-    let mut held = [(0, 0); 3];
-    let mut populations = [0; 3];
-    for (tag, entry, flow, service) in &used {
-        assert_ne!(*tag, CLAIMED, "a slot stays claimed");
-        let twins = used.iter().filter(|other| other.0 == *tag).count();
+    let mut held = [(0, 0); 4];
+    let mut populations = [0; 4];
+    for slot in &used {
+        assert_ne!(slot.tag, CLAIMED, "a slot stays claimed");
+        let twins = used.iter().filter(|other| other.tag == slot.tag).count();
         assert_eq!(twins, 1, "a flow has two slots");
-        let port = u64::from(PORTS[*service as usize - 1]);
-        assert_eq!(flow & 0xffff, port, "a tuple of two flows");
-        assert_eq!(
-            u64::from(entry.destination()),
-            *service,
-            "an entry of another flow"
-        );
-        assert_eq!(
-            *tag,
-            hash_of((flow >> 16) as u16, *service as usize - 1),
-            "another flow's tag"
-        );
-        let gauge = &mut held[entry.destination() as usize];
-        if entry.state().is_active() {
+        assert_one_flow(slot);
+        populations[slot.service] += 1;
+        if slot.entry.state().is_template() {
+            continue;
+        }
+        let gauge = &mut held[slot.entry.destination() as usize];
+        if slot.entry.state().is_active() {
             gauge.0 += 1;
         } else {
             gauge.1 += 1;
         }
-        populations[*service as usize] += 1;
     }
     for (number, want) in held.into_iter().enumerate() {
-        assert_eq!(
-            Gauge::split(shared.gauges[number].load()),
-            want,
-            "gauge {number}"
-        );
+        let gauge = Gauge::split(shared.gauges[number].load());
+        assert_eq!(gauge, want, "gauge {number}");
         let population = shared.populations[number].load();
         assert_eq!(population, populations[number], "population {number}");
+    }
+}
+
+/// Tag, entry and tuple are of one flow.
+fn assert_one_flow(slot: &Used) {
+    let service = slot.service - 1;
+    let client_port = (slot.flow >> 16) as u16;
+    assert_eq!(
+        slot.flow & 0xffff,
+        PORTS[service].into(),
+        "a tuple of two flows"
+    );
+    assert_eq!(
+        slot.entry.destination() as usize,
+        slot.service,
+        "an entry of another flow"
+    );
+    let is_template = client_port == 0;
+    assert_eq!(
+        slot.entry.state().is_template(),
+        is_template,
+        "a state of another flow"
+    );
+    let hash = if is_template {
+        template_hash()
+    } else {
+        hash_of(client_port, service)
+    };
+    assert_eq!(slot.tag, hash, "another flow's tag");
+    if service != PERSISTENT {
+        assert_eq!(slot.template, 0, "a template of nobody's");
     }
 }
 
@@ -204,9 +242,23 @@ fn hash_of(client_port: u16, service: usize) -> u64 {
     flow_hash(client, V4(world::VIP.to_bits()), ports, 6, &world::KEYS)
 }
 
+/// Of the only client's template.
+fn template_hash() -> u64 {
+    use director::address::{V4, flow_hash};
+    let client = V4(u32::from_be_bytes([198, 51, 100, 1]));
+    let port = PORTS[PERSISTENT].into();
+    flow_hash(
+        client,
+        V4(world::VIP.to_bits()),
+        port,
+        6 ^ 0x40,
+        &world::KEYS,
+    )
+}
+
 fn holds(shared: &Shared, client_port: u16, service: usize) -> bool {
     let hash = hash_of(client_port, service);
-    used(shared).iter().any(|(tag, ..)| *tag == hash)
+    used(shared).iter().any(|slot| slot.tag == hash)
 }
 
 #[test]
@@ -319,5 +371,22 @@ fn whoever_frees_what_has_run_out_takes_nobody_else_away() {
             newcomer[0] != Verdict::Transmit || holds(shared, 5, 1),
             "the newcomer is gone"
         );
+    });
+}
+
+#[test]
+fn a_template_whose_slot_another_flow_takes_counts_nothing_there() {
+    // The template and its closing connection are the first that give way.
+    let full = &[
+        (1, PERSISTENT, SYN),
+        (1, PERSISTENT, FIN),
+        (2, 0, SYN),
+        (2, 0, ACK),
+        (3, 0, SYN),
+        (3, 0, ACK),
+    ];
+    let (again, newcomer) = (sending(&[(4, PERSISTENT, SYN)]), sending(&[(5, 1, SYN)]));
+    race(full, 1, &again, &newcomer, |shared, _, _| {
+        assert!(holds(shared, 2, 0) && holds(shared, 3, 0));
     });
 }

@@ -18,8 +18,10 @@ use crate::world;
 
 /// The tick in which a table is made.
 pub const BEGIN: u64 = 1_000;
-/// Ports of the two services; each has one destination, of the same number as the service.
-pub const PORTS: [u16; 2] = [80, 81];
+/// Ports of the services; each has one destination, of the same number as the service. The last is persistent.
+pub const PORTS: [u16; 3] = [80, 81, 82];
+/// Life of its templates in ticks: they do not run out here.
+pub const LIFE: u32 = 10_000;
 
 /// A word whose every access is a step.
 #[derive(Debug, Default)]
@@ -55,11 +57,11 @@ pub struct Shared {
     /// Moves while nobody else is there.
     pub tick: StdWord,
     pub bucket: Bucket<Stepped>,
-    /// Of each slot's tuple what tells it from another's: client and ports, service.
+    /// Of each slot's tuple what tells it from another's: client and ports, service and life.
     pub tuples: [[Stepped; 2]; BUCKET_SLOTS],
     pub attached: [Stepped; BUCKET_SLOTS],
-    pub populations: [Stepped; 3],
-    pub gauges: [Stepped; 3],
+    pub populations: [Stepped; 4],
+    pub gauges: [Stepped; 4],
     pub picks: Stepped,
 }
 
@@ -109,19 +111,19 @@ impl Tables for Shared {
     fn record(&self, slot: u32, tuple: &Tuple) {
         let [flow, service] = &self.tuples[slot as usize];
         flow.store(identity(tuple));
-        service.store(tuple.service.into());
+        service.store(u64::from(tuple.life) << 32 | u64::from(tuple.service));
         self.attached[slot as usize].store(tuple.template);
     }
     fn tuple(&self, slot: u32) -> Option<Tuple> {
         let [flow, service] = &self.tuples[slot as usize];
-        let flow = flow.load();
+        let (flow, service) = (flow.load(), service.load());
         Some(Tuple {
             client: [0, flow >> 32],
             virtual_address: [0; 2],
             ports: flow as u32,
             protocol: 6,
-            service: service.load() as u32,
-            life: 0,
+            service: service as u32,
+            life: (service >> 32) as u32,
             template: self.attached[slot as usize].load(),
         })
     }
@@ -133,7 +135,12 @@ impl Tables for Shared {
     }
     fn service(&self, key: &ServiceKey) -> Option<Service> {
         let number = PORTS.iter().position(|port| u32::from(*port) == key.port)? as u32;
-        Some(plain_service(0, 1, number + 1, number, 1))
+        let service = plain_service(0, 1, number + 1, number, 1);
+        Some(Service {
+            persistence: if number == 2 { LIFE } else { 0 },
+            client_mask: u32::MAX,
+            ..service
+        })
     }
     fn picks(&self, _service: u32) -> Option<&Stepped> {
         Some(&self.picks)
