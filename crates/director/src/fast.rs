@@ -62,7 +62,7 @@ fn known<N: Network, R>(
         return None;
     }
     let packet = Packet::parse_plain(frame, header)?;
-    let ingress = ingress(frame.ingress(), tables)?;
+    let (ingress_slot, ingress) = ingress(frame.ingress(), tables)?;
     if addresses.destination() != Mac::from_word(ingress.mac) {
         return None;
     }
@@ -89,7 +89,12 @@ fn known<N: Network, R>(
     if entry.tick() != tick && entry.is_expired(settings, tick) {
         return None;
     }
-    let egress = tables.egress(link.egress())?;
+    // On one interface it is known already.
+    let egress = if link.egress() == ingress_slot {
+        ingress
+    } else {
+        tables.egress(link.egress())?
+    };
     if egress.interface == 0 {
         return None;
     }

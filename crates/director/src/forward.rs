@@ -136,7 +136,7 @@ fn balance<N: Errors>(
     };
     header.transport = frame.blur(header.transport);
     let not_ours = Next::Done(Verdict::Pass(PassReason::NotForThisHost));
-    let Some(ingress) = ingress(frame.ingress(), tables) else {
+    let Some((_, ingress)) = ingress(frame.ingress(), tables) else {
         return not_ours;
     };
     if link.addresses.destination() != Mac::from_word(ingress.mac) {
@@ -440,13 +440,13 @@ fn send<N: Network>(
     })
 }
 
-/// The interface a frame came in by. Nearly always the first.
+/// The interface a frame came in by, and its slot. Nearly always the first.
 #[inline(always)]
-pub(crate) fn ingress(interface: u32, tables: &impl Tables) -> Option<Egress> {
+pub(crate) fn ingress(interface: u32, tables: &impl Tables) -> Option<(u32, Egress)> {
     for slot in 0..INTERFACES {
         let egress = tables.egress(slot)?;
         if egress.interface == interface {
-            return Some(egress);
+            return Some((slot, egress));
         }
     }
     None

@@ -44,6 +44,7 @@ pub mod persistence;
 pub mod reply;
 pub mod rewrite;
 pub mod scheduler;
+pub mod state;
 pub mod tables;
 pub mod time;
 pub mod verdict;

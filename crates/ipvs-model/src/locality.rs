@@ -142,8 +142,10 @@ fn most_loaded(members: &[Destination]) -> Option<u32> {
     Some(most.name)
 }
 
-/// More active connections than its weight, while somebody is less than half as busy as it could be.
+/// More active connections than its weight, while somebody is less than half as busy as it could be. One
+/// that cannot be reached relieves nobody.
 fn is_busy(one: &Destination, list: &[Destination]) -> bool {
     let is_half_idle = |one: &Destination| u64::from(one.active) * 2 < u64::from(one.weight);
-    one.active > one.weight && list.iter().any(is_half_idle)
+    let mut others = list.iter().filter(|one| one.usable);
+    one.active > one.weight && others.any(is_half_idle)
 }

@@ -195,6 +195,9 @@ impl Work for Walk {
         }
         self.position += 1;
         self.looked_at += 1;
+        if self.position == self.cycle {
+            self.enter(0, 0);
+        }
         true
     }
 }
