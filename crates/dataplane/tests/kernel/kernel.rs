@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
+use std::sync::atomic::AtomicU64;
 
 use aya::maps::{Array, MapData, PerCpuArray};
-use director::tables::Settings;
+use director::tables::{Locality, Settings};
 use dirigo_dataplane::{Behaviour, Dataplane, Destination, Opened, Schedule};
 
 use crate::native::{numbered, older_allowance, older_entry, slots_of};
@@ -14,6 +15,9 @@ use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched, Words
 /// Bytes of the settings' element, in words.
 pub const SETTINGS_WORDS: usize = size_of::<Settings>() / 8;
 
+/// Words of what is remembered of an address.
+const LOCALITY_WORDS: usize = size_of::<Locality<AtomicU64>>() / 8;
+
 /// An instance, loaded.
 pub struct Kernel {
     pub plane: Dataplane,
@@ -22,6 +26,7 @@ pub struct Kernel {
     populations: Array<MapData, [u64; 1]>,
     allowances: Array<MapData, [u64; 1]>,
     fragments: Array<MapData, [u64; 2]>,
+    localities: Array<MapData, [u64; LOCALITY_WORDS]>,
     verdicts: PerCpuArray<MapData, u64>,
     /// What frames have touched since `clear`.
     touched: Touched,
@@ -63,6 +68,7 @@ impl Kernel {
             populations: instance.array("POPULATIONS"),
             allowances: instance.array("ALLOWANCES"),
             fragments: instance.array("FRAGMENTS"),
+            localities: instance.array("LOCALITIES"),
             verdicts: instance.per_cpu("VERDICTS"),
             touched: Touched::default(),
             counted: BTreeMap::new(),
@@ -100,6 +106,8 @@ impl Kernel {
             let unresolved = dirigo_dataplane::DestinationLink::Unresolved;
             self.plane.write_destination(id, unresolved);
             self.plane.reset_destination(id).unwrap();
+        }
+        for id in 0..IDS {
             self.populations.set(id, [0], 0).unwrap();
         }
         for number in 0..self.buckets.len() {
@@ -113,6 +121,9 @@ impl Kernel {
         }
         for number in touched.fragments {
             self.fragments.set(number, [0; 2], 0).unwrap();
+        }
+        for number in touched.localities {
+            self.localities.set(number, [0; LOCALITY_WORDS], 0).unwrap();
         }
         self.counted = self.plane.counters().into_iter().collect();
     }
@@ -280,7 +291,7 @@ impl Kernel {
         }
     }
 
-    /// Forgets every allowance and every fragment, whoever touched it.
+    /// Forgets every allowance, every fragment and every locality, whoever touched it.
     pub fn wipe(&mut self) {
         for number in 0..self.allowances.len() {
             self.allowances.set(number, [0], 0).unwrap();
@@ -288,11 +299,15 @@ impl Kernel {
         for number in 0..self.fragments.len() {
             self.fragments.set(number, [0; 2], 0).unwrap();
         }
+        for number in 0..self.localities.len() {
+            self.localities.set(number, [0; LOCALITY_WORDS], 0).unwrap();
+        }
     }
 
     /// Remembers that frames may have touched these.
     pub fn touch(&mut self, touched: &Touched) {
         self.touched.allowances.extend(&touched.allowances);
         self.touched.fragments.extend(&touched.fragments);
+        self.touched.localities.extend(&touched.localities);
     }
 }

@@ -5,6 +5,7 @@
 //!                            └─► Pair ─┬─► Kernel (test run) ──┐
 //! random   frames and changes ──►      └─► Native ─────────────┴─► equal?
 //! stories  connection rules ─────►
+//! schedulers  histories ► control ►    and whom IPVS's model would choose
 //!
 //! restart, concurrency, hammer, expiry, room, share, budgets      the loaded instance alone
 //! ```
@@ -26,13 +27,16 @@ mod dice;
 mod expiry;
 mod golden;
 mod hammer;
+mod history;
 mod kernel;
 mod native;
 mod packet;
 mod pair;
+mod plan;
 mod random;
 mod restart;
 mod room;
+mod schedulers;
 mod share;
 #[path = "../../../director/tests/ipvs/steps.rs"]
 mod steps;

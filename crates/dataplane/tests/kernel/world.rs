@@ -227,6 +227,7 @@ pub struct Tables {
 /// Numbers of what frames have touched, in tables that are too large to be compared whole.
 #[derive(Clone, Debug, Default)]
 pub struct Touched {
+    pub localities: BTreeSet<u32>,
     pub allowances: BTreeSet<u32>,
     pub fragments: BTreeSet<u32>,
 }
