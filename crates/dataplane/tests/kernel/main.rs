@@ -6,7 +6,7 @@
 //! random   frames and changes ──►      └─► Native ─────────────┴─► equal?
 //! stories  connection rules ─────►
 //!
-//! restart, concurrency, hammer, expiry, room, share, budgets      the loaded instance alone
+//! restart, concurrency, hammer, expiry, explain, room, share, budgets      the loaded instance alone
 //! ```
 //!
 //! What you may rely on: frames that come and frames that are expected are built by etherparse, so that
@@ -24,6 +24,7 @@ mod concurrency;
 mod control;
 mod dice;
 mod expiry;
+mod explain;
 mod golden;
 mod hammer;
 mod kernel;
