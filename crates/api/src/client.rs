@@ -24,7 +24,8 @@ use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
 use crate::{
-    BATCH_MAX, Change, Connection, ConnectionQuery, Refusal, Service, ServiceHealth, Status, Stop,
+    BATCH_MAX, Change, Connection, ConnectionQuery, ExplainQuery, Explanation, Refusal, Service,
+    ServiceHealth, Status, Stop,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -127,6 +128,15 @@ impl Client {
     /// Every [`ClientError`].
     pub fn health(&self) -> Result<Vec<ServiceHealth>, ClientError> {
         self.get("/v1/health")
+    }
+
+    /// What would become of a packet, and why. Nothing is changed by asking.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ClientError> {
+        self.get(&format!("/v1/explain{}", query.to_text()))
     }
 
     /// Shows the remembered connections that `query` is about to `visit`, as they arrive, until it says

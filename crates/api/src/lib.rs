@@ -9,6 +9,7 @@
 //! | `GET /v1/status` | → [`Status`] |
 //! | `GET /v1/services` | → [`Vec<Service>`] |
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
+//! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 mod behaviour;
 mod client;
+mod explain;
 mod flags;
 mod health;
 mod key;
@@ -36,6 +38,7 @@ mod view;
 
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
+pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};

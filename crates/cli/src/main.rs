@@ -17,6 +17,7 @@ mod check;
 mod connections;
 mod doctor;
 mod exit;
+mod explain;
 mod health;
 mod ipvsadm;
 mod lab;
@@ -51,6 +52,8 @@ enum Command {
     Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
+    /// Which real server a client's packet would go to, and why; touches nothing
+    Explain(explain::Args),
     /// ipvsadm's own grammar and output
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Ipvsadm(ipvsadm::Args),
@@ -81,6 +84,7 @@ fn main() -> std::process::ExitCode {
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
+        Command::Explain(args) => explain::main(&args),
         Command::Ipvsadm(args) => ipvsadm::main(&Called::Ipvsadm("dirigo ipvsadm"), args),
         Command::Realserver(args) => realserver::main(args),
         Command::Doctor(args) => doctor::main(args),

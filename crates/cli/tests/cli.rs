@@ -26,6 +26,7 @@ fn an_absent_daemon_is_exit_code_3_and_the_message_names_the_socket_of_the_insta
         ["status"].as_slice(),
         &["services", "--json"],
         &["connections"],
+        &["explain", "tcp", "203.0.113.7:40000", "192.0.2.100:80"],
     ] {
         let output = dirigo(words);
         assert_eq!(output.status.code(), Some(3), "{words:?}");

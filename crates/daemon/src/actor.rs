@@ -135,6 +135,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.health.view());
             }
             Message::Health(news) => self.health_news(&news),
+            Message::Explain(query, reply) => {
+                let plane = &self.rooms.plane;
+                let _gone = reply.send(crate::explain::explain(&self.state, plane, &query));
+            }
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }

@@ -28,6 +28,7 @@ mod bpffs;
 mod claims;
 mod estimates;
 mod execute;
+mod explain;
 mod files;
 mod health;
 mod host;

@@ -17,6 +17,11 @@ pub(crate) enum Message {
     Services(oneshot::Sender<Vec<Service>>),
     /// `GET /v1/health`
     HealthView(oneshot::Sender<Vec<api::ServiceHealth>>),
+    /// `GET /v1/explain`
+    Explain(
+        api::ExplainQuery,
+        oneshot::Sender<Result<api::Explanation, Refusal>>,
+    ),
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`

@@ -106,6 +106,14 @@ impl Plane for ModelPlane {
 
     fn sweep(&self, _parts: usize) {}
 
+    fn explain(
+        &self,
+        _flow: &dataplane::Flow,
+        _dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation> {
+        anyhow::bail!("a model forwards nothing")
+    }
+
     fn listing(&self) -> Listing {
         Box::new(|_| {})
     }

@@ -30,6 +30,12 @@ pub(crate) trait Plane {
     fn counters(&self) -> Vec<(&'static str, u64)>;
     /// Forgets connections that have run out, in a part of the table: one of `parts`.
     fn sweep(&self, parts: usize);
+    /// What would become of a packet; `dead` is a destination that is taken for dead.
+    fn explain(
+        &self,
+        flow: &dataplane::Flow,
+        dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation>;
     /// A view of the connections for another thread.
     fn listing(&self) -> Listing;
     /// Services that it holds.
@@ -160,6 +166,14 @@ impl Plane for Kernel {
     fn sweep(&self, parts: usize) {
         let buckets = self.dataplane.connections_max() as usize / BUCKET_SLOTS;
         self.dataplane.sweep(buckets.div_ceil(parts));
+    }
+
+    fn explain(
+        &self,
+        flow: &dataplane::Flow,
+        dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation> {
+        Ok(self.dataplane.explain(flow, dead)?)
     }
 
     fn listing(&self) -> Listing {
@@ -303,7 +317,7 @@ fn service(key: &api::ServiceKey) -> dataplane::ServiceKey {
     }
 }
 
-fn service_key(key: &dataplane::ServiceKey) -> Option<api::ServiceKey> {
+pub(crate) fn service_key(key: &dataplane::ServiceKey) -> Option<api::ServiceKey> {
     match *key {
         dataplane::ServiceKey::Address {
             address,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use api::{Change, ConnectionQuery, Refusal, RefusalCode, Stop};
+use api::{Change, ConnectionQuery, ExplainQuery, Refusal, RefusalCode, Stop};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::rejection::BytesRejection;
@@ -44,6 +44,7 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/services", get(services))
         .route("/v1/health", get(health))
+        .route("/v1/explain", get(explain))
         .route("/v1/connections", get(connections))
         .route("/v1/changes", post(change))
         .route(
@@ -130,10 +131,17 @@ async fn connections(
     Ok((head, Body::new(chunks)).into_response())
 }
 
+async fn explain(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
+    let query = ExplainQuery::from_text(query.as_deref().unwrap_or_default())
+        .map_err(|error| refused(RefusalCode::BadRequest, error))?;
+    let explanation = desk.ask(|reply| Message::Explain(query, reply)).await?;
+    Ok(axum::Json(explanation.map_err(Refused)?).into_response())
+}
+
 async fn unknown() -> Refused {
     refused(
         RefusalCode::BadRequest,
-        "there is no such route: GET /v1/status, /v1/services, /v1/health, /v1/connections; POST \
+        "there is no such route: GET /v1/status, /v1/services, /v1/health, /v1/explain, /v1/connections; POST \
          /v1/changes, /v1/batches, /v1/stop"
             .to_owned(),
     )

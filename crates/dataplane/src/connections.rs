@@ -56,7 +56,7 @@ pub struct Swept {
 /// Where a tuple keeps a template's life and its number of connections.
 const LIFE_WORD: usize = offset_of!(Tuple, life) / 8;
 const LIFE_SHIFT: usize = offset_of!(Tuple, life) % 8 * 8;
-const ATTACHED_WORD: usize = offset_of!(Tuple, template) / 8;
+pub(crate) const ATTACHED_WORD: usize = offset_of!(Tuple, template) / 8;
 
 /// How long a claim may last before it is taken for one of a process that died: the kernel holds one
 /// for nanoseconds.
@@ -65,11 +65,11 @@ const CLAIM_PATIENCE: Duration = Duration::from_millis(50);
 /// The table.
 #[derive(Clone)]
 pub(crate) struct Table {
-    buckets: Words,
-    tuples: Words,
+    pub(crate) buckets: Words,
+    pub(crate) tuples: Words,
     gauges: Words,
     standings: Words,
-    populations: Words,
+    pub(crate) populations: Words,
     cursor: Arc<Cursor>,
 }
 
@@ -309,7 +309,7 @@ fn socket_address(address: [u64; 2], port: u32) -> SocketAddr {
 }
 
 /// The clock of the data path.
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     let time = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map(Duration::from);
     Instant {
         ns: time.map_or(0, |time| time.as_nanos() as u64),

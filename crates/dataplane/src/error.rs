@@ -50,6 +50,9 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A packet that no client sends.
+    #[error("this packet cannot be explained: {0}")]
+    Unexplained(&'static str),
     /// No such interface here.
     #[error("there is no interface {name:?} in this network namespace; see: ip link")]
     NoInterface {

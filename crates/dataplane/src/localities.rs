@@ -17,7 +17,7 @@ const MEMBERS: usize = 3;
 
 /// All addresses that are remembered.
 pub(crate) struct Localities {
-    words: Words,
+    pub(crate) words: Words,
     standings: Words,
 }
 

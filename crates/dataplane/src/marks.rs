@@ -51,7 +51,7 @@ impl MarkRule {
 
 /// The rules' map.
 pub(crate) struct Marks {
-    words: Words,
+    pub(crate) words: Words,
 }
 
 impl Marks {

@@ -79,7 +79,11 @@ impl ServiceKey {
     }
 
     fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let key = tables::ServiceKey::read_from_bytes(bytes).ok()?;
+        Self::of_element(&tables::ServiceKey::read_from_bytes(bytes).ok()?)
+    }
+
+    /// From how the data path has it.
+    pub(crate) fn of_element(key: &tables::ServiceKey) -> Option<Self> {
         if key.protocol == 0 {
             return Some(Self::Mark {
                 mark: key.address[1].try_into().ok()?,
@@ -278,12 +282,12 @@ impl Schedule {
 /// The service table, and the room its rotations take.
 pub(crate) struct Services {
     map: HashMap<MapData, [u8; KEY_BYTES], [u8; VALUE_BYTES]>,
-    picks: Words,
-    segments: Words,
-    slots: Words,
+    pub(crate) picks: Words,
+    pub(crate) segments: Words,
+    pub(crate) slots: Words,
     segment_room: Arena,
     slot_room: Arena,
-    localities: Localities,
+    pub(crate) localities: Localities,
     published: Memory<ServiceKey, Service>,
 }
 
@@ -408,6 +412,13 @@ impl Services {
     /// Picks that a service number has ever made.
     pub(crate) fn picks(&self, id: u32) -> u64 {
         self.picks.load(id as usize)
+    }
+
+    /// The service with this key, as the kernel has it.
+    pub(crate) fn look_up(&self, key: &tables::ServiceKey) -> Option<Service> {
+        let mut bytes = [0; KEY_BYTES];
+        bytes.copy_from_slice(bytes_of(key));
+        Service::read_from_bytes(&self.map.get(&bytes, 0).ok()?).ok()
     }
 
     /// Key and number of every service.

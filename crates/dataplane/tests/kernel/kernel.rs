@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::mem::offset_of;
-use std::sync::atomic::AtomicU64;
 
 use aya::maps::{Array, MapData, PerCpuArray};
-use director::tables::{Locality, Settings};
+use director::tables::Settings;
 use dirigo_dataplane::{Behaviour, Dataplane, Destination, Opened, Schedule};
 
 use crate::native::{numbered, older_allowance, older_entry, slots_of};
 use crate::support::Instance;
-use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched, Words};
+use crate::world::{Change, IDS, INGRESS, Known, LocalityWords, Received, Tables, Touched, Words};
 
 /// Bytes of the settings' element, in words.
 pub const SETTINGS_WORDS: usize = size_of::<Settings>() / 8;
 
-/// Words of what is remembered of an address.
-const LOCALITY_WORDS: usize = size_of::<Locality<AtomicU64>>() / 8;
+/// Of a place where no address is remembered.
+const NO_LOCALITY: LocalityWords = [0; size_of::<LocalityWords>() / 8];
 
 /// An instance, loaded.
 pub struct Kernel {
@@ -26,7 +25,7 @@ pub struct Kernel {
     populations: Array<MapData, [u64; 1]>,
     allowances: Array<MapData, [u64; 1]>,
     fragments: Array<MapData, [u64; 2]>,
-    localities: Array<MapData, [u64; LOCALITY_WORDS]>,
+    localities: Array<MapData, LocalityWords>,
     verdicts: PerCpuArray<MapData, u64>,
     /// What frames have touched since `clear`.
     touched: Touched,
@@ -123,7 +122,7 @@ impl Kernel {
             self.fragments.set(number, [0; 2], 0).unwrap();
         }
         for number in touched.localities {
-            self.localities.set(number, [0; LOCALITY_WORDS], 0).unwrap();
+            self.localities.set(number, NO_LOCALITY, 0).unwrap();
         }
         self.counted = self.plane.counters().into_iter().collect();
     }
@@ -288,6 +287,11 @@ impl Kernel {
                 .iter()
                 .map(|n| (*n, self.fragments.get(n, 0).unwrap()))
                 .collect(),
+            localities: touched
+                .localities
+                .iter()
+                .map(|n| (*n, self.localities.get(n, 0).unwrap()))
+                .collect(),
         }
     }
 
@@ -300,7 +304,7 @@ impl Kernel {
             self.fragments.set(number, [0; 2], 0).unwrap();
         }
         for number in 0..self.localities.len() {
-            self.localities.set(number, [0; LOCALITY_WORDS], 0).unwrap();
+            self.localities.set(number, NO_LOCALITY, 0).unwrap();
         }
     }
 

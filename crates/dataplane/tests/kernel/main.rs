@@ -7,7 +7,7 @@
 //! stories  connection rules ─────►
 //! schedulers  histories ► control ►    and whom IPVS's model would choose
 //!
-//! restart, concurrency, hammer, expiry, room, share, budgets      the loaded instance alone
+//! restart, concurrency, hammer, expiry, explain, room, share, budgets      the loaded instance alone
 //! ```
 //!
 //! What you may rely on: frames that come and frames that are expected are built by etherparse, so that
@@ -25,6 +25,7 @@ mod concurrency;
 mod control;
 mod dice;
 mod expiry;
+mod explain;
 mod golden;
 mod hammer;
 mod history;

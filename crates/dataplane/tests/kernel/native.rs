@@ -8,7 +8,7 @@ use director::Verdict;
 use director::connection::{CLAIMED, Entry, FREE, State};
 use director::limits::BUCKET_SLOTS;
 use director::memory::{MemoryFrame, MemoryTables, default_timeouts, unmapped};
-use director::tables::{Gauge, Link, Tuple, Weight, setting};
+use director::tables::{Gauge, Link, Locality, Tuple, Weight, setting};
 use director::time::{SECOND_FINE_TICKS, ticks_from_seconds};
 use dirigo_dataplane::{
     Behaviour, DestinationLink, MarkRule, Rules, Schedule, Segment, ServiceKey, Standing, Stats,
@@ -16,7 +16,7 @@ use dirigo_dataplane::{
 use zerocopy::IntoBytes;
 
 use crate::sweep;
-use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched, Words};
+use crate::world::{Change, IDS, INGRESS, Known, LocalityWords, Received, Tables, Touched, Words};
 
 /// Tables in memory.
 pub struct Native {
@@ -257,6 +257,11 @@ impl Native {
                 .map(|n| (n, &self.tables.fragments[n as usize]))
                 .map(|(n, slot)| (n, [slot.tag.load(SeqCst), slot.entry.load(SeqCst)]))
                 .collect(),
+            localities: touched
+                .localities
+                .into_iter()
+                .map(|n| (n, locality_words(&self.tables.localities[n as usize])))
+                .collect(),
         }
     }
 
@@ -314,6 +319,12 @@ fn slots(schedule: &Schedule) -> &[u32] {
         Schedule::Table { slots, .. } => slots,
         Schedule::List { destinations, .. } => destinations,
     }
+}
+
+fn locality_words(place: &Locality<AtomicU64>) -> LocalityWords {
+    let head = [&place.tag, &place.ticks, &place.size];
+    let mut words = head.into_iter().chain(&place.members);
+    std::array::from_fn(|_| words.next().unwrap().load(SeqCst))
 }
 
 fn words_of(tuple: &Tuple) -> Words {

@@ -1,0 +1,159 @@
+//! What would become of a packet, and why.
+//!
+//! ```text
+//! ?protocol=tcp&client=203.0.113.7:40000&virtual_address=192.0.2.100:80
+//! ```
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Protocol, ServiceKey};
+
+/// The packet that is asked about: the one that begins a connection (TCP SYN, SCTP INIT, a datagram).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainQuery {
+    /// Transport protocol.
+    pub protocol: Protocol,
+    /// Client address and port.
+    pub client: SocketAddr,
+    /// Virtual address and port.
+    pub virtual_address: SocketAddr,
+}
+
+impl ExplainQuery {
+    /// What follows the route: a `?` and the packet.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        // Every field is a text, so this cannot fail.
+        format!("?{}", serde_urlencoded::to_string(self).unwrap_or_default())
+    }
+
+    /// Reads what follows the `?`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for people.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        serde_urlencoded::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
+/// What would become of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The packet.
+    #[serde(flatten)]
+    pub query: ExplainQuery,
+    /// The service that schedules it; a known connection is not asked for its service.
+    #[serde(default)]
+    pub service: Option<ServiceKey>,
+    /// Its scheduler.
+    #[serde(default)]
+    pub scheduler: Option<String>,
+    /// What decided on the destination, or that there is none.
+    pub decision: Decision,
+    /// What becomes of it.
+    pub fate: Fate,
+    /// The same if that destination did not answer any more to ARP or neighbour discovery; nothing where there
+    /// is no destination.
+    #[serde(default)]
+    pub otherwise: Option<Fate>,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fate {
+    /// What happens to the frame.
+    pub verdict: Verdict,
+    /// The counter that moves (`dirigo status`).
+    pub counter: String,
+    /// The real server that it is for, whether or not it gets there.
+    #[serde(default)]
+    pub destination: Option<SocketAddr>,
+    /// Where the frame goes.
+    #[serde(default)]
+    pub mac: Option<String>,
+    /// By which interface.
+    #[serde(default)]
+    pub interface: Option<String>,
+}
+
+/// What happens to a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// It is the host's.
+    Pass,
+    /// It goes nowhere.
+    Drop,
+    /// It leaves by the interface it came in by.
+    Transmit,
+    /// It leaves by another interface.
+    Redirect,
+    /// Its sender gets an ICMP error.
+    Reply,
+}
+
+/// What decided on a destination, or that there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Decision {
+    /// Nothing: it did not come to that.
+    None,
+    /// It belongs to a connection.
+    Connection {
+        /// Its state, as IPVS writes it.
+        state: String,
+        /// Seconds until it would be forgotten.
+        expires_s: u64,
+    },
+    /// A persistence template.
+    Template,
+    /// The turn in a rotation (`rr`, `wrr`).
+    Rotation {
+        /// The position.
+        position: u64,
+        /// Positions until it begins again.
+        cycle: u64,
+    },
+    /// A slot of a hash table (`sh`, `dh`, `mh`).
+    Table {
+        /// The slot.
+        slot: u32,
+        /// How many there are.
+        slots: u32,
+        /// How many were looked at: more than one by `sh-fallback` or `mh-fallback`.
+        tried: u32,
+    },
+    /// The best of all destinations, at this moment.
+    List {
+        /// How many there are.
+        destinations: u32,
+        /// Whether it was drawn (`twos`): another packet may draw another.
+        is_drawn: bool,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_survives_its_text() {
+        for (client, virtual_address) in [
+            ("203.0.113.7:40000", "192.0.2.100:80"),
+            ("[2001:db8::7]:1", "[2001:db8::100]:53"),
+        ] {
+            let query = ExplainQuery {
+                protocol: Protocol::Udp,
+                client: client.parse().unwrap(),
+                virtual_address: virtual_address.parse().unwrap(),
+            };
+            let text = query.to_text();
+            assert_eq!(ExplainQuery::from_text(&text[1..]).unwrap(), query);
+        }
+        assert!(ExplainQuery::from_text("protocol=tcp").is_err());
+    }
+}

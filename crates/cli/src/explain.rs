@@ -1,0 +1,226 @@
+//! `dirigo explain`: which real server a client's packet would go to, and why.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use api::{Client, Decision, ExplainQuery, Explanation, Fate, Protocol, Verdict};
+
+use crate::show::{Common, finish, show};
+
+/// Arguments of `dirigo explain`.
+#[derive(clap::Args)]
+pub struct Args {
+    /// tcp, udp or sctp
+    #[arg(value_name = "PROTO", value_parser = protocol)]
+    protocol: Protocol,
+    /// The client: ADDRESS:PORT, IPv6 in brackets
+    #[arg(value_name = "CLIENT")]
+    client: SocketAddr,
+    /// The virtual service: ADDRESS:PORT
+    #[arg(value_name = "VIP")]
+    virtual_address: SocketAddr,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    let mut all = Protocol::ALL.into_iter();
+    all.find(|one| one.name() == text)
+        .ok_or_else(|| "write tcp, udp or sctp".to_owned())
+}
+
+/// Explains a packet.
+pub fn main(args: &Args) -> ExitCode {
+    let query = ExplainQuery {
+        protocol: args.protocol,
+        client: args.client,
+        virtual_address: args.virtual_address,
+    };
+    let ask = |client: &Client| client.explain(&query);
+    finish(show(&args.common, ask, text))
+}
+
+fn text(found: &Explanation) -> String {
+    let packet = match found.query.protocol {
+        Protocol::Tcp => "a TCP SYN",
+        Protocol::Udp => "a UDP datagram",
+        Protocol::Sctp => "an SCTP INIT",
+    };
+    let (client, vip) = (found.query.client, found.query.virtual_address);
+    let mut lines = format!("{packet} from {client} to {vip}, now\n");
+    if let Some(service) = &found.service {
+        let scheduler = found.scheduler.as_deref().unwrap_or("unknown");
+        lines += &format!("  service:  {service}, scheduler {scheduler}\n");
+    }
+    if let Some(why) = decision(found) {
+        lines += &format!("  decided:  {why}\n");
+    }
+    lines += &format!("  becomes:  {}\n", fate(&found.fate));
+    if let (Some(server), Some(otherwise)) = (found.fate.destination, &found.otherwise) {
+        let becomes = fate(otherwise);
+        let hint = fallback_hint(found, otherwise);
+        lines += &format!("  if {} stopped answering:  {becomes}{hint}\n", server.ip());
+    }
+    lines
+}
+
+/// Which flag would spare the clients of a hash table's dead server.
+fn fallback_hint(found: &Explanation, otherwise: &Fate) -> String {
+    let is_refused = otherwise.counter == "reply_port_unreachable";
+    match (&found.decision, found.scheduler.as_deref()) {
+        (Decision::Table { .. }, Some(name @ ("sh" | "mh"))) if is_refused => {
+            format!("; with the flag {name}-fallback, another slot would be asked")
+        }
+        _ => String::new(),
+    }
+}
+
+fn decision(found: &Explanation) -> Option<String> {
+    Some(match &found.decision {
+        Decision::None => return None,
+        Decision::Connection { state, expires_s } => format!(
+            "by its connection, {state}, which would be forgotten in {expires_s} s; nothing is scheduled"
+        ),
+        Decision::Template => {
+            "by the client's persistence template; the scheduler is not asked".to_owned()
+        }
+        Decision::Rotation { position, cycle } => {
+            format!(
+                "by the turn: position {position} of a cycle of {cycle}; the next client has the next one"
+            )
+        }
+        Decision::Table { slot, slots, tried } => {
+            let fallback = match tried {
+                0 | 1 => String::new(),
+                tried => format!(", the {tried}th slot that was asked (fallback)"),
+            };
+            format!("by hash: slot {slot} of {slots}{fallback}")
+        }
+        Decision::List {
+            destinations,
+            is_drawn: true,
+        } => format!("drawn from {destinations} destinations: another packet may draw another"),
+        Decision::List { destinations, .. } => {
+            format!("the best of {destinations} destinations at this moment")
+        }
+    })
+}
+
+/// What becomes of a packet, in a line.
+fn fate(fate: &Fate) -> String {
+    let counter = &fate.counter;
+    let server = fate.destination.map(|one| one.to_string());
+    let (server, mac, interface) = (
+        server.as_deref().unwrap_or("a destination without a name"),
+        fate.mac.as_deref().unwrap_or("unknown"),
+        fate.interface.as_deref().unwrap_or("unknown"),
+    );
+    match fate.verdict {
+        Verdict::Transmit | Verdict::Redirect => {
+            format!("sent to {server} at {mac} out of {interface} ({counter})")
+        }
+        Verdict::Reply | Verdict::Pass | Verdict::Drop => {
+            let what = match fate.verdict {
+                Verdict::Reply => "refused with an ICMP error",
+                Verdict::Pass => "left to this host",
+                _ => "dropped",
+            };
+            format!("{what}: {} ({counter})", reason(counter))
+        }
+    }
+}
+
+/// What a counter of a packet that is not forwarded means.
+fn reason(counter: &str) -> &str {
+    match counter {
+        "pass_not_a_virtual_address" => "the address is no virtual address",
+        "pass_not_a_service" => "no virtual service has this address, port and protocol",
+        "pass_ftp_data" => "source port 20 never makes a connection",
+        "pass_local_destination" => "the destination is the director itself",
+        "pass_not_ready" => "the data path has no settings yet",
+        "reply_port_unreachable" | "drop_no_destination" => "no destination may be given it",
+        "drop_destination_gone" => "the destination of its connection was deleted",
+        "drop_destination_unresolved" => "the MAC of its destination is not known",
+        "drop_table_full" => "the connection table has no room in its two buckets",
+        "drop_service_share" => "the service has its share of the connection table",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(server: &str) -> Fate {
+        Fate {
+            verdict: Verdict::Transmit,
+            counter: "transmitted".to_owned(),
+            destination: Some(server.parse().unwrap()),
+            mac: Some("02:00:00:00:01:07".to_owned()),
+            interface: Some("eth0".to_owned()),
+        }
+    }
+
+    fn not_sent(verdict: Verdict, counter: &str) -> Fate {
+        Fate {
+            verdict,
+            counter: counter.to_owned(),
+            destination: None,
+            mac: None,
+            interface: None,
+        }
+    }
+
+    fn by_hash() -> Explanation {
+        Explanation {
+            query: ExplainQuery {
+                protocol: Protocol::Tcp,
+                client: "203.0.113.7:40000".parse().unwrap(),
+                virtual_address: "192.0.2.100:80".parse().unwrap(),
+            },
+            service: Some("tcp:192.0.2.100:80".parse().unwrap()),
+            scheduler: Some("mh".to_owned()),
+            decision: Decision::Table {
+                slot: 1705,
+                slots: 4093,
+                tried: 1,
+            },
+            fate: sent("192.0.2.11:80"),
+            otherwise: Some(not_sent(Verdict::Reply, "reply_port_unreachable")),
+        }
+    }
+
+    #[test]
+    fn each_line_answers_one_question() {
+        assert_eq!(
+            text(&by_hash()),
+            "a TCP SYN from 203.0.113.7:40000 to 192.0.2.100:80, now\n\
+             \x20 service:  tcp:192.0.2.100:80, scheduler mh\n\
+             \x20 decided:  by hash: slot 1705 of 4093\n\
+             \x20 becomes:  sent to 192.0.2.11:80 at 02:00:00:00:01:07 out of eth0 (transmitted)\n\
+             \x20 if 192.0.2.11 stopped answering:  refused with an ICMP error: no destination may be \
+             given it (reply_port_unreachable); with the flag mh-fallback, another slot would be asked\n"
+        );
+    }
+
+    #[test]
+    fn what_is_not_balanced_has_its_reason_and_nothing_more() {
+        let found = Explanation {
+            service: None,
+            scheduler: None,
+            decision: Decision::None,
+            fate: not_sent(Verdict::Pass, "pass_not_a_service"),
+            otherwise: None,
+            ..by_hash()
+        };
+        let text = text(&found);
+        let lines: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(
+            lines,
+            [
+                "  becomes:  left to this host: no virtual service has this address, port and protocol \
+              (pass_not_a_service)"
+            ]
+        );
+    }
+}
