@@ -68,6 +68,10 @@ pub struct Play<'a> {
     is_marked: bool,
     flows: Vec<Flow>,
     next_port: u16,
+    /// Whether it is one of `wrr`.
+    is_wrr: bool,
+    /// Whether the rest has no one right answer, see [`Play::connect`].
+    pub is_over: bool,
     pub seen: Seen,
 }
 
@@ -102,6 +106,8 @@ impl<'a> Play<'a> {
             is_marked: history.is_marked,
             flows: Vec::new(),
             next_port: FIRST_PORT,
+            is_wrr: history.scheduler == "wrr",
+            is_over: false,
             seen: Seen::default(),
         };
         play.run(Event::Interface {
@@ -132,7 +138,9 @@ impl<'a> Play<'a> {
             Step::Link(n, is_known) => self.link(n, is_known),
             Step::Connect { count, client, vip } => {
                 for _ in 0..count {
-                    self.connect(client, vip)?;
+                    if !self.is_over {
+                        self.connect(client, vip)?;
+                    }
                 }
             }
             Step::Acknowledge(n) => self.go_on(n, Phase::SynReceived, ACK, Phase::Established)?,
@@ -255,6 +263,9 @@ impl<'a> Play<'a> {
         }
         let Some(server) = chosen else {
             self.seen.refused += 1;
+            // IPVS then begins a new cycle at once; the control plane, which knows the number of picks alone,
+            // takes it for the end of the old one, which the next change of the list brings to light.
+            self.is_over |= self.is_wrr && is_overloaded;
             return Ok(());
         };
         self.seen.chosen += 1;

@@ -7,6 +7,8 @@
 //!                           └─► ipvs-model ────────────────────────────┘
 //! ```
 //!
+//! Left out: `wrr` after it has refused a connection because all were overloaded, see [`Play`].
+//!
 //! A failure prints the shortest history and the seed; `DIRIGO_SEED=…` begins with it.
 
 use std::cell::RefCell;
@@ -196,6 +198,9 @@ fn play_until_undisturbed(pair: &mut Pair, history: &History) -> Result<Seen, St
 fn play(pair: &mut Pair, history: &History) -> Result<Seen, Trouble> {
     let mut play = Play::begin(pair, history);
     for (number, step) in history.steps.iter().enumerate() {
+        if play.is_over {
+            break;
+        }
         play.step(step).map_err(|trouble| match trouble {
             Trouble::Differ(text) => Trouble::Differ(format!("step {number}, {step:?}: {text}")),
             moved => moved,
