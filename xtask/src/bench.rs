@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 mod frames;
 mod rig;
+mod schedulers;
 mod sweep;
 
 use frames::Kind;
@@ -41,6 +42,9 @@ pub struct Args {
     /// Only rows whose name contains this; `sweep` for what the daemon does with a full table
     #[arg(long)]
     only: Option<String>,
+    /// Only what a new connection costs by each scheduler
+    #[arg(long)]
+    schedulers: bool,
     /// Tab-separated values
     #[arg(long)]
     tsv: bool,
@@ -58,7 +62,8 @@ struct Row {
     mark: Option<f64>,
 }
 
-/// What is timed. The marks are those of issue 2 and, where it has one, of the connection table.
+/// What is timed. The marks are those that the connection table was asked for; decision 9 says which hold, and why the
+/// others do not.
 const ROWS: &[Row] = &[
     Row {
         name: "floor: MAC swap, transmit",
@@ -70,13 +75,13 @@ const ROWS: &[Row] = &[
         name: "not a VIP",
         kind: Kind::Foreign,
         flows: 1,
-        mark: Some(1.6),
+        mark: Some(1.2),
     },
     Row {
         name: "established TCP, 1 flow",
         kind: Kind::Tcp,
         flows: 1,
-        mark: Some(3.0),
+        mark: Some(2.2),
     },
     Row {
         name: "established TCP, 1 k flows",
@@ -94,31 +99,31 @@ const ROWS: &[Row] = &[
         name: "established TCP, 64 k flows",
         kind: Kind::Tcp,
         flows: 1 << 16,
-        mark: None,
+        mark: Some(7.0),
     },
     Row {
         name: "established TCP, 256 k flows",
         kind: Kind::Tcp,
         flows: 1 << 18,
-        mark: None,
+        mark: Some(11.0),
     },
     Row {
         name: "established UDP, 1 flow",
         kind: Kind::Udp,
         flows: 1,
-        mark: None,
+        mark: Some(2.3),
     },
     Row {
         name: "established IPv6 TCP, 1 flow",
         kind: Kind::Tcp6,
         flows: 1,
-        mark: None,
+        mark: Some(2.5),
     },
     Row {
         name: "new flow (SYN, rr)",
         kind: Kind::New,
         flows: 1 << 31,
-        mark: None,
+        mark: Some(18.0),
     },
 ];
 
@@ -135,6 +140,9 @@ pub fn main(args: &Args) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(args.cpu).context("that CPU number is too large")?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("moving to the CPU")?;
+    if args.schedulers {
+        return schedulers::report(args);
+    }
     let mut plane = Plane::open(args)?;
     let mut rows = Vec::new();
     for row in ROWS {
@@ -156,6 +164,9 @@ pub fn main(args: &Args) -> Result<()> {
     drop(plane);
     if args.only.as_ref().is_none_or(|only| only == "sweep") {
         missed.extend(sweep::report(args)?);
+    }
+    if args.only.is_none() {
+        schedulers::report(args)?;
     }
     if missed.is_empty() {
         return Ok(());

@@ -126,6 +126,9 @@ pub enum Decision {
         slots: u32,
         /// How many were looked at: more than one by `sh-fallback` or `mh-fallback`.
         tried: u32,
+        /// Whose the slot is, whether or not it may be given the packet.
+        #[serde(default)]
+        destination: Option<SocketAddr>,
     },
     /// The best of all destinations, at this moment.
     List {

@@ -89,12 +89,24 @@ fn decision(found: &Explanation) -> Option<String> {
                 "by the turn: position {position} of a cycle of {cycle}; the next client has the next one"
             )
         }
-        Decision::Table { slot, slots, tried } => {
+        Decision::Table {
+            slot,
+            slots,
+            tried,
+            destination,
+        } => {
             let fallback = match tried {
                 0 | 1 => String::new(),
-                tried => format!(", the {tried}th slot that was asked (fallback)"),
+                tried => format!(", after {} others (fallback)", tried - 1),
             };
-            format!("by hash: slot {slot} of {slots}{fallback}")
+            let refused = match (found.fate.destination, destination) {
+                (Some(_), _) => String::new(),
+                (None, Some(owner)) => {
+                    format!("; it is {owner}'s, who may not be given it (dirigo services)")
+                }
+                (None, None) => "; it is nobody's".to_owned(),
+            };
+            format!("by hash: slot {slot} of {slots}{fallback}{refused}")
         }
         Decision::List {
             destinations,
@@ -184,6 +196,7 @@ mod tests {
                 slot: 1705,
                 slots: 4093,
                 tried: 1,
+                destination: Some("192.0.2.11:80".parse().unwrap()),
             },
             fate: sent("192.0.2.11:80"),
             otherwise: Some(not_sent(Verdict::Reply, "reply_port_unreachable")),
@@ -201,6 +214,17 @@ mod tests {
              \x20 if 192.0.2.11 stopped answering:  refused with an ICMP error: no destination may be \
              given it (reply_port_unreachable); with the flag mh-fallback, another slot would be asked\n"
         );
+    }
+
+    #[test]
+    fn a_refusing_slot_is_said_to_be_whose_it_is() {
+        let found = Explanation {
+            fate: not_sent(Verdict::Reply, "reply_port_unreachable"),
+            otherwise: None,
+            ..by_hash()
+        };
+        let owner = "slot 1705 of 4093; it is 192.0.2.11:80's, who may not be given it";
+        assert!(text(&found).contains(owner), "{}", text(&found));
     }
 
     #[test]

@@ -237,3 +237,51 @@ fn the_recorded_table_with_everything_is_made_listed_and_saved_but_for_what_is_n
     assert_eq!(director.run(&["-R"], &saved).err, "");
     assert_eq!(director.run(&["-Sn"], "").out, saved);
 }
+
+#[test]
+fn explain_names_the_server_its_mac_and_the_rule_and_says_why_there_is_none() {
+    if !is_root() {
+        return;
+    }
+    let director = Director::start();
+    let explain = |vip: &str| {
+        let words = ["explain", "tcp", "203.0.113.7:40000", vip, "--instance"];
+        let mut command = Command::new(common::dirigo());
+        let output = command
+            .args(words)
+            .arg(&director.instance)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    for line in [
+        "-A -t 192.0.2.100:80 -s sh",
+        "-a -t 192.0.2.100:80 -r 192.0.2.11:80",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(director.run(&words, "").err, "", "{line}");
+    }
+    // An added destination is resolved, or has had its time, before the command returns.
+    let text = explain("192.0.2.100:80");
+    for part in [
+        "service:  tcp:192.0.2.100:80, scheduler sh\n",
+        // `ipvs.md` 2.2: the bucket of 203.0.113.7.
+        "decided:  by hash: slot 124 of 256\n",
+        "becomes:  sent to 192.0.2.11:80 at ",
+        " out of eth0 (transmitted)\n",
+        "if 192.0.2.11 stopped answering:  refused with an ICMP error",
+        "sh-fallback",
+    ] {
+        assert!(text.contains(part), "{part:?} in {text}");
+    }
+    assert!(explain("192.0.2.100:81").contains("(pass_not_a_service)"));
+    assert!(explain("192.0.2.99:80").contains("no virtual address"));
+
+    let drain = "-e -t 192.0.2.100:80 -r 192.0.2.11:80 -w 0";
+    let words: Vec<&str> = drain.split(' ').collect();
+    assert_eq!(director.run(&words, "").err, "");
+    let text = explain("192.0.2.100:80");
+    let owner = "slot 124 of 256; it is 192.0.2.11:80's, who may not be given it";
+    assert!(text.contains(owner), "{text}");
+}

@@ -32,7 +32,7 @@ pub(crate) fn explain(
         query: *query,
         service: key,
         scheduler: service.map(|service| service.settings.scheduler.clone()),
-        decision: decision(found.decision),
+        decision: decision(state, query, found.decision),
         fate: fate(state, query, &found),
         otherwise,
     })
@@ -51,27 +51,25 @@ fn fate(state: &State, query: &ExplainQuery, found: &dataplane::Explanation) -> 
         let named = egress.find(|one| one.index == index);
         named.map_or_else(|| format!("number {index}"), |one| one.name.clone())
     });
-    let destination = found.destination.and_then(|id| address(state, id));
     Fate {
         verdict: verdict(found.verdict),
         counter: found.counter.to_owned(),
-        destination: destination.map(|mut address| {
-            // One of a service of every port has the port of the packet.
-            if address.port() == 0 {
-                address.set_port(query.virtual_address.port());
-            }
-            address
-        }),
+        destination: (found.destination).and_then(|id| address(state, query, id)),
         mac: found.mac.as_ref().map(netlink::mac_text),
         interface,
     }
 }
 
 /// The address of a destination, deleted ones included.
-fn address(state: &State, id: u32) -> Option<SocketAddr> {
+fn address(state: &State, query: &ExplainQuery, id: u32) -> Option<SocketAddr> {
     let listed = state.destinations.get(&id);
     let gone = || state.trash.get(&id).map(|gone| &gone.destination);
-    Some(listed.or_else(gone)?.address)
+    let mut address = listed.or_else(gone)?.address;
+    // One of a service of every port has the port of the packet.
+    if address.port() == 0 {
+        address.set_port(query.virtual_address.port());
+    }
+    Some(address)
 }
 
 fn verdict(verdict: Verdict) -> api::Verdict {
@@ -84,7 +82,7 @@ fn verdict(verdict: Verdict) -> api::Verdict {
     }
 }
 
-fn decision(decision: dataplane::Decision) -> api::Decision {
+fn decision(state: &State, query: &ExplainQuery, decision: dataplane::Decision) -> api::Decision {
     use dataplane::Decision;
     match decision {
         Decision::None => api::Decision::None,
@@ -94,7 +92,17 @@ fn decision(decision: dataplane::Decision) -> api::Decision {
         },
         Decision::Template => api::Decision::Template,
         Decision::Rotation { position, cycle } => api::Decision::Rotation { position, cycle },
-        Decision::Table { slot, slots, tried } => api::Decision::Table { slot, slots, tried },
+        Decision::Table {
+            slot,
+            slots,
+            tried,
+            destination,
+        } => api::Decision::Table {
+            slot,
+            slots,
+            tried,
+            destination: address(state, query, destination),
+        },
         Decision::List {
             destinations,
             is_drawn,

@@ -240,14 +240,16 @@ impl Table {
                 .standing(destination)
                 .unbound(before.wrapping_add(step));
         }
-        let Some(tuple) = self.tuples.read::<Tuple>(slot) else {
-            return;
-        };
+        // Service and life are one word; a million times the whole tuple would be half of a sweep.
+        const _: () = assert!(offset_of!(Tuple, service) / 8 == LIFE_WORD);
+        let word = self.tuples.word_at(slot, LIFE_WORD).load(Ordering::Acquire);
+        let life = (word >> LIFE_SHIFT) as u32;
+        let service = (word >> (offset_of!(Tuple, service) % 8 * 8)) as u32;
         self.populations
-            .word(tuple.service as usize)
+            .word(service as usize)
             .fetch_sub(1, Ordering::AcqRel);
-        if !entry.state().is_template() && tuple.life != 0 {
-            let attached = self.tuples.word_at(tuple.life as usize - 1, ATTACHED_WORD);
+        if !entry.state().is_template() && life != 0 {
+            let attached = self.tuples.word_at(life as usize - 1, ATTACHED_WORD);
             attached.fetch_sub(1, Ordering::AcqRel);
         }
     }

@@ -81,6 +81,8 @@ pub enum Decision {
         slots: u32,
         /// How many were looked at: more than one by `sh-fallback` or `mh-fallback`.
         tried: u32,
+        /// Whose the slot is, whether or not it may be given the packet; 0 for nobody's.
+        destination: u32,
     },
     /// The best of all.
     List {
@@ -251,6 +253,7 @@ fn scheduled(service: &Service, tables: &Snapshot<'_>) -> Decision {
             slot: seen.slot.get().wrapping_sub(service.base),
             slots: service.count,
             tried: seen.slots.get(),
+            destination: seen.slot_of.get(),
         }
     } else {
         Decision::List {

@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) service: Cell<Option<(ServiceKey, Service)>>,
     /// The last slot of a rotation, table or list that was looked at.
     pub(crate) slot: Cell<u32>,
+    /// Whose it was, 0 for nobody's.
+    pub(crate) slot_of: Cell<u32>,
     /// How many were looked at.
     pub(crate) slots: Cell<u32>,
     /// Where the service's counter of picks stood.
@@ -190,7 +192,9 @@ impl Tables for Snapshot<'_> {
         self.seen.slots.set(self.seen.slots.get() + 1);
         // Two in a word.
         let pair: u64 = element(&self.live.services.slots, index / 2).unwrap_or(0);
-        (pair >> (index % 2 * 32)) as u32
+        let destination = (pair >> (index % 2 * 32)) as u32;
+        self.seen.slot_of.set(destination);
+        destination
     }
     fn standing(&self, destination: u32) -> Option<&Standing<AtomicU64>> {
         let words = &self.live.standings;

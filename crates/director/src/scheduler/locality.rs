@@ -35,9 +35,7 @@ pub(super) fn pick(service: &Service, kind: Kind, arrival: &Arrival, tables: &im
     } else {
         settings.lblcr_expiration
     };
-    let mut look = Look::at(service, arrival, &settings.hash_keys, life);
-    tables.repeat(LOCALITY_PLACES, &mut look);
-    let known = look.known;
+    let (known, place) = places(service, arrival, life, tables);
     if known != NOWHERE {
         let remembered = recall(service, known, arrival.tick, life, tables);
         if remembered != 0 {
@@ -47,12 +45,42 @@ pub(super) fn pick(service: &Service, kind: Kind, arrival: &Arrival, tables: &im
     let best = list::pick(service, Kind::WLC, tables);
     if best != 0 {
         if known == NOWHERE {
-            settle(&look, best, arrival.tick, tables);
+            settle(service, arrival, place, best, tables);
         } else {
             join(known, best, kind, arrival.tick, tables);
         }
     }
     best
+}
+
+/// Where an address is remembered, and where it would be.
+#[inline(always)]
+fn places(service: &Service, arrival: &Arrival, life: u32, tables: &impl Tables) -> (u32, u32) {
+    let word = places_as_number(service, arrival, life, tables);
+    ((word >> 32) as u32, word as u32)
+}
+
+/// A function of its own: what it needs is then not on the stack while members are compared. The oldest kernels
+/// round each function's up to 32 bytes.
+#[inline(never)]
+fn places_as_number(service: &Service, arrival: &Arrival, life: u32, tables: &impl Tables) -> u64 {
+    let Some(hash) = hash(service, arrival, tables) else {
+        return u64::MAX;
+    };
+    let mut look = Look::at(hash, arrival.tick, life);
+    tables.repeat(LOCALITY_PLACES, &mut look);
+    u64::from(look.known) << 32 | u64::from(look.place)
+}
+
+/// Hash of a service and an address; never one of the tags that mean something else.
+#[inline(always)]
+fn hash(service: &Service, arrival: &Arrival, tables: &impl Tables) -> Option<u64> {
+    let keys = &tables.settings()?.hash_keys;
+    let [high, low] = arrival.virtual_address;
+    let mut hash = (high ^ keys[0]).wrapping_mul(keys[6]);
+    hash = (hash ^ hash >> 32 ^ low).wrapping_mul(keys[7]);
+    hash = (hash ^ hash >> 29 ^ u64::from(service.id) ^ keys[1]).wrapping_mul(keys[6]);
+    Some((hash ^ hash >> 32) | 2)
 }
 
 /// The search for an address among its places.
@@ -69,16 +97,11 @@ struct Look {
 
 impl Look {
     #[inline(always)]
-    fn at(service: &Service, arrival: &Arrival, keys: &[u64; 8], life: u32) -> Self {
-        let [high, low] = arrival.virtual_address;
-        let mut hash = (high ^ keys[0]).wrapping_mul(keys[6]);
-        hash = (hash ^ hash >> 32 ^ low).wrapping_mul(keys[7]);
-        hash = (hash ^ hash >> 29 ^ u64::from(service.id) ^ keys[1]).wrapping_mul(keys[6]);
-        hash ^= hash >> 32;
+    fn at(hash: u64, tick: u32, life: u32) -> Self {
         Self {
-            hash: hash | 2,
+            hash,
             first: (hash >> 32) as u32 % (LOCALITIES / LOCALITY_PLACES) * LOCALITY_PLACES,
-            tick: arrival.tick,
+            tick,
             life,
             known: NOWHERE,
             place: NOWHERE,
@@ -242,20 +265,27 @@ impl Work for Idle {
 }
 
 /// Remembers an address for the first time.
-#[inline(always)]
-fn settle(look: &Look, destination: u32, tick: u32, tables: &impl Tables) {
-    let Some(locality) = tables.locality(look.place) else {
+#[inline(never)]
+fn settle(
+    service: &Service,
+    arrival: &Arrival,
+    place: u32,
+    destination: u32,
+    tables: &impl Tables,
+) {
+    let (Some(hash), Some(locality)) = (hash(service, arrival, tables), tables.locality(place))
+    else {
         return;
     };
     let tag = locality.tag.load();
     if tag == CLAIMED || !locality.tag.swap_if(tag, CLAIMED) {
         return;
     }
-    let tick = u64::from(tick);
+    let tick = u64::from(arrival.tick);
     locality.ticks.store(tick << 32 | tick);
     locality.members[0].store(destination.into());
     locality.size.store(1);
-    locality.tag.store(look.hash);
+    locality.tag.store(hash);
 }
 
 /// Puts a destination into a set as its newest member, or, for `lblc`, in its member's place.
