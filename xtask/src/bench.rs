@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 
 mod frames;
 mod rig;
+mod schedulers;
 mod sweep;
 
 use frames::Kind;
@@ -41,6 +42,9 @@ pub struct Args {
     /// Only rows whose name contains this; `sweep` for what the daemon does with a full table
     #[arg(long)]
     only: Option<String>,
+    /// Only what a new connection costs by each scheduler
+    #[arg(long)]
+    schedulers: bool,
     /// Tab-separated values
     #[arg(long)]
     tsv: bool,
@@ -136,6 +140,9 @@ pub fn main(args: &Args) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(args.cpu).context("that CPU number is too large")?;
     sched_setaffinity(Pid::from_raw(0), &cpus).context("moving to the CPU")?;
+    if args.schedulers {
+        return schedulers::report(args);
+    }
     let mut plane = Plane::open(args)?;
     let mut rows = Vec::new();
     for row in ROWS {
@@ -157,6 +164,9 @@ pub fn main(args: &Args) -> Result<()> {
     drop(plane);
     if args.only.as_ref().is_none_or(|only| only == "sweep") {
         missed.extend(sweep::report(args)?);
+    }
+    if args.only.is_none() {
+        schedulers::report(args)?;
     }
     if missed.is_empty() {
         return Ok(());

@@ -81,6 +81,11 @@ impl Kind {
     }
 }
 
+/// SYNs of flows never seen, to another port.
+pub fn opening_at(port: u16) -> Fed {
+    fed(segment(VIP.octets(), port, true), [11, 0, 0, 0])
+}
+
 fn fed(frame: Vec<u8>, base: [u8; 4]) -> Fed {
     Fed {
         frame,
@@ -109,9 +114,13 @@ fn fed6(is_syn: bool) -> Fed {
 }
 
 fn tcp(to: [u8; 4], is_syn: bool) -> Vec<u8> {
+    segment(to, PORT, is_syn)
+}
+
+fn segment(to: [u8; 4], port: u16, is_syn: bool) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(CLIENT_MAC, DIRECTOR)
         .ipv4(CLIENT, to, 64)
-        .tcp(CLIENT_PORT, PORT, 1, 64_240);
+        .tcp(CLIENT_PORT, port, 1, 64_240);
     if is_syn {
         build(builder.syn())
     } else {

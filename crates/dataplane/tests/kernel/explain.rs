@@ -120,6 +120,7 @@ fn asking_leaves_every_table_as_it_was() {
         kernel.receive(&frame(&flow));
     }
     let everything = Touched {
+        localities: (0..director::limits::LOCALITIES).collect(),
         allowances: (0..director::limits::REPLY_BUCKETS).collect(),
         fragments: (0..director::limits::FRAGMENTS).collect(),
     };

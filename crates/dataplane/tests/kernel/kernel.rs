@@ -9,10 +9,13 @@ use dirigo_dataplane::{Behaviour, Dataplane, Destination, Opened, Schedule};
 
 use crate::native::{numbered, older_allowance, older_entry, slots_of};
 use crate::support::Instance;
-use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched, Words};
+use crate::world::{Change, IDS, INGRESS, Known, LocalityWords, Received, Tables, Touched, Words};
 
 /// Bytes of the settings' element, in words.
 pub const SETTINGS_WORDS: usize = size_of::<Settings>() / 8;
+
+/// Of a place where no address is remembered.
+const NO_LOCALITY: LocalityWords = [0; size_of::<LocalityWords>() / 8];
 
 /// An instance, loaded.
 pub struct Kernel {
@@ -22,6 +25,7 @@ pub struct Kernel {
     populations: Array<MapData, [u64; 1]>,
     allowances: Array<MapData, [u64; 1]>,
     fragments: Array<MapData, [u64; 2]>,
+    localities: Array<MapData, LocalityWords>,
     verdicts: PerCpuArray<MapData, u64>,
     /// What frames have touched since `clear`.
     touched: Touched,
@@ -63,6 +67,7 @@ impl Kernel {
             populations: instance.array("POPULATIONS"),
             allowances: instance.array("ALLOWANCES"),
             fragments: instance.array("FRAGMENTS"),
+            localities: instance.array("LOCALITIES"),
             verdicts: instance.per_cpu("VERDICTS"),
             touched: Touched::default(),
             counted: BTreeMap::new(),
@@ -100,6 +105,8 @@ impl Kernel {
             let unresolved = dirigo_dataplane::DestinationLink::Unresolved;
             self.plane.write_destination(id, unresolved);
             self.plane.reset_destination(id).unwrap();
+        }
+        for id in 0..IDS {
             self.populations.set(id, [0], 0).unwrap();
         }
         for number in 0..self.buckets.len() {
@@ -113,6 +120,9 @@ impl Kernel {
         }
         for number in touched.fragments {
             self.fragments.set(number, [0; 2], 0).unwrap();
+        }
+        for number in touched.localities {
+            self.localities.set(number, NO_LOCALITY, 0).unwrap();
         }
         self.counted = self.plane.counters().into_iter().collect();
     }
@@ -277,10 +287,15 @@ impl Kernel {
                 .iter()
                 .map(|n| (*n, self.fragments.get(n, 0).unwrap()))
                 .collect(),
+            localities: touched
+                .localities
+                .iter()
+                .map(|n| (*n, self.localities.get(n, 0).unwrap()))
+                .collect(),
         }
     }
 
-    /// Forgets every allowance and every fragment, whoever touched it.
+    /// Forgets every allowance, every fragment and every locality, whoever touched it.
     pub fn wipe(&mut self) {
         for number in 0..self.allowances.len() {
             self.allowances.set(number, [0], 0).unwrap();
@@ -288,11 +303,15 @@ impl Kernel {
         for number in 0..self.fragments.len() {
             self.fragments.set(number, [0; 2], 0).unwrap();
         }
+        for number in 0..self.localities.len() {
+            self.localities.set(number, NO_LOCALITY, 0).unwrap();
+        }
     }
 
     /// Remembers that frames may have touched these.
     pub fn touch(&mut self, touched: &Touched) {
         self.touched.allowances.extend(&touched.allowances);
         self.touched.fragments.extend(&touched.fragments);
+        self.touched.localities.extend(&touched.localities);
     }
 }

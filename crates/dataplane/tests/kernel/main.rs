@@ -5,6 +5,7 @@
 //!                            └─► Pair ─┬─► Kernel (test run) ──┐
 //! random   frames and changes ──►      └─► Native ─────────────┴─► equal?
 //! stories  connection rules ─────►
+//! schedulers  histories ► control ►    and whom IPVS's model would choose
 //!
 //! restart, concurrency, hammer, expiry, explain, room, share, budgets      the loaded instance alone
 //! ```
@@ -27,13 +28,16 @@ mod expiry;
 mod explain;
 mod golden;
 mod hammer;
+mod history;
 mod kernel;
 mod native;
 mod packet;
 mod pair;
+mod plan;
 mod random;
 mod restart;
 mod room;
+mod schedulers;
 mod share;
 #[path = "../../../director/tests/ipvs/steps.rs"]
 mod steps;

@@ -8,7 +8,7 @@ use director::Verdict;
 use director::connection::{CLAIMED, Entry, FREE, State};
 use director::limits::BUCKET_SLOTS;
 use director::memory::{MemoryFrame, MemoryTables, default_timeouts, unmapped};
-use director::tables::{Gauge, Link, Tuple, setting};
+use director::tables::{Gauge, Link, Locality, Tuple, Weight, setting};
 use director::time::{SECOND_FINE_TICKS, ticks_from_seconds};
 use dirigo_dataplane::{
     Behaviour, DestinationLink, MarkRule, Rules, Schedule, Segment, ServiceKey, Standing, Stats,
@@ -16,7 +16,7 @@ use dirigo_dataplane::{
 use zerocopy::IntoBytes;
 
 use crate::sweep;
-use crate::world::{Change, IDS, INGRESS, Known, Received, Tables, Touched, Words};
+use crate::world::{Change, IDS, INGRESS, Known, LocalityWords, Received, Tables, Touched, Words};
 
 /// Tables in memory.
 pub struct Native {
@@ -124,16 +124,25 @@ impl Native {
         }
     }
 
-    /// A new destination, or an edited one that has not been overloaded.
+    /// A new destination, or an edited one.
     fn stand(&mut self, id: u32, link: DestinationLink, standing: Standing) {
         let word = match standing.weight {
             0 => link_of(link).drained(),
             _ => link_of(link),
         };
-        self.tables.links.insert(id, word.0);
+        let present = &self.tables.standings[id as usize];
+        let upper_before = present.thresholds.load(SeqCst) >> 32;
+        let overloaded = present.weight.load(SeqCst) & Weight::OVERLOAD;
         let thresholds = (standing.upper_threshold, standing.lower_threshold);
         self.tables
             .set_standing(id, standing.weight, standing.service, thresholds);
+        // As `ipvs.md` 2.1 has it: an edit opens, and closes nothing.
+        let is_opened = thresholds.0 == 0 || u64::from(thresholds.0) > upper_before;
+        if !is_opened {
+            let weight = &self.tables.standings[id as usize].weight;
+            weight.fetch_or(overloaded, SeqCst);
+        }
+        self.tables.links.insert(id, word.0);
     }
 
     fn publish(
@@ -191,7 +200,9 @@ impl Native {
     pub fn touched(&self) -> Touched {
         let allowances = self.tables.reply_allowances.iter();
         let fragments = self.tables.fragments.iter();
+        let localities = self.tables.localities.iter();
         Touched {
+            localities: not_zero(localities.map(|place| place.tag.load(SeqCst))),
             allowances: not_zero(allowances.map(|word| word.load(SeqCst))),
             fragments: not_zero(fragments.map(|slot| slot.tag.load(SeqCst))),
         }
@@ -245,6 +256,11 @@ impl Native {
                 .into_iter()
                 .map(|n| (n, &self.tables.fragments[n as usize]))
                 .map(|(n, slot)| (n, [slot.tag.load(SeqCst), slot.entry.load(SeqCst)]))
+                .collect(),
+            localities: touched
+                .localities
+                .into_iter()
+                .map(|n| (n, locality_words(&self.tables.localities[n as usize])))
                 .collect(),
         }
     }
@@ -303,6 +319,12 @@ fn slots(schedule: &Schedule) -> &[u32] {
         Schedule::Table { slots, .. } => slots,
         Schedule::List { destinations, .. } => destinations,
     }
+}
+
+fn locality_words(place: &Locality<AtomicU64>) -> LocalityWords {
+    let head = [&place.tag, &place.ticks, &place.size];
+    let mut words = head.into_iter().chain(&place.members);
+    std::array::from_fn(|_| words.next().unwrap().load(SeqCst))
 }
 
 fn words_of(tuple: &Tuple) -> Words {

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 
 use director::Verdict;
-use director::tables::TUPLE_BYTES;
+use director::tables::{Locality, TUPLE_BYTES};
 use dirigo_dataplane::{
     Behaviour, DestinationLink, MarkRule, Rules, Schedule, Segment, ServiceKey, Standing, Stats,
 };
@@ -172,6 +173,9 @@ pub fn classic() -> Vec<Change> {
     changes
 }
 
+/// What is remembered of an address, in words.
+pub type LocalityWords = [u64; size_of::<Locality<AtomicU64>>() / 8];
+
 /// A tuple in words.
 pub type Words = [u64; TUPLE_BYTES / 8];
 
@@ -222,11 +226,14 @@ pub struct Tables {
     pub allowances: BTreeMap<u32, u64>,
     /// Slots of the fragment table that were touched: tag, entry.
     pub fragments: BTreeMap<u32, [u64; 2]>,
+    /// What is remembered of addresses, where something was touched, in words.
+    pub localities: BTreeMap<u32, LocalityWords>,
 }
 
 /// Numbers of what frames have touched, in tables that are too large to be compared whole.
 #[derive(Clone, Debug, Default)]
 pub struct Touched {
+    pub localities: BTreeSet<u32>,
     pub allowances: BTreeSet<u32>,
     pub fragments: BTreeSet<u32>,
 }
