@@ -11,7 +11,7 @@
 //! nothing installed on the host beyond QEMU. Everything fetched stays in `target/vm`.
 //!
 //! It proves that the object passes three verifiers; it proves nothing about speed. That is `--bench`, which counts
-//! instructions in another guest, one with the real IPVS.
+//! instructions in another guest, one with the real IPVS. `--against-ipvs` compares whom the two choose.
 
 use std::path::PathBuf;
 
@@ -20,12 +20,14 @@ use anyhow::{Context as _, Result, bail};
 use crate::{bpf, tools};
 use guest::{Answer, Guest};
 
+mod against;
 mod bench;
 mod cpio;
 mod guest;
 mod machine;
 mod modules;
 mod packages;
+mod script;
 mod table;
 
 /// Options of `cargo xtask vm`.
@@ -43,6 +45,15 @@ pub struct Args {
     /// Instead of the lab, count a frame's instructions beside the real IPVS, by this program (`ipvs-vm`)
     #[arg(long, value_name = "IPVS_VM", conflicts_with = "load_only")]
     bench: Option<PathBuf>,
+    /// Instead of the lab, play random steps on dirigo and on the real IPVS in a guest of this program (`ipvs-vm`)
+    #[arg(long, value_name = "IPVS_VM", conflicts_with_all = ["load_only", "bench"])]
+    against_ipvs: Option<PathBuf>,
+    /// Rounds of `--against-ipvs`
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    rounds: usize,
+    /// Where the rounds of `--against-ipvs` come from
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    seed: u64,
     /// Write the result into docs/vm.md
     #[arg(long)]
     record: bool,
@@ -55,6 +66,9 @@ pub fn main(args: &Args) -> Result<()> {
     }
     if let Some(ipvs_vm) = &args.bench {
         return bench::main(ipvs_vm, args);
+    }
+    if let Some(ipvs_vm) = &args.against_ipvs {
+        return against::main(ipvs_vm, args);
     }
     let cache = tools::root().join("target/vm");
     let packages = packages::Packages::open(&cache)?;
