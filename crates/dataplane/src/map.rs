@@ -105,7 +105,7 @@ impl SharedStanding<'_> {
         Weight(self.weight.load(Ordering::Acquire)).is_overloaded()
     }
 
-    /// After a connection less, see [`Standing::unbound`].
+    /// After a connection less, see [`director::tables::Standing::unbound`].
     pub(crate) fn unbound(&self, gauge: u64) {
         let thresholds = self.thresholds.load(Ordering::Acquire);
         if self.is_overloaded() && is_relieved(gauge, thresholds) {
