@@ -99,6 +99,17 @@ pub(crate) fn edit_service(
 ) -> Result<(), Refusal> {
     let service = state.services.get(&key).ok_or_else(|| no_service(&key))?;
     settings.share = settings.share.or(service.settings.share);
+    replace_service(state, key, settings, observed)
+}
+
+/// As an edit, but what is not said is not kept.
+pub(crate) fn replace_service(
+    state: &mut State,
+    key: ServiceKey,
+    settings: ServiceSettings,
+    observed: &Observed,
+) -> Result<(), Refusal> {
+    let service = state.services.get(&key).ok_or_else(|| no_service(&key))?;
     let scheduler = check::scheduler(&settings)?;
     if service.settings == settings {
         return Ok(());

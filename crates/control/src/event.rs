@@ -16,6 +16,9 @@ pub enum Event {
     Change(api::Change),
     /// The configuration was read.
     Config(Desired),
+    /// The configuration was read, and shall count in everything: what was made or changed at runtime gives
+    /// way to it.
+    Apply(Desired),
     /// What the configuration says of some of its services, as the health of their destinations
     /// allows now.
     Services(Vec<DesiredService>),
@@ -223,7 +226,7 @@ impl State {
                     ..Questions::default()
                 }
             }
-            Event::Config(desired) => self.questions_of_all(desired.services.len()),
+            Event::Config(desired) | Event::Apply(desired) => self.questions_of_all(desired.services.len()),
             Event::Services(services) => {
                 let known = services
                     .iter()

@@ -23,6 +23,7 @@
 mod change;
 mod check;
 mod delta;
+mod enforce;
 mod event;
 pub mod hashing;
 mod index;
@@ -95,6 +96,7 @@ fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Ref
     match event {
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
         Event::Config(desired) => reconcile::apply(state, desired, observed),
+        Event::Apply(desired) => enforce::apply(state, desired, observed),
         Event::Services(services) => reconcile::apply_some(state, services, observed),
         Event::Links(reports) => {
             for (address, report) in reports {

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
@@ -21,12 +22,13 @@ use health::probe::Standing;
 use health::reason::Reason;
 use health::runner::{self, Handle, Link};
 use health::service::Effect;
-use health::state::{News, ProbeKey, State, Transport, Wanted, WantedDestination, WantedService};
+use health::state::{News, ProbeKey, Standings, Transport, Wanted};
 use tracing::{info, warn};
 
 use crate::message::Message;
 
 mod log;
+mod next;
 mod view;
 
 /// What an earlier daemon knew: which destinations were well, and which not.
@@ -56,58 +58,14 @@ struct Probed {
 }
 
 impl Health {
-    /// Of a configuration, with what was known before.
-    pub(crate) fn new(config: &config::Config, desired: &Desired, believed: &Believed) -> Self {
-        let mut health = Self::default();
-        health.wanted.checks.clone_from(&config.checks);
-        let known: BTreeMap<_, _> = believed
-            .iter()
-            .map(|(service, server, up)| ((*service, *server), *up))
-            .collect();
-        for (service, base) in config.services.iter().zip(&desired.services) {
-            let (Some(own), Some(rules)) = (&service.health, key_of(&service.key)) else {
-                continue;
-            };
-            let destinations = service.destinations.iter().map(|destination| {
-                let server = destination.address.ip();
-                let checks = own.exceptions.get(&server).unwrap_or(&own.checks);
-                let believed = match known.get(&(service.key, server)) {
-                    Some(true) => Standing::Up,
-                    Some(false) => Standing::Down,
-                    None => Standing::Unchecked,
-                };
-                let wanted = WantedDestination {
-                    weight: destination.weight.into(),
-                    checks: checks.clone(),
-                    believed,
-                };
-                (server, wanted)
-            });
-            let wanted = WantedService {
-                rules: own.rules.clone(),
-                destinations: destinations.collect(),
-            };
-            health.wanted.services.insert(rules, wanted);
-            health.keys.insert(rules, service.key);
-            health.desired.insert(service.key, base.clone());
-            health.without_quorum.insert(service.key);
-        }
-        // What follows from what was known: decided here, as the thread will decide it.
-        let news = State::default().configure(&health.wanted, Instant::now(), || 0);
-        health.take(&news);
-        for (key, service) in &health.wanted.services {
-            let wanted = health::service::Service::new(service.rules.clone(), []);
-            if wanted.is_held()
-                && let Some(key) = health.keys.get(key)
-            {
-                health.without_quorum.remove(key);
-            }
-        }
-        health
-    }
-
-    /// Starts to check, in the calling thread's network namespace.
+    /// Starts to check, in the calling thread's network namespace; or, if that is done, has other things
+    /// checked.
     pub(crate) fn start(&mut self, outbox: &SyncSender<Message>) -> anyhow::Result<()> {
+        if let Some(runner) = &self.runner {
+            runner.links(self.known_links());
+            runner.want(self.wanted.clone());
+            return Ok(());
+        }
         if self.wanted.services.is_empty() {
             return Ok(());
         }
@@ -213,11 +171,40 @@ impl Health {
                     }
                     key
                 }
+                News::Configured { services, gone } => {
+                    for key in gone {
+                        self.probes.remove(key);
+                    }
+                    different.extend(services.iter().filter_map(|one| self.replace(one)));
+                    None
+                }
                 News::Ended { .. } => None,
             };
             different.extend(touched);
         }
         different
+    }
+
+    /// All that is known of a service, whatever was thought of it before; the service, if its place in the table
+    /// changes.
+    fn replace(&mut self, known: &Standings) -> Option<ServiceKey> {
+        let key = *self.keys.get(&known.service)?;
+        match known.held {
+            true => self.without_quorum.remove(&key),
+            false => self.without_quorum.insert(key),
+        };
+        let sorry = match known.sorry {
+            Some(server) => self.sorry.insert(key, server),
+            None => self.sorry.remove(&key),
+        };
+        let effects = self.effects.insert(key, known.effects.clone());
+        let weights = |effects: &BTreeMap<IpAddr, Effect>| -> Vec<_> {
+            let weights = effects.iter();
+            weights.map(|(server, one)| (*server, one.weight())).collect()
+        };
+        let is_same = sorry == known.sorry
+            && weights(&effects.unwrap_or_default()) == weights(&known.effects);
+        (!is_same).then_some(key)
     }
 
     /// The service, if its place in the table changes: a better reason changes nothing there.

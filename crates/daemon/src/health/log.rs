@@ -54,7 +54,7 @@ impl Health {
                     service, server, ..
                 } => info!(%service, %server, "health: the sorry server rests"),
                 News::Ended { service } => info!(%service, "health: checks end"),
-                News::Destination { .. } => {}
+                News::Destination { .. } | News::Configured { .. } => {}
             }
         }
     }
