@@ -208,6 +208,15 @@ impl Client {
         Ok(refusals)
     }
 
+    /// Has the daemon read its configuration and step to it; when this returns, that is done.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; after a refusal everything is as it was.
+    pub fn apply(&self, apply: &crate::Apply) -> Result<crate::Applied, ClientError> {
+        read(&self.post("/v1/apply", apply)?)
+    }
+
     /// Asks the daemon to stop.
     ///
     /// # Errors

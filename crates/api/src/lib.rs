@@ -13,6 +13,7 @@
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
+//! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
 //!
 //! Errors come as [`Refusal`] with a status of 4xx or 5xx.
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+mod apply;
 mod behaviour;
 mod client;
 mod explain;
@@ -36,6 +38,9 @@ mod settings;
 mod text;
 mod view;
 
+pub use apply::{
+    Applied, Apply, Configuration, DestinationDifference, GenerationOrigin, ServiceDifference,
+};
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
 pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
@@ -163,6 +168,8 @@ pub enum RefusalCode {
     Full,
     /// The peer may read but not change.
     NotPermitted,
+    /// The configuration is wrong, or asks for what this host cannot have.
+    BadConfig,
     /// The request could not be read.
     BadRequest,
     /// The kernel refused; the message says what.

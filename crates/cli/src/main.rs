@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 #[macro_use]
 mod talk;
 
+mod apply;
 mod check;
 mod connections;
 mod doctor;
@@ -44,6 +45,8 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// Have the daemon read its configuration again and step to it, or leave everything as it is
+    Apply(apply::Args),
     /// The daemon and its data plane
     Status(show::StatusArgs),
     /// Virtual services and their destinations
@@ -80,6 +83,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Apply(args) => apply::main(args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),

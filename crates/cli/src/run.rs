@@ -30,8 +30,11 @@ pub fn main(args: Args) -> ExitCode {
         Err(error) => return bad_config(&error),
     };
     log_to_stderr();
+    // Read again on SIGHUP, wherever the process stands then.
+    let file = std::path::absolute(&args.config).unwrap_or(args.config);
     let options = daemon::Options {
         instance: crate::instance(args.instance.as_deref()),
+        file,
         config,
     };
     match daemon::run(&options) {

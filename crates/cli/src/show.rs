@@ -142,6 +142,9 @@ fn status_text(status: &Status) -> String {
             duration(status.uptime_s)
         ),
     ]);
+    for (name, text) in crate::apply::status(&status.configuration) {
+        table.add_row([name, &text]);
+    }
     for interface in &status.interfaces {
         let hint = match interface.mode.as_str() {
             "native" => "",
@@ -323,7 +326,7 @@ fn link(link: &LinkState) -> String {
     }
 }
 
-fn duration(seconds: u64) -> String {
+pub(crate) fn duration(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let clock = format!("{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60);
     match days {
@@ -368,6 +371,14 @@ mod tests {
             rates: api::Rates::default(),
             timeouts: api::Timeouts::default(),
             settings: api::Settings::default(),
+            configuration: api::Configuration {
+                file: "/etc/dirigo/dirigo.toml".into(),
+                generation: 3,
+                origin: api::GenerationOrigin::Signal,
+                age_s: 61,
+                drift: 2,
+                failure: Some("one mistake\nand another".to_owned()),
+            },
             counters: [("forwarded", 72), ("not_a_service", 5), ("truncated", 0)]
                 .map(|(name, count)| (name.to_owned(), count))
                 .into(),

@@ -18,9 +18,11 @@ use crate::state::State;
 pub(crate) fn apply(
     state: &mut State,
     desired: Desired,
+    generation: u64,
     observed: &Observed,
 ) -> Result<(), Refusal> {
     follow_director(state, &desired);
+    state.generation = generation;
     state.timeouts_set = TimeoutsSet::default();
     state.timeouts = desired.timeouts;
     let named: BTreeSet<ServiceKey> = desired.services.iter().map(|one| one.key).collect();

@@ -22,6 +22,7 @@
 
 mod change;
 mod check;
+mod compare;
 mod delta;
 mod enforce;
 mod event;
@@ -40,6 +41,7 @@ mod state;
 mod trash;
 mod vip;
 
+pub use compare::differences;
 pub use delta::Delta;
 pub use event::{
     Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,
@@ -96,7 +98,10 @@ fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Ref
     match event {
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
         Event::Config(desired) => reconcile::apply(state, desired, observed),
-        Event::Apply(desired) => enforce::apply(state, desired, observed),
+        Event::Apply {
+            desired,
+            generation,
+        } => enforce::apply(state, desired, generation, observed),
         Event::Services(services) => reconcile::apply_some(state, services, observed),
         Event::Links(reports) => {
             for (address, report) in reports {

@@ -29,10 +29,13 @@ use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::view;
 
+mod apply;
 mod change;
 mod health;
 mod network;
 mod stop;
+
+pub(crate) use apply::{Job, Reload};
 
 /// The actor.
 pub(crate) struct Actor<P, H> {
@@ -42,6 +45,8 @@ pub(crate) struct Actor<P, H> {
     pub(crate) resolver: Option<Handle>,
     pub(crate) about: About,
     pub(crate) wanted: Wanted,
+    /// Whether others are wanted than at the last tick.
+    pub(crate) is_wanted_new: bool,
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) ticks: u64,
     /// Whether something the network told could not be followed: it shall be told again.
@@ -55,6 +60,7 @@ pub(crate) struct Actor<P, H> {
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
+    pub(crate) reload: Reload,
 }
 
 /// How the file stands to the state. What the network tells may be written later when it cannot be at once:
@@ -143,6 +149,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.connections());
             }
             Message::Change(change, reply) => self.change(change, reply),
+            Message::Apply(job) => self.apply_soon(job),
+            Message::NotApplied(reason) => self.not_applied(reason),
             Message::Batch(changes, reply) => self.batch(changes, reply),
             Message::Network(notice) => self.notice(notice),
             // Handled by `run`.
@@ -153,10 +161,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Applies an event: step, save, carry out. On failure everything is as before.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
         let addresses = match event {
-            Event::Change(_) | Event::Config(_) | Event::Services(_) => self.addresses()?,
+            Event::Change(_)
+            | Event::Config(_)
+            | Event::Apply { .. }
+            | Event::Services(_) => self.addresses()?,
             _ => Vec::new(),
         };
-        let observed = self.answers(self.state.questions(&event), addresses);
+        let mut observed = self.answers(self.state.questions(&event), addresses);
+        observed.links = self.known_links(&event);
         let can_wait = matches!(event, Event::Links(_));
         let plan = control::step(&mut self.state, event, &observed)?;
         self.follow(&plan, can_wait)
@@ -167,6 +179,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if plan.is_empty() && !self.state.has_changed() {
             return Ok(());
         }
+        self.reload.drift.set(None);
         let saved = match self.save(plan) {
             // The next daemon would be told again of links.
             Err(error) if can_wait => {
@@ -254,6 +267,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.estimates.tick(&self.state, &self.rooms.plane);
         self.rooms.announce(Instant::now());
         self.answer_waiting();
+        self.go_on_applying();
+        self.forget_links();
         self.save_if_behind();
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
@@ -290,15 +305,27 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Has the resolver look after the real servers of the state.
     pub(crate) fn tell_resolver(&mut self) {
-        let wanted = wanted(&self.state, &self.health);
+        let mut wanted = wanted(&self.state, &self.health);
+        for server in self.reload.servers() {
+            wanted.servers.entry(server).or_default();
+        }
         let same = wanted.servers.keys().eq(self.wanted.servers.keys())
             && (&wanted.vips, &wanted.interfaces) == (&self.wanted.vips, &self.wanted.interfaces);
         if same {
             return;
         }
         self.wanted = wanted.clone();
+        self.is_wanted_new = true;
         if let Some(resolver) = &mut self.resolver {
             resolver.want(wanted, false);
+        }
+    }
+
+    /// A tick after others are wanted the resolver knows it, and tells all of whoever comes again.
+    fn forget_links(&mut self) {
+        if std::mem::take(&mut self.is_wanted_new) {
+            let wanted = &self.wanted.servers;
+            self.health.forget_links(|server| wanted.contains_key(server));
         }
     }
 
@@ -334,6 +361,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             rates: self.estimates.total_rates(),
             timeouts: self.state.timeouts,
             settings: self.state.settings,
+            configuration: self.configuration(),
             counters: plane
                 .counters()
                 .into_iter()

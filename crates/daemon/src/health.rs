@@ -11,7 +11,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
@@ -58,21 +57,31 @@ struct Probed {
 }
 
 impl Health {
-    /// Starts to check, in the calling thread's network namespace; or, if that is done, has other things
-    /// checked.
+    /// Starts to check, in the calling thread's network namespace.
     pub(crate) fn start(&mut self, outbox: &SyncSender<Message>) -> anyhow::Result<()> {
-        if let Some(runner) = &self.runner {
-            runner.links(self.known_links());
-            runner.want(self.wanted.clone());
-            return Ok(());
-        }
         if self.wanted.services.is_empty() {
             return Ok(());
         }
-        allow_descriptors();
-        let outbox = outbox.clone();
-        let runner = runner::spawn(move |news| outbox.send(Message::Health(news)).is_ok());
-        let runner = runner.context("starting health checks")?;
+        self.spawn(outbox)?;
+        self.ask();
+        Ok(())
+    }
+
+    /// Has a thread for what is to be checked next, if it needs one.
+    pub(crate) fn prepare(
+        &mut self,
+        outbox: &SyncSender<Message>,
+        next: &Self,
+    ) -> anyhow::Result<()> {
+        match self.runner.is_some() || next.wanted.services.is_empty() {
+            true => Ok(()),
+            false => self.spawn(outbox),
+        }
+    }
+
+    /// Tells the thread what is wanted.
+    fn ask(&self) {
+        let Some(runner) = &self.runner else { return };
         runner.links(self.known_links());
         runner.want(self.wanted.clone());
         info!(
@@ -80,13 +89,14 @@ impl Health {
             checks = self.wanted.checks.len(),
             "health checks begin"
         );
-        self.runner = Some(runner);
-        Ok(())
     }
 
-    /// Whether no service has checks.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.wanted.services.is_empty()
+    fn spawn(&mut self, outbox: &SyncSender<Message>) -> anyhow::Result<()> {
+        allow_descriptors();
+        let outbox = outbox.clone();
+        let runner = runner::spawn(move |news| outbox.send(Message::Health(news)).is_ok());
+        self.runner = Some(runner.context("starting health checks")?);
+        Ok(())
     }
 
     /// Real servers whose MACs are needed, whether they are in the table or not.
@@ -103,6 +113,11 @@ impl Health {
         if let Some(runner) = &self.runner {
             runner.links(self.known_links());
         }
+    }
+
+    /// Forgets what was said of real servers that nobody looks after any more.
+    pub(crate) fn forget_links(&mut self, is_wanted: impl Fn(&IpAddr) -> bool) {
+        self.links.retain(|server, _| is_wanted(server));
     }
 
     /// What the resolver said last of a real server.

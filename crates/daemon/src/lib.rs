@@ -16,6 +16,7 @@
 //!
 //! It never forks, never changes a real server, and never removes an address it did not add.
 
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
 use sd_notify::NotifyState;
@@ -40,6 +41,7 @@ mod model;
 mod permission;
 mod plane;
 mod release;
+mod reread;
 mod resolver;
 mod server;
 mod socket;
@@ -56,6 +58,8 @@ use message::Message;
 pub struct Options {
     /// Name of the instance: its pins, its socket.
     pub instance: String,
+    /// The file that it was read from: it is read again on SIGHUP.
+    pub file: PathBuf,
     /// What the operator wants.
     pub config: config::Config,
 }
@@ -133,18 +137,18 @@ pub fn run(options: &Options) -> Result<(), Error> {
 /// What is done while the lock is held.
 fn work(options: &Options, files: &Files) -> Result<(), Error> {
     let started = start::start(options, files)?;
-    let done = serve(started, files);
+    let done = serve(started, options, files);
     files.remove_socket()?;
     Ok(done?)
 }
 
-fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
+fn serve(started: start::Started, options: &Options, files: &Files) -> anyhow::Result<()> {
     let start::Started {
         mut actor,
         inbox,
         outbox,
     } = started;
-    watch_signals(outbox.clone())?;
+    watch_signals(outbox.clone(), options.file.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -161,7 +165,7 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
         })?;
     notify(&[NotifyState::Ready]);
     info!(socket = %files.socket().display(), "ready");
-    runtime.block_on(answer(listener, server::routes(outbox), ended))?;
+    runtime.block_on(answer(listener, server::routes(outbox, options.file.clone()), ended))?;
     // Listings that are still being written end with their readers.
     runtime.shutdown_background();
     thread
@@ -194,15 +198,19 @@ async fn answer(
     Ok(())
 }
 
-fn watch_signals(actor: SyncSender<Message>) -> anyhow::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+fn watch_signals(actor: SyncSender<Message>, file: PathBuf) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGTERM, SIGINT])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
                 info!(signal, "signal");
-                if actor.send(Message::Terminate).is_err() {
+                let message = match signal {
+                    SIGHUP => reread::on_signal(&file),
+                    _ => Message::Terminate,
+                };
+                if actor.send(message).is_err() {
                     return;
                 }
             }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use api::{Refusal, Service, Status};
 use tokio::sync::oneshot;
 
+use crate::actor::Job;
 use crate::plane::Listing;
 use crate::resolver::Notice;
 
@@ -28,6 +29,10 @@ pub(crate) enum Message {
     Change(api::Change, oneshot::Sender<Result<(), Refusal>>),
     /// `POST /v1/batches`
     Batch(Vec<api::Change>, oneshot::Sender<Vec<Option<Refusal>>>),
+    /// `POST /v1/apply`, SIGHUP: a configuration that was read.
+    Apply(Job),
+    /// SIGHUP, and the configuration cannot be read or is wrong.
+    NotApplied(String),
     /// `POST /v1/stop`
     Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),
     /// A signal asks us to end.

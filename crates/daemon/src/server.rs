@@ -3,6 +3,7 @@
 //! A topic's routes are a file of their own, which says what it serves by `routes()`. They are known by
 //! name ([`Routes::known`]), so that what is offered can be listed and compared with its description.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
@@ -21,6 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::limits;
 use crate::message::Message;
 
+mod apply;
 mod connections;
 mod daemon;
 mod explain;
@@ -32,6 +34,8 @@ mod table;
 pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
+    /// The daemon's own configuration.
+    file: Arc<Path>,
 }
 
 /// A refusal as an HTTP answer.
@@ -54,16 +58,18 @@ fn all() -> Routes {
         health::routes(),
         explain::routes(),
         connections::routes(),
+        apply::routes(),
     ]
     .into_iter()
     .fold(Routes::default(), Routes::with)
 }
 
 /// The routes of `crates/api`.
-pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
+pub(crate) fn routes(actor: SyncSender<Message>, file: PathBuf) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+        file: file.into(),
     };
     let Routes { router, known } = all();
     let unknown = move || std::future::ready(unknown(&known));
@@ -151,16 +157,19 @@ impl Desk {
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
     ) -> Result<T, Refused> {
         let (reply, answer) = oneshot::channel();
-        self.actor
-            .try_send(message(reply))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => refused(
-                    RefusalCode::Full,
-                    format!("{} requests wait already: try again", limits::MESSAGES),
-                ),
-                TrySendError::Disconnected(_) => stopping(),
-            })?;
+        self.send(message(reply))?;
         answer.await.map_err(|_| stopping())
+    }
+
+    /// Sends a message.
+    pub(crate) fn send(&self, message: Message) -> Result<(), Refused> {
+        self.actor.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => refused(
+                RefusalCode::Full,
+                format!("{} requests wait already: try again", limits::MESSAGES),
+            ),
+            TrySendError::Disconnected(_) => stopping(),
+        })
     }
 }
 
@@ -191,7 +200,8 @@ pub(crate) fn refused(code: RefusalCode, message: String) -> Refused {
     Refused(Refusal { code, message })
 }
 
-fn stopping() -> Refused {
+/// A refusal of a daemon that ends.
+pub(crate) fn stopping() -> Refused {
     refused(RefusalCode::Internal, "the daemon is stopping".to_owned())
 }
 
@@ -201,7 +211,10 @@ fn status_of(code: RefusalCode) -> StatusCode {
         RefusalCode::NoSuchService
         | RefusalCode::NoSuchDestination
         | RefusalCode::NoSuchScheduler => StatusCode::NOT_FOUND,
-        RefusalCode::OutOfRange | RefusalCode::BadAddress | RefusalCode::NotSupported => {
+        RefusalCode::OutOfRange
+        | RefusalCode::BadAddress
+        | RefusalCode::NotSupported
+        | RefusalCode::BadConfig => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         RefusalCode::Full => StatusCode::INSUFFICIENT_STORAGE,

@@ -15,7 +15,7 @@ use config::ConnectionsMax;
 use control::{Desired, Event, Link, Observed, Plan, Saved, State};
 use tracing::{info, warn};
 
-use crate::actor::{About, Actor, File, wanted};
+use crate::actor::{About, Actor, File, Reload, wanted};
 use crate::announce::Announcements;
 use crate::bpffs::PinRoot;
 use crate::estimates::Estimates;
@@ -102,7 +102,8 @@ fn bring_up(
     rooms.carry_out(&plan)?;
     health.start(&outbox)?;
     let names = options.config.interfaces.iter().map(ToString::to_string);
-    claims::spawn(names.collect()).context("starting the thread that listens for claims")?;
+    claims::listen_on(names.collect());
+    claims::spawn().context("starting the thread that listens for claims")?;
     let about = About {
         instance: options.instance.clone(),
         adopted,
@@ -119,6 +120,7 @@ fn bring_up(
         resolver: Some(resolver),
         about,
         wanted,
+        is_wanted_new: false,
         waiting: Vec::new(),
         ticks: 0,
         is_behind: false,
@@ -128,6 +130,7 @@ fn bring_up(
         health,
         is_unhealthy: false,
         estimates,
+        reload: Reload::new(options.file.clone(), options.config.clone().into(), outbox.clone()),
     };
     Ok(Started {
         actor,

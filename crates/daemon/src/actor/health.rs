@@ -43,7 +43,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn save_health(&self) {
+    pub(super) fn save_health(&self) {
         if let Err(error) = self.files.save_health(&self.health.believed()) {
             error!(error = crate::chain(&error), "health not saved");
         }
@@ -52,9 +52,6 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// A destination that is put back is new to the table, but not to the resolver, which tells
     /// only what is new to it.
     pub(super) fn repeat_links(&mut self) {
-        if self.health.is_empty() {
-            return;
-        }
         let unknown = self.state.links.iter();
         let unknown = unknown.filter(|(_, link)| **link == Link::unknown());
         let known: Vec<(IpAddr, LinkReport)> = unknown

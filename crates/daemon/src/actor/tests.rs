@@ -14,6 +14,13 @@ use crate::model::{Budget, ModelHost, ModelPlane};
 use crate::resolver::Notice;
 use crate::resolver::tests::idle;
 
+fn reload() -> Reload {
+    let (outbox, _) = std::sync::mpsc::sync_channel(1);
+    let config = "[director]\ninterface = \"eth0\"\n";
+    let config = config::Config::parse(config, "model").unwrap();
+    Reload::new("/model".into(), config.into(), outbox)
+}
+
 /// An actor over models, with its files in a folder that goes with it.
 struct World {
     actor: Actor<ModelPlane, ModelHost>,
@@ -121,6 +128,7 @@ impl World {
                 release_on_stop: false,
             },
             wanted: Wanted::default(),
+            is_wanted_new: false,
             waiting: Vec::new(),
             ticks: 0,
             is_behind: false,
@@ -130,6 +138,7 @@ impl World {
             health: crate::health::Health::default(),
             is_unhealthy: false,
             estimates: Estimates::default(),
+            reload: reload(),
         };
         Self {
             actor,

@@ -34,9 +34,7 @@ impl Health {
     }
 
     /// Of the next configuration. What has not changed keeps what is known of it; `serves` says what is
-    /// believed of a destination that had no checks. Nothing is checked by it until it is [started].
-    ///
-    /// [started]: Health::start
+    /// believed of a destination that had no checks. Nothing is checked by it until it has succeeded this one.
     pub(crate) fn next(
         &self,
         config: &config::Config,
@@ -80,6 +78,7 @@ impl Health {
     pub(crate) fn succeed(&mut self, mut old: Self) {
         self.runner = old.runner.take();
         self.probes = std::mem::take(&mut old.probes);
+        self.ask();
     }
 
     fn wanted_of(

@@ -39,6 +39,7 @@ pub fn run_as_a_child(
     }
     let options = daemon::Options {
         instance: std::env::var("DIRIGO_TEST_INSTANCE").unwrap(),
+        file: file.clone().into(),
         config: config::Config::load(file.as_ref()).unwrap(),
     };
     if let Err(error) = run(options) {
@@ -182,6 +183,23 @@ impl World {
             .stdout(Stdio::null())
             .stderr(log);
         command
+    }
+
+    /// Writes another configuration, without telling the daemon.
+    pub fn write(&self, config: &str) {
+        std::fs::write(self.folder.path().join("config.toml"), config).unwrap();
+    }
+
+    /// Writes another configuration and has it applied.
+    pub fn apply(&self, config: &str) -> Result<api::Applied, api::ClientError> {
+        self.write(config);
+        self.api().apply(&api::Apply::default())
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
+        nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     pub fn log(&self) -> String {
