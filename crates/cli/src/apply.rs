@@ -82,10 +82,17 @@ pub(crate) fn status(configuration: &Configuration) -> Vec<(&'static str, String
     let age = crate::show::duration(*age_s);
     let mut rows = vec![(
         "configuration",
-        format!("generation {generation} by {origin} {age} ago, {}", file.display()),
+        format!(
+            "generation {generation} by {origin} {age} ago, {}",
+            file.display()
+        ),
     )];
     if *drift > 0 {
-        let verb = if *drift == 1 { "service differs" } else { "services differ" };
+        let verb = if *drift == 1 {
+            "service differs"
+        } else {
+            "services differ"
+        };
         rows.push((
             "drift",
             format!("{drift} {verb} from it, changed at runtime: `dirigo apply` repairs that"),

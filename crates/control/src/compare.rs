@@ -57,13 +57,15 @@ fn difference(state: &State, desired: &DesiredService) -> Option<ServiceDifferen
             });
         }
     }
-    destinations.extend(before.into_iter().map(|(destination, was)| {
-        DestinationDifference {
-            destination,
-            was: Some(was.clone()),
-            becomes: None,
-        }
-    }));
+    destinations.extend(
+        before
+            .into_iter()
+            .map(|(destination, was)| DestinationDifference {
+                destination,
+                was: Some(was.clone()),
+                becomes: None,
+            }),
+    );
     destinations.sort_by_key(|one| one.destination);
     let was = existing.map(|service| &service.settings);
     let is_same = destinations.is_empty() && was == Some(&desired.settings);

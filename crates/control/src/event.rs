@@ -234,7 +234,9 @@ impl State {
                     ..Questions::default()
                 }
             }
-            Event::Config(desired) | Event::Apply { desired, .. } => self.questions_of_all(desired.services.len()),
+            Event::Config(desired) | Event::Apply { desired, .. } => {
+                self.questions_of_all(desired.services.len())
+            }
             Event::Services(services) => {
                 let known = services
                     .iter()

@@ -161,10 +161,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Applies an event: step, save, carry out. On failure everything is as before.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
         let addresses = match event {
-            Event::Change(_)
-            | Event::Config(_)
-            | Event::Apply { .. }
-            | Event::Services(_) => self.addresses()?,
+            Event::Change(_) | Event::Config(_) | Event::Apply { .. } | Event::Services(_) => {
+                self.addresses()?
+            }
             _ => Vec::new(),
         };
         let mut observed = self.answers(self.state.questions(&event), addresses);
@@ -325,7 +324,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
     fn forget_links(&mut self) {
         if std::mem::take(&mut self.is_wanted_new) {
             let wanted = &self.wanted.servers;
-            self.health.forget_links(|server| wanted.contains_key(server));
+            self.health
+                .forget_links(|server| wanted.contains_key(server));
         }
     }
 

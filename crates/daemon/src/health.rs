@@ -215,7 +215,9 @@ impl Health {
         let effects = self.effects.insert(key, known.effects.clone());
         let weights = |effects: &BTreeMap<IpAddr, Effect>| -> Vec<_> {
             let weights = effects.iter();
-            weights.map(|(server, one)| (*server, one.weight())).collect()
+            weights
+                .map(|(server, one)| (*server, one.weight()))
+                .collect()
         };
         let is_same = sorry == known.sorry
             && weights(&effects.unwrap_or_default()) == weights(&known.effects);

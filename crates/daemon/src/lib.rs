@@ -165,7 +165,11 @@ fn serve(started: start::Started, options: &Options, files: &Files) -> anyhow::R
         })?;
     notify(&[NotifyState::Ready]);
     info!(socket = %files.socket().display(), "ready");
-    runtime.block_on(answer(listener, server::routes(outbox, options.file.clone()), ended))?;
+    runtime.block_on(answer(
+        listener,
+        server::routes(outbox, options.file.clone()),
+        ended,
+    ))?;
     // Listings that are still being written end with their readers.
     runtime.shutdown_background();
     thread

@@ -214,9 +214,7 @@ fn status_of(code: RefusalCode) -> StatusCode {
         RefusalCode::OutOfRange
         | RefusalCode::BadAddress
         | RefusalCode::NotSupported
-        | RefusalCode::BadConfig => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        | RefusalCode::BadConfig => StatusCode::UNPROCESSABLE_ENTITY,
         RefusalCode::Full => StatusCode::INSUFFICIENT_STORAGE,
         RefusalCode::NotPermitted => StatusCode::FORBIDDEN,
         RefusalCode::BadRequest => StatusCode::BAD_REQUEST,

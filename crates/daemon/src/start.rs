@@ -130,7 +130,11 @@ fn bring_up(
         health,
         is_unhealthy: false,
         estimates,
-        reload: Reload::new(options.file.clone(), options.config.clone().into(), outbox.clone()),
+        reload: Reload::new(
+            options.file.clone(),
+            options.config.clone().into(),
+            outbox.clone(),
+        ),
     };
     Ok(Started {
         actor,

@@ -22,9 +22,9 @@ fn web() -> ServiceKey {
 fn with(world: &World, servers: &[u8], keys: &str) -> String {
     let classic = world.classic("rr");
     let head = classic.split("[[service.destination]]").next().unwrap();
-    let destinations = servers.iter().map(|n| {
-        format!("[[service.destination]]\naddress = \"{}\"\n", server(*n))
-    });
+    let destinations = servers
+        .iter()
+        .map(|n| format!("[[service.destination]]\naddress = \"{}\"\n", server(*n)));
     format!("{head}{keys}{}", destinations.collect::<String>())
 }
 
@@ -153,17 +153,22 @@ fn checks_that_begin_or_change_take_no_server_away_that_is_well() {
         format!("[[check]]\nname = \"port\"\n{kind}\ninterval = \"500ms\"\ntimeout = \"400ms\"\n")
     };
     let checked = with(&world, &[1, 2], "checks = [\"port\"]\n");
-    world.apply(&(checked.clone() + &check("type = \"tcp\""))).unwrap();
+    world
+        .apply(&(checked.clone() + &check("type = \"tcp\"")))
+        .unwrap();
     assert_eq!(world.ask(4), [2, 1, 2, 1]);
     until("both are up", || {
         let services = world.api().health().unwrap();
         let mut all = services.iter().flat_map(|service| &service.destinations);
         all.all(|one| {
-            one.health == HealthState::Up && one.checks.iter().all(|one| one.health == HealthState::Up)
+            one.health == HealthState::Up
+                && one.checks.iter().all(|one| one.health == HealthState::Up)
         })
     });
     // One that fails: nobody listens there.
-    world.apply(&(checked + &check("type = \"tcp\"\nport = 9"))).unwrap();
+    world
+        .apply(&(checked + &check("type = \"tcp\"\nport = 9")))
+        .unwrap();
     until("both are down", || {
         let services = world.api().health().unwrap();
         let mut all = services.iter().flat_map(|service| &service.destinations);

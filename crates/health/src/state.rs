@@ -23,7 +23,8 @@ use crate::service::{Effect, Health, Service};
 mod words;
 
 pub use words::{
-    News, ProbeKey, ServiceKey, Standings, Transport, Wanted, WantedDestination, WantedService, probe_key,
+    News, ProbeKey, ServiceKey, Standings, Transport, Wanted, WantedDestination, WantedService,
+    probe_key,
 };
 
 /// All probes and services.

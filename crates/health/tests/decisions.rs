@@ -487,7 +487,11 @@ fn a_new_configuration_keeps_what_is_known_and_tells_only_what_is_different() {
         panic!("{news:?}");
     };
     let changed: Vec<_> = services.iter().map(|one| (one.service, one.held)).collect();
-    assert_eq!(changed, [(web, true), (other, true)], "the check is another");
+    assert_eq!(
+        changed,
+        [(web, true), (other, true)],
+        "the check is another"
+    );
     assert!(gone.is_empty());
     // The same again is nothing.
     assert_eq!(state.configure(&after, now, || 0), []);

@@ -90,7 +90,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// The file could not be read, or is wrong.
     pub(super) fn not_applied(&mut self, reason: String) {
-        error!(reason, "the configuration is not followed: all stays as it is");
+        error!(
+            reason,
+            "the configuration is not followed: all stays as it is"
+        );
         self.reload.failure = Some(reason);
     }
 
@@ -168,7 +171,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
         let attached = self.attach_new(config)?;
         let generation = self.state.generation + 1;
-        self.health.prepare(&self.reload.outbox, &next).map_err(|error| super::internal(&error))?;
+        self.health
+            .prepare(&self.reload.outbox, &next)
+            .map_err(|error| super::internal(&error))?;
         let event = Event::Apply {
             desired: allowed,
             generation,
@@ -258,7 +263,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
             };
         }
         let mode = self.rooms.plane.attach(&name, config.require_native);
-        let mode = mode.map_err(|error| wrong(format!("attaching to {name}: {}", crate::chain(&error))))?;
+        let mode =
+            mode.map_err(|error| wrong(format!("attaching to {name}: {}", crate::chain(&error))))?;
         info!(interface = name, mode, "attached");
         match self.apply(Event::Interface { index, name, mac }) {
             Ok(()) => Ok(Some(index)),
@@ -281,9 +287,16 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     fn detach_old(&mut self, config: &Config) {
         for (name, index, _) in self.rooms.plane.attached() {
-            if config.interfaces.iter().all(|wanted| wanted.as_str() != name) {
+            if config
+                .interfaces
+                .iter()
+                .all(|wanted| wanted.as_str() != name)
+            {
                 self.detach(index);
-                info!(interface = name, "detached: the configuration names it no more");
+                info!(
+                    interface = name,
+                    "detached: the configuration names it no more"
+                );
             }
         }
     }
@@ -306,7 +319,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             return known;
         }
         let applied = self.state.applied.as_deref();
-        let drift = applied.map_or(0, |applied| control::differences(&self.state, applied).len());
+        let drift = applied.map_or(0, |applied| {
+            control::differences(&self.state, applied).len()
+        });
         self.reload.drift.set(Some(drift as u64));
         drift as u64
     }

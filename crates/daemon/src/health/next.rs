@@ -144,7 +144,8 @@ impl Health {
     /// A weight that grows goes on to grow from where it is.
     fn keep_slow_starts(&mut self, old: &Self, changed: &Wanted) {
         for (key, service) in &changed.services {
-            let (Some(own), Some(before)) = (self.keys.get(key), old.wanted.services.get(key)) else {
+            let (Some(own), Some(before)) = (self.keys.get(key), old.wanted.services.get(key))
+            else {
                 continue;
             };
             let (Some(known), Some(effects)) = (old.effects.get(own), self.effects.get_mut(own))

@@ -21,7 +21,10 @@ async fn apply(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) ->
     if !file.is_absolute() {
         return Err(refused(
             RefusalCode::BadRequest,
-            format!("{} is no whole path: name the file from / on", file.display()),
+            format!(
+                "{} is no whole path: name the file from / on",
+                file.display()
+            ),
         ));
     }
     let (reply, answer) = oneshot::channel();
