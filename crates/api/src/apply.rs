@@ -50,6 +50,30 @@ pub struct Configuration {
     pub failure: Option<String>,
 }
 
+/// A configuration that was followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Its number; the highest one is in force.
+    pub number: u64,
+    /// How it came to be.
+    pub origin: GenerationOrigin,
+    /// The generation that it is again, after a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+    /// The file that was read.
+    pub file: PathBuf,
+    /// Seconds since it came to be.
+    pub age_s: u64,
+}
+
+/// The way back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// To which generation; without one, to that before the present one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
 /// How a generation came to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

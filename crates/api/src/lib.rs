@@ -14,6 +14,8 @@
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
 //! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |
+//! | `GET /v1/generations` | → [`Vec<Generation>`](Generation), oldest first |
+//! | `POST /v1/rollback` | [`Rollback`] → [`Applied`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
 //!
 //! Errors come as [`Refusal`] with a status of 4xx or 5xx.
@@ -39,7 +41,8 @@ mod text;
 mod view;
 
 pub use apply::{
-    Applied, Apply, Configuration, DestinationDifference, GenerationOrigin, ServiceDifference,
+    Applied, Apply, Configuration, DestinationDifference, Generation, GenerationOrigin, Rollback,
+    ServiceDifference,
 };
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};

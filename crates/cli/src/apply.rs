@@ -31,10 +31,15 @@ pub fn main(args: Args) -> ExitCode {
         }
     };
     let client = Client::new(&crate::instance(args.instance.as_deref()));
-    match client.apply(&Apply { file }) {
-        Ok(applied) if args.json => print_json(&applied),
-        Ok(applied) => print(&applied),
-        Err(ClientError::Refused(refusal)) if args.json => {
+    conclude("apply", client.apply(&Apply { file }), args.json)
+}
+
+/// Says what came of it.
+pub(crate) fn conclude(command: &str, done: Result<Applied, ClientError>, json: bool) -> ExitCode {
+    match done {
+        Ok(applied) if json => print_json(&applied),
+        Ok(applied) => print(command, &applied),
+        Err(ClientError::Refused(refusal)) if json => {
             print_json(&refusal);
             return ExitCode::from(code(&ClientError::Refused(refusal)));
         }
@@ -42,7 +47,7 @@ pub fn main(args: Args) -> ExitCode {
             // Mistakes stand for themselves, each with its place.
             match &error {
                 ClientError::Refused(refusal) if is_wrong(refusal.code) => talk!("{refusal}"),
-                error => talk!("dirigo apply: {error}"),
+                error => talk!("dirigo {command}: {error}"),
             }
             return ExitCode::from(code(&error));
         }
@@ -50,7 +55,7 @@ pub fn main(args: Args) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn print(applied: &Applied) {
+fn print(command: &str, applied: &Applied) {
     let (generation, file) = (applied.generation, applied.file.display());
     if applied.changed {
         let services = applied.services;
@@ -60,7 +65,7 @@ fn print(applied: &Applied) {
         data!("generation {generation}: nothing to change, all is as in {file}");
     }
     for note in &applied.notes {
-        talk!("dirigo apply: {note}");
+        talk!("dirigo {command}: {note}");
     }
 }
 

@@ -18,6 +18,7 @@ mod check;
 mod connections;
 mod doctor;
 mod exit;
+mod generations;
 mod explain;
 mod health;
 mod ipvsadm;
@@ -47,6 +48,10 @@ enum Command {
     Check(check::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
     Apply(apply::Args),
+    /// The configurations that were followed, newest last
+    Generations(generations::Args),
+    /// Step back to an earlier configuration
+    Rollback(generations::RollbackArgs),
     /// The daemon and its data plane
     Status(show::StatusArgs),
     /// Virtual services and their destinations
@@ -84,6 +89,8 @@ fn main() -> std::process::ExitCode {
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
         Command::Apply(args) => apply::main(args),
+        Command::Generations(args) => generations::main(&args),
+        Command::Rollback(args) => generations::rollback(&args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),

@@ -80,7 +80,7 @@ impl Health {
     }
 
     /// Tells the thread what is wanted.
-    fn ask(&self) {
+    pub(crate) fn ask(&self) {
         let Some(runner) = &self.runner else { return };
         runner.links(self.known_links());
         runner.want(self.wanted.clone());

@@ -31,6 +31,7 @@ mod estimates;
 mod execute;
 mod explain;
 mod files;
+mod generations;
 mod health;
 mod host;
 mod limits;
@@ -60,6 +61,8 @@ pub struct Options {
     pub instance: String,
     /// The file that it was read from: it is read again on SIGHUP.
     pub file: PathBuf,
+    /// What was read: that file, and its pieces.
+    pub texts: Vec<config::File>,
     /// What the operator wants.
     pub config: config::Config,
 }
@@ -136,6 +139,7 @@ pub fn run(options: &Options) -> Result<(), Error> {
 
 /// What is done while the lock is held.
 fn work(options: &Options, files: &Files) -> Result<(), Error> {
+    let options = &reread::after_rollback(options, files);
     let started = start::start(options, files)?;
     let done = serve(started, options, files);
     files.remove_socket()?;
@@ -167,7 +171,7 @@ fn serve(started: start::Started, options: &Options, files: &Files) -> anyhow::R
     info!(socket = %files.socket().display(), "ready");
     runtime.block_on(answer(
         listener,
-        server::routes(outbox, options.file.clone()),
+        server::routes(outbox, options.file.clone(), files.generations()),
         ended,
     ))?;
     // Listings that are still being written end with their readers.

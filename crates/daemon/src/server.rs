@@ -19,6 +19,7 @@ use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::generations::Generations;
 use crate::limits;
 use crate::message::Message;
 
@@ -36,6 +37,7 @@ pub(crate) struct Desk {
     listings: Arc<Semaphore>,
     /// The daemon's own configuration.
     file: Arc<Path>,
+    generations: Arc<Generations>,
 }
 
 /// A refusal as an HTTP answer.
@@ -65,11 +67,16 @@ fn all() -> Routes {
 }
 
 /// The routes of `crates/api`.
-pub(crate) fn routes(actor: SyncSender<Message>, file: PathBuf) -> Router {
+pub(crate) fn routes(
+    actor: SyncSender<Message>,
+    file: PathBuf,
+    generations: Generations,
+) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
         file: file.into(),
+        generations: generations.into(),
     };
     let Routes { router, known } = all();
     let unknown = move || std::future::ready(unknown(&known));

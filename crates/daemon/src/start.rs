@@ -26,7 +26,7 @@ use crate::host::{self, Host};
 use crate::message::Message;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
-use crate::{Error, Options, claims, limits, resolver};
+use crate::{Error, Options, claims, limits, reread, resolver};
 
 /// A daemon that is ready to work.
 pub(crate) struct Started {
@@ -92,6 +92,9 @@ fn bring_up(
     let wanted = wanted(&state, &health);
     resolver.want(wanted.clone(), false);
     hear_first_answers(&mut state, &mut health, &inbox);
+    let generations = files.generations();
+    let about = reread::at_start(options, &generations, left.state.generation)?;
+    state.generation = about.generation.number;
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
     let written = files.save(&state, &plan)?;
     let mut rooms = Rooms {
@@ -100,6 +103,7 @@ fn bring_up(
         announcements: Announcements::default(),
     };
     rooms.carry_out(&plan)?;
+    generations.prune(state.generation);
     health.start(&outbox)?;
     let names = options.config.interfaces.iter().map(ToString::to_string);
     claims::listen_on(names.collect());
@@ -133,6 +137,7 @@ fn bring_up(
         reload: Reload::new(
             options.file.clone(),
             options.config.clone().into(),
+            (generations, about),
             outbox.clone(),
         ),
     };

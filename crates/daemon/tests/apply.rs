@@ -46,7 +46,7 @@ fn a_configuration_is_applied_and_what_did_not_change_is_not_touched() {
     let more = with(&world, &[1, 2], "") + "[timeouts]\ntcp = 77\n";
     let applied = world.apply(&more).unwrap();
     assert!(applied.changed);
-    assert_eq!((applied.services, applied.generation), (0, 1));
+    assert_eq!((applied.services, applied.generation), (0, 2));
     assert_eq!(world.api().status().unwrap().timeouts.tcp, 77);
     assert_eq!(world.ask(2), [1, 2], "the rotation goes on");
 
@@ -109,7 +109,7 @@ fn an_interface_that_is_not_there_undoes_the_whole_change() {
     assert_eq!(world.ask(2), [1, 1]);
     let status = world.api().status().unwrap();
     assert_eq!(status.interfaces.len(), 1);
-    assert_eq!(status.configuration.generation, 0);
+    assert_eq!(status.configuration.generation, 1);
 }
 
 #[test]
@@ -180,4 +180,62 @@ fn checks_that_begin_or_change_take_no_server_away_that_is_well() {
     let mut answered = world.ask(2);
     answered.sort_unstable();
     assert_eq!(answered, [1, 2]);
+}
+
+#[test]
+fn a_service_that_goes_over_to_other_servers_with_checks_is_served_all_the_time() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let check = "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"2s\"\ntimeout = \"1s\"\n";
+    let of = |world: &World, n| with(world, &[n], "checks = [\"port\"]\n") + check;
+    world.start(&of(&world, 1));
+    until("it is up", || world.connect().is_ok());
+    for server in [2, 1, 2] {
+        world.apply(&of(&world, server)).unwrap();
+        assert_eq!(world.ask(2), [server, server], "at once");
+    }
+}
+
+#[test]
+fn the_way_back_leads_to_the_generation_before_and_survives_a_crash() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    world.start(&with(&world, &[1], ""));
+    world.apply(&(with(&world, &[2], "") + "[timeouts]\ntcp = 77\n")).unwrap();
+    assert_eq!(world.ask(2), [2, 2]);
+
+    let back = world.api().rollback(&api::Rollback::default()).unwrap();
+    assert_eq!((back.generation, back.changed), (3, true));
+    assert_eq!(world.ask(2), [1, 1]);
+    let status = world.api().status().unwrap();
+    assert_eq!(status.timeouts.tcp, 900);
+    assert_eq!(status.configuration.origin, GenerationOrigin::Rollback);
+    assert_eq!(status.configuration.drift, 0);
+    let all = world.api().generations().unwrap();
+    let all: Vec<_> = all.iter().map(|one| (one.number, one.of)).collect();
+    assert_eq!(all, [(1, None), (2, None), (3, Some(1))]);
+    let Err(ClientError::Refused(refusal)) = world.api().rollback(&api::Rollback::default()) else {
+        panic!("there is nothing before the first");
+    };
+    assert!(refusal.message.contains("dirigo generations"), "{refusal}");
+
+    // The file still has what was gone back from: a crash is no reason to follow it.
+    let file = std::fs::read_to_string(world.folder.path().join("config.toml")).unwrap();
+    world.kill();
+    world.start(&file);
+    assert_eq!(world.ask(2), [1, 1]);
+    assert_eq!(world.api().status().unwrap().configuration.generation, 3);
+    // Whoever says so follows it.
+    world.api().apply(&api::Apply::default()).unwrap();
+    assert_eq!(world.ask(2), [2, 2]);
+    world.api().rollback(&api::Rollback { to: Some(3) }).unwrap();
+    assert_eq!(world.ask(2), [1, 1]);
+    // And after an orderly stop the file counts.
+    world.terminate();
+    world.start(&file);
+    assert_eq!(world.ask(2), [2, 2]);
 }

@@ -338,6 +338,7 @@ fn a_second_daemon_of_an_instance_is_refused_with_the_pid_of_the_first() {
     let options = daemon::Options {
         instance: world.instance.clone(),
         file: "/config".into(),
+        texts: Vec::new(),
         config: config::Config::parse(&config, "second").unwrap(),
     };
     let second = world.director.run(|| daemon::run(&options)).unwrap();
@@ -475,6 +476,7 @@ fn a_start_that_fails_leaves_nothing_behind() {
     let options = daemon::Options {
         instance: world.instance.clone(),
         file: "/config".into(),
+        texts: Vec::new(),
         config: config::Config::parse(&config, "config").unwrap(),
     };
 

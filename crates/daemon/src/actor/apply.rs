@@ -26,6 +26,8 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::Actor;
+use crate::generations::{About, Generations};
+use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::Message;
@@ -37,9 +39,9 @@ pub(crate) struct Reload {
     pub(crate) file: PathBuf,
     /// What was applied last.
     pub(crate) config: Arc<Config>,
-    /// How the present generation came to be, and when.
-    pub(crate) origin: GenerationOrigin,
-    pub(crate) since: Instant,
+    /// The present generation, and all that are kept.
+    pub(crate) about: About,
+    pub(crate) generations: Generations,
     /// Why the file was not followed when it was read last.
     pub(crate) failure: Option<String>,
     /// Services that were changed at runtime, if they have been counted since.
@@ -54,20 +56,33 @@ pub(crate) struct Reload {
 pub(crate) struct Job {
     pub(crate) config: Arc<Config>,
     pub(crate) file: PathBuf,
+    /// What it was read from, to be kept.
+    pub(crate) files: Vec<config::File>,
     pub(crate) origin: GenerationOrigin,
+    /// The generation that is gone back to.
+    pub(crate) of: Option<u64>,
+    /// The daemon's own file that is gone back from.
+    pub(crate) passed_over: Option<String>,
     /// Nobody waits for what a signal asked for.
     pub(crate) reply: Option<oneshot::Sender<Result<Applied, Refusal>>>,
     /// Until when real servers that are new are waited for; none before that has begun.
     pub(crate) until: Option<Instant>,
+    /// Until when their first checks are waited for.
+    pub(crate) checked_until: Option<Instant>,
 }
 
 impl Reload {
-    pub(crate) fn new(file: PathBuf, config: Arc<Config>, outbox: SyncSender<Message>) -> Self {
+    pub(crate) fn new(
+        file: PathBuf,
+        config: Arc<Config>,
+        (generations, about): (Generations, About),
+        outbox: SyncSender<Message>,
+    ) -> Self {
         Self {
             file,
             config,
-            origin: GenerationOrigin::Start,
-            since: Instant::now(),
+            about,
+            generations,
             failure: None,
             drift: Cell::new(None),
             outbox,
@@ -115,10 +130,16 @@ impl<P: Plane, H: Host> Actor<P, H> {
             if is_unheard && self.resolver.is_some() && Instant::now() < until {
                 return;
             }
+            if self.must_be_checked_first() {
+                return;
+            }
             let Some(job) = self.reload.queue.pop_front() else {
                 return;
             };
             let done = self.perform(&job);
+            if done.is_err() && job.checked_until.is_some() {
+                self.health.ask();
+            }
             self.tell_resolver();
             self.conclude(job, done);
         }
@@ -148,12 +169,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Steps to a configuration, or leaves everything as it was.
     fn perform(&mut self, job: &Job) -> Result<Applied, Refusal> {
         let config = &job.config;
-        let desired = Desired::from(&**config);
-        let next = self.health.next(config, &desired, |service, server| {
-            self.is_served(service, server).then_some(Standing::Up)
-        });
-        let mut allowed = desired;
-        next.filter(&mut allowed);
+        let (next, allowed) = self.next_health(config);
         let different = control::differences(&self.state, &allowed).len();
         let is_same = *self.reload.config == **config
             && different == 0
@@ -174,12 +190,23 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.health
             .prepare(&self.reload.outbox, &next)
             .map_err(|error| super::internal(&error))?;
+        let about = About {
+            passed_over: job.passed_over.clone(),
+            ..About::new(generation, job.origin, job.of, &job.files)
+        };
+        let about = about.from(&job.file);
+        let kept = self.reload.generations.keep(&about, &job.files);
+        if let Err(error) = kept {
+            self.let_go(&attached);
+            return Err(super::internal(&error));
+        }
         let event = Event::Apply {
             desired: allowed,
             generation,
         };
         if let Err(refusal) = self.apply(event) {
             self.let_go(&attached);
+            self.reload.generations.forget(generation);
             return Err(refusal);
         }
         let old = std::mem::replace(&mut self.health, next);
@@ -189,10 +216,72 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.about.release_on_stop = config.on_stop == config::OnStop::Release;
         crate::claims::listen_on(config.interfaces.iter().map(ToString::to_string).collect());
         self.reload.config = Arc::clone(config);
-        self.reload.origin = job.origin;
-        self.reload.since = Instant::now();
+        self.reload.about = about;
+        self.reload.generations.prune(generation);
         self.save_health();
         Ok(applied(generation, different))
+    }
+
+    /// The health of a configuration, and the table that it allows.
+    pub(super) fn next_health(&self, config: &Config) -> (Health, Desired) {
+        let mut desired = Desired::from(config);
+        let next = self.health.next(config, &desired, |service, server| {
+            self.is_served(service, server).then_some(Standing::Up)
+        });
+        next.filter(&mut desired);
+        (next, desired)
+    }
+
+    /// Whether the first configuration that waits would leave a service to servers that nobody has checked
+    /// yet, and so to nobody, while others serve it now. Then the new ones are checked first.
+    fn must_be_checked_first(&mut self) -> bool {
+        let Some(job) = self.reload.queue.front() else {
+            return false;
+        };
+        let until = job.checked_until;
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return false;
+        }
+        let (next, allowed) = self.next_health(&job.config);
+        if !self.would_be_emptied(&job.config, &allowed) {
+            return false;
+        }
+        if until.is_some() {
+            return true;
+        }
+        if let Err(error) = self.health.prepare(&self.reload.outbox, &next) {
+            error!(error = crate::chain(&error), "new real servers cannot be checked first");
+            return false;
+        }
+        self.health.check_too(&next);
+        if let Some(job) = self.reload.queue.front_mut() {
+            job.checked_until = Some(Instant::now() + limits::CHECK_WAIT);
+        }
+        true
+    }
+
+    fn would_be_emptied(&self, config: &Config, allowed: &Desired) -> bool {
+        let wanted = config.services.iter().map(|service| {
+            let mut weights = service.destinations.iter().map(|one| u32::from(one.weight));
+            weights.any(|weight| weight > 0)
+        });
+        allowed.services.iter().zip(wanted).any(|(service, wanted)| {
+            let has_some = service.destinations.iter().any(|(_, one)| one.weight > 0);
+            wanted && !has_some && self.serves(&service.key)
+        })
+    }
+
+    /// Whether a service has a destination that gets clients.
+    fn serves(&self, key: &api::ServiceKey) -> bool {
+        let service = self.state.services.get(key);
+        let mut listed = service.into_iter().flat_map(|service| &service.list);
+        listed.any(|id| {
+            let destination = self.state.destinations.get(id);
+            destination.is_some_and(|one| {
+                let link = self.state.links.get(&one.address.ip());
+                one.settings.weight > 0 && link.is_some_and(control::Link::is_usable)
+            })
+        })
     }
 
     /// Whether a destination gets clients now: it is believed to be well when checks begin.
@@ -306,8 +395,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
         api::Configuration {
             file: self.reload.file.clone(),
             generation: self.state.generation,
-            origin: self.reload.origin,
-            age_s: self.reload.since.elapsed().as_secs(),
+            origin: self.reload.about.generation.origin,
+            age_s: self.reload.about.shown().age_s,
             drift: self.drift(),
             failure: self.reload.failure.clone(),
         }

@@ -16,6 +16,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.health.log(news);
         let different = self.health.take(news);
         if different.is_empty() {
+            self.go_on_applying();
             return;
         }
         let services = different.iter();
@@ -28,6 +29,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.is_unhealthy = true;
         }
         self.save_health();
+        self.go_on_applying();
     }
 
     /// What could not be followed is tried again: all services as their health allows.

@@ -14,11 +14,13 @@ use crate::model::{Budget, ModelHost, ModelPlane};
 use crate::resolver::Notice;
 use crate::resolver::tests::idle;
 
-fn reload() -> Reload {
+fn reload(folder: &std::path::Path) -> Reload {
     let (outbox, _) = std::sync::mpsc::sync_channel(1);
     let config = "[director]\ninterface = \"eth0\"\n";
     let config = config::Config::parse(config, "model").unwrap();
-    Reload::new("/model".into(), config.into(), outbox)
+    let about = crate::generations::About::new(1, api::GenerationOrigin::Start, None, &[]);
+    let kept = crate::generations::Generations::within(folder.join("generations"));
+    Reload::new("/model".into(), config.into(), (kept, about), outbox)
 }
 
 /// An actor over models, with its files in a folder that goes with it.
@@ -138,7 +140,7 @@ impl World {
             health: crate::health::Health::default(),
             is_unhealthy: false,
             estimates: Estimates::default(),
-            reload: reload(),
+            reload: reload(folder.path()),
         };
         Self {
             actor,

@@ -74,6 +74,28 @@ impl Health {
         next
     }
 
+    /// Has the destinations of the next configuration checked beside the present ones, before they are named.
+    pub(crate) fn check_too(&mut self, next: &Self) {
+        let mut both = self.wanted.clone();
+        for (name, check) in &next.wanted.checks {
+            both.checks.entry(Arc::clone(name)).or_insert_with(|| check.clone());
+        }
+        for (key, service) in &next.wanted.services {
+            let Some(own) = next.keys.get(key) else { continue };
+            self.keys.insert(*key, *own);
+            let joined = both.services.entry(*key).or_insert_with(|| Arc::clone(service));
+            let joined = Arc::make_mut(joined);
+            for (server, destination) in &service.destinations {
+                let known = joined.destinations.entry(*server);
+                known.or_insert_with(|| destination.clone());
+            }
+        }
+        if let Some(runner) = &self.runner {
+            runner.links(self.known_links());
+            runner.want(both);
+        }
+    }
+
     /// Takes the place of another, whose thread and knowledge of probes it goes on with.
     pub(crate) fn succeed(&mut self, mut old: Self) {
         self.runner = old.runner.take();
@@ -96,9 +118,11 @@ impl Health {
             let server = destination.address.ip();
             let checks = own.exceptions.get(&server).unwrap_or(&own.checks);
             let was_checked = old.is_some_and(|old| old.destinations.contains_key(&server));
+            // Known too of those that are checked before they are named.
+            let known = effects.and_then(|effects| believed(effects.get(&server)?));
             let believed = match was_checked {
-                true => effects.and_then(|effects| believed(effects.get(&server)?)),
-                false => serves(&service.key, server),
+                true => known,
+                false => known.or_else(|| serves(&service.key, server)),
             };
             let wanted = WantedDestination {
                 weight: destination.weight.into(),
