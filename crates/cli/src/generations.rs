@@ -16,7 +16,9 @@ pub struct Args {
 
 /// Shows them.
 pub fn main(args: &Args) -> ExitCode {
-    show::finish(show::show(&args.common, Client::generations, |all| text(all)))
+    show::finish(show::show(&args.common, Client::generations, |all| {
+        text(all)
+    }))
 }
 
 fn text(all: &[Generation]) -> String {

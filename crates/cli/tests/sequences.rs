@@ -70,7 +70,10 @@ fn assert_all_agree(world: &World, plan: &Plan) {
     };
     let end = Instant::now() + Duration::from_secs(20);
     while let Err(found) = agree() {
-        assert!(Instant::now() < end, "expected {expected:#?}, found {found:#?}");
+        assert!(
+            Instant::now() < end,
+            "expected {expected:#?}, found {found:#?}"
+        );
         std::thread::sleep(Duration::from_millis(20));
     }
     let status = world.api().status().unwrap();
@@ -86,7 +89,10 @@ fn assert_all_agree(world: &World, plan: &Plan) {
             };
             let found = world.api().explain(&query).unwrap();
             let to = found.fate.destination.map(|one| one.ip());
-            assert!(to.is_some_and(|to| servers.contains(&to)), "{found:?}, of {servers:?}");
+            assert!(
+                to.is_some_and(|to| servers.contains(&to)),
+                "{found:?}, of {servers:?}"
+            );
         }
     }
 }
@@ -183,7 +189,9 @@ fn a_daemon_that_is_killed_while_it_applies_ends_in_the_old_or_the_new_configura
         world.kill();
         let _cut_off = applying.join().unwrap();
         // What the next daemon finds is one of the two, and forwards all the time.
-        traffic.assert_none_failed(&format!("round {round}: killed between {old:?} and {new:?}"));
+        traffic.assert_none_failed(&format!(
+            "round {round}: killed between {old:?} and {new:?}"
+        ));
         let goes_back = dice.below(2) == 0;
         plan = if goes_back { old } else { new };
         traffic.expect(&plan);

@@ -30,14 +30,14 @@ pub(crate) struct Generations {
 
 /// What is kept of a generation beside its files.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct About {
+pub(crate) struct Kept {
     /// What the API shows.
     #[serde(flatten)]
     pub(crate) generation: Generation,
     /// When it began, in seconds since 1970.
     pub(crate) at_s: u64,
     /// Of its files.
-    digest: String,
+    pub(crate) digest: String,
     /// Of the daemon's own file when it was gone back from: that is not followed again by itself.
     #[serde(default)]
     pub(crate) passed_over: Option<String>,
@@ -49,7 +49,7 @@ impl Generations {
     }
 
     /// Keeps a generation that is about to begin.
-    pub(crate) fn keep(&self, about: &About, files: &[File]) -> anyhow::Result<()> {
+    pub(crate) fn keep(&self, about: &Kept, files: &[File]) -> anyhow::Result<()> {
         let number = about.generation.number;
         let write = || -> anyhow::Result<()> {
             let beside = self.folder.join("new");
@@ -94,13 +94,13 @@ impl Generations {
     }
 
     /// Those that are kept, oldest first.
-    pub(crate) fn all(&self) -> Vec<About> {
+    pub(crate) fn all(&self) -> Vec<Kept> {
         let numbers = self.numbers().into_iter();
         numbers.filter_map(|number| self.about(number)).collect()
     }
 
     /// What is kept of one beside its files.
-    pub(crate) fn about(&self, number: u64) -> Option<About> {
+    pub(crate) fn about(&self, number: u64) -> Option<Kept> {
         let text = std::fs::read(self.path(number).join("about.json")).ok()?;
         serde_json::from_slice(&text).ok()
     }
@@ -123,16 +123,24 @@ impl Generations {
     }
 }
 
-impl About {
+impl Kept {
     /// One that begins now.
-    pub(crate) fn new(number: u64, origin: GenerationOrigin, of: Option<u64>, files: &[File]) -> Self {
+    pub(crate) fn new(
+        number: u64,
+        origin: GenerationOrigin,
+        of: Option<u64>,
+        files: &[File],
+    ) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             generation: Generation {
                 number,
                 origin,
                 of,
-                file: files.first().map(|file| file.name.clone().into()).unwrap_or_default(),
+                file: files
+                    .first()
+                    .map(|file| file.name.clone().into())
+                    .unwrap_or_default(),
                 age_s: 0,
             },
             at_s: since.map_or(0, |since| since.as_secs()),
@@ -168,7 +176,11 @@ pub(crate) fn digest(files: &[File]) -> String {
     let mut hasher = Sha256::new();
     for (position, file) in files.iter().enumerate() {
         let name = Path::new(&file.name).file_name().unwrap_or_default();
-        let name = if position == 0 { MAIN.as_bytes() } else { name.as_encoded_bytes() };
+        let name = if position == 0 {
+            MAIN.as_bytes()
+        } else {
+            name.as_encoded_bytes()
+        };
         for part in [name, &file.bytes] {
             hasher.update((part.len() as u64).to_be_bytes());
             hasher.update(part);
@@ -194,11 +206,14 @@ mod tests {
             name: name.to_owned(),
             bytes: text.as_bytes().to_vec(),
         };
-        vec![file("/etc/dirigo/other.toml", main), file("/etc/dirigo/conf.d/a.toml", "# a")]
+        vec![
+            file("/etc/dirigo/other.toml", main),
+            file("/etc/dirigo/conf.d/a.toml", "# a"),
+        ]
     }
 
-    fn about(number: u64, text: &str) -> About {
-        About::new(number, GenerationOrigin::Apply, None, &files(text))
+    fn about(number: u64, text: &str) -> Kept {
+        Kept::new(number, GenerationOrigin::Apply, None, &files(text))
     }
 
     #[test]
@@ -207,15 +222,24 @@ mod tests {
         let generations = Generations::within(folder.path().join("one.generations"));
         let count = limits::GENERATIONS as u64 + 2;
         for number in 1..=count {
-            generations.keep(&about(number, "# main"), &files("# main")).unwrap();
+            generations
+                .keep(&about(number, "# main"), &files("# main"))
+                .unwrap();
             generations.prune(number);
         }
-        let kept: Vec<u64> = generations.all().iter().map(|one| one.generation.number).collect();
+        let kept: Vec<u64> = generations
+            .all()
+            .iter()
+            .map(|one| one.generation.number)
+            .collect();
         assert_eq!(kept, (3..=count).collect::<Vec<_>>());
         let read = config::read_files(&generations.file(count)).unwrap();
         assert_eq!(read.len(), 2);
         assert_eq!(read[1].bytes, b"# a");
-        assert!(generations.about(count).unwrap().is_of(&read), "wherever it is");
+        assert!(
+            generations.about(count).unwrap().is_of(&read),
+            "wherever it is"
+        );
         assert!(!generations.about(count).unwrap().is_of(&files("# other")));
     }
 
@@ -224,7 +248,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let generations = Generations::within(folder.path().to_owned());
         for number in 1..=2 {
-            generations.keep(&about(number, "# main"), &files("# main")).unwrap();
+            generations
+                .keep(&about(number, "# main"), &files("# main"))
+                .unwrap();
         }
         generations.prune(1);
         assert_eq!(generations.numbers(), [1]);

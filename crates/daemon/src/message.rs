@@ -26,9 +26,17 @@ pub(crate) enum Message {
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`
-    Change(api::Change, oneshot::Sender<Result<(), Refusal>>),
+    Change(
+        api::Change,
+        api::Author,
+        oneshot::Sender<Result<(), Refusal>>,
+    ),
     /// `POST /v1/batches`
-    Batch(Vec<api::Change>, oneshot::Sender<Vec<Option<Refusal>>>),
+    Batch(
+        Vec<api::Change>,
+        api::Author,
+        oneshot::Sender<Vec<Option<Refusal>>>,
+    ),
     /// `POST /v1/apply`, SIGHUP: a configuration that was read.
     Apply(Job),
     /// SIGHUP, and the configuration cannot be read or is wrong.

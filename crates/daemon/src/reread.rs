@@ -11,7 +11,7 @@ use tracing::warn;
 use crate::Options;
 use crate::actor::Job;
 use crate::files::Files;
-use crate::generations::{self, About, Generations};
+use crate::generations::{self, Generations, Kept};
 use crate::message::Message;
 
 /// Where the answer goes.
@@ -70,7 +70,11 @@ pub(crate) fn back(
             "generation {number} is not kept: `dirigo generations` lists those that are"
         )));
     };
-    let job = job(&generations.file(number), GenerationOrigin::Rollback, Some(reply))?;
+    let job = job(
+        &generations.file(number),
+        GenerationOrigin::Rollback,
+        Some(reply),
+    )?;
     let passed_over = config::read_files(own).ok();
     Ok(Job {
         file: about.generation.file,
@@ -83,7 +87,9 @@ pub(crate) fn back(
 /// The generation before the present one; after a rollback, that before the one gone back to.
 fn before(generations: &Generations) -> Result<u64, Refusal> {
     let all = generations.all();
-    let present = all.last().map(|about| about.generation.of.unwrap_or(about.generation.number));
+    let present = all
+        .last()
+        .map(|about| about.generation.of.unwrap_or(about.generation.number));
     let numbers = all.iter().map(|about| about.generation.number);
     let before = numbers.filter(|number| Some(*number) < present).max();
     before.ok_or_else(|| {
@@ -127,13 +133,13 @@ pub(crate) fn at_start(
     options: &Options,
     generations: &Generations,
     present: u64,
-) -> anyhow::Result<About> {
+) -> anyhow::Result<Kept> {
     if let Some(about) = generations.about(present)
         && about.is_of(&options.texts)
     {
         return Ok(about);
     }
-    let about = About::new(present + 1, GenerationOrigin::Start, None, &options.texts);
+    let about = Kept::new(present + 1, GenerationOrigin::Start, None, &options.texts);
     generations.keep(&about, &options.texts)?;
     Ok(about)
 }

@@ -17,7 +17,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::generations::Generations;
 use crate::limits;
@@ -26,6 +26,7 @@ use crate::message::Message;
 mod apply;
 mod connections;
 mod daemon;
+mod events;
 mod explain;
 mod health;
 mod table;
@@ -38,6 +39,7 @@ pub(crate) struct Desk {
     /// The daemon's own configuration.
     file: Arc<Path>,
     generations: Arc<Generations>,
+    followers: Arc<Semaphore>,
 }
 
 /// A refusal as an HTTP answer.
@@ -57,6 +59,7 @@ fn all() -> Routes {
     [
         daemon::routes(),
         table::routes(),
+        events::routes(),
         health::routes(),
         explain::routes(),
         connections::routes(),
@@ -77,6 +80,7 @@ pub(crate) fn routes(
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
         file: file.into(),
         generations: generations.into(),
+        followers: Arc::new(Semaphore::new(limits::FOLLOWERS)),
     };
     let Routes { router, known } = all();
     let unknown = move || std::future::ready(unknown(&known));
@@ -158,6 +162,17 @@ fn unknown(known: &[Route]) -> Refused {
 }
 
 impl Desk {
+    /// A place for a stream that stays open.
+    pub(crate) fn follow(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        let place = Arc::clone(&self.followers).try_acquire_owned();
+        place.map_err(|_| {
+            refused(
+                RefusalCode::Full,
+                format!("{} streams are open already: close one", limits::FOLLOWERS),
+            )
+        })
+    }
+
     /// Sends a message that carries its own reply channel, and waits for the reply.
     pub(crate) async fn ask<T>(
         &self,

@@ -205,7 +205,9 @@ fn the_way_back_leads_to_the_generation_before_and_survives_a_crash() {
     }
     let mut world = World::new();
     world.start(&with(&world, &[1], ""));
-    world.apply(&(with(&world, &[2], "") + "[timeouts]\ntcp = 77\n")).unwrap();
+    world
+        .apply(&(with(&world, &[2], "") + "[timeouts]\ntcp = 77\n"))
+        .unwrap();
     assert_eq!(world.ask(2), [2, 2]);
 
     let back = world.api().rollback(&api::Rollback::default()).unwrap();
@@ -232,7 +234,10 @@ fn the_way_back_leads_to_the_generation_before_and_survives_a_crash() {
     // Whoever says so follows it.
     world.api().apply(&api::Apply::default()).unwrap();
     assert_eq!(world.ask(2), [2, 2]);
-    world.api().rollback(&api::Rollback { to: Some(3) }).unwrap();
+    world
+        .api()
+        .rollback(&api::Rollback { to: Some(3) })
+        .unwrap();
     assert_eq!(world.ask(2), [1, 1]);
     // And after an orderly stop the file counts.
     world.terminate();

@@ -111,7 +111,10 @@ impl Plan {
 
     /// Real servers that another plan has no more.
     pub fn without(&self, other: &Self) -> BTreeSet<u8> {
-        let gone = self.servers.keys().filter(|n| !other.servers.contains_key(n));
+        let gone = self
+            .servers
+            .keys()
+            .filter(|n| !other.servers.contains_key(n));
         gone.copied().collect()
     }
 
@@ -141,7 +144,13 @@ impl Plan {
         text
     }
 
-    fn write_service(&self, text: &mut String, vip: IpAddr, scheduler: &str, to: Vec<(IpAddr, u32)>) {
+    fn write_service(
+        &self,
+        text: &mut String,
+        vip: IpAddr,
+        scheduler: &str,
+        to: Vec<(IpAddr, u32)>,
+    ) {
         let address = SocketAddr::new(vip, 80);
         write!(
             text,
@@ -182,7 +191,11 @@ impl Plan {
         let mut lines = Vec::new();
         let mut list = |vip: IpAddr, scheduler: &str, servers: Vec<(IpAddr, u32)>| {
             let service = SocketAddr::new(vip, 80);
-            let flags = if scheduler == "mh" { " -b mh-fallback" } else { "" };
+            let flags = if scheduler == "mh" {
+                " -b mh-fallback"
+            } else {
+                ""
+            };
             lines.push(format!("-A -t {service} -s {scheduler}{flags}"));
             for (server, weight) in servers {
                 let server = SocketAddr::new(server, 80);
@@ -192,7 +205,11 @@ impl Plan {
         let four = self.servers.iter().map(|(n, weight)| (server(*n), *weight));
         list(vip(), self.scheduler, four.collect());
         if !self.six.is_empty() {
-            list(six(100), "wrr", self.six.iter().map(|n| (six(10 + n), 1)).collect());
+            list(
+                six(100),
+                "wrr",
+                self.six.iter().map(|n| (six(10 + n), 1)).collect(),
+            );
         }
         lines.sort_unstable();
         lines

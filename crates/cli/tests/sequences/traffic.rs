@@ -64,7 +64,11 @@ impl Traffic {
     /// Real servers of this plan may be used again.
     pub fn expect(&self, plan: &Plan) {
         let servers = plan.servers();
-        self.shared.leaving.lock().unwrap().retain(|n| !servers.contains(n));
+        self.shared
+            .leaving
+            .lock()
+            .unwrap()
+            .retain(|n| !servers.contains(n));
     }
 
     pub fn assert_none_failed(&self, when: &str) {

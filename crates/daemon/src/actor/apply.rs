@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
-use api::{Applied, GenerationOrigin, Refusal, RefusalCode};
+use api::{Applied, EventKind, GenerationOrigin, Occurrence, Refusal, RefusalCode};
 use config::Config;
 use control::{Desired, Event};
 use health::probe::Standing;
@@ -26,7 +26,8 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::Actor;
-use crate::generations::{About, Generations};
+use crate::events;
+use crate::generations::{Generations, Kept};
 use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
@@ -40,7 +41,7 @@ pub(crate) struct Reload {
     /// What was applied last.
     pub(crate) config: Arc<Config>,
     /// The present generation, and all that are kept.
-    pub(crate) about: About,
+    pub(crate) about: Kept,
     pub(crate) generations: Generations,
     /// Why the file was not followed when it was read last.
     pub(crate) failure: Option<String>,
@@ -75,7 +76,7 @@ impl Reload {
     pub(crate) fn new(
         file: PathBuf,
         config: Arc<Config>,
-        (generations, about): (Generations, About),
+        (generations, about): (Generations, Kept),
         outbox: SyncSender<Message>,
     ) -> Self {
         Self {
@@ -105,10 +106,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// The file could not be read, or is wrong.
     pub(super) fn not_applied(&mut self, reason: String) {
-        error!(
-            reason,
-            "the configuration is not followed: all stays as it is"
-        );
+        tell_failure(&reason);
         self.reload.failure = Some(reason);
     }
 
@@ -146,20 +144,20 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     fn conclude(&mut self, job: Job, done: Result<Applied, Refusal>) {
-        let origin = job.origin;
         match &done {
             Ok(applied) => {
-                let (generation, services) = (applied.generation, applied.services);
-                info!(generation, services, %origin, "configuration applied");
+                if applied.changed {
+                    tell_success(&job, applied);
+                }
                 for note in &applied.notes {
                     warn!(note, "configuration");
                 }
                 self.reload.failure = None;
             }
-            Err(refusal) if origin == GenerationOrigin::Signal => {
+            Err(refusal) if job.origin == GenerationOrigin::Signal => {
                 self.not_applied(refusal.message.clone());
             }
-            Err(refusal) => info!(%refusal, %origin, "configuration refused"),
+            Err(refusal) => tell_failure(&refusal.message),
         }
         if let Some(reply) = job.reply {
             let _gone = reply.send(done);
@@ -190,9 +188,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.health
             .prepare(&self.reload.outbox, &next)
             .map_err(|error| super::internal(&error))?;
-        let about = About {
+        let about = Kept {
             passed_over: job.passed_over.clone(),
-            ..About::new(generation, job.origin, job.of, &job.files)
+            ..Kept::new(generation, job.origin, job.of, &job.files)
         };
         let about = about.from(&job.file);
         let kept = self.reload.generations.keep(&about, &job.files);
@@ -250,7 +248,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
             return true;
         }
         if let Err(error) = self.health.prepare(&self.reload.outbox, &next) {
-            error!(error = crate::chain(&error), "new real servers cannot be checked first");
+            error!(
+                error = crate::chain(&error),
+                "new real servers cannot be checked first"
+            );
             return false;
         }
         self.health.check_too(&next);
@@ -265,10 +266,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
             let mut weights = service.destinations.iter().map(|one| u32::from(one.weight));
             weights.any(|weight| weight > 0)
         });
-        allowed.services.iter().zip(wanted).any(|(service, wanted)| {
-            let has_some = service.destinations.iter().any(|(_, one)| one.weight > 0);
-            wanted && !has_some && self.serves(&service.key)
-        })
+        allowed
+            .services
+            .iter()
+            .zip(wanted)
+            .any(|(service, wanted)| {
+                let has_some = service.destinations.iter().any(|(_, one)| one.weight > 0);
+                wanted && !has_some && self.serves(&service.key)
+            })
     }
 
     /// Whether a service has a destination that gets clients.
@@ -438,6 +443,24 @@ fn servers(config: &Config) -> impl Iterator<Item = IpAddr> + '_ {
         let destinations = service.destinations.iter();
         destinations.map(|one| one.address.ip()).chain(sorry)
     })
+}
+
+fn tell_success(job: &Job, applied: &Applied) {
+    let kind = match job.of {
+        Some(_) => EventKind::GenerationRolledBack,
+        None => EventKind::GenerationApplied,
+    };
+    let what = Occurrence::of(kind).because(match job.of {
+        Some(of) => format!("{} to generation {of}", job.origin),
+        None => format!("{} of {}", job.origin, job.file.display()),
+    });
+    let (number, services) = (applied.generation, applied.services);
+    events::emit(what.new(format!("generation {number}, services changed: {services}")));
+}
+
+fn tell_failure(reason: &str) {
+    let what = Occurrence::of(EventKind::ApplyFailed);
+    events::emit(what.because(format!("{reason}. All stays as it is")));
 }
 
 fn wrong(message: String) -> Refusal {

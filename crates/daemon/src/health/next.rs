@@ -78,12 +78,19 @@ impl Health {
     pub(crate) fn check_too(&mut self, next: &Self) {
         let mut both = self.wanted.clone();
         for (name, check) in &next.wanted.checks {
-            both.checks.entry(Arc::clone(name)).or_insert_with(|| check.clone());
+            both.checks
+                .entry(Arc::clone(name))
+                .or_insert_with(|| check.clone());
         }
         for (key, service) in &next.wanted.services {
-            let Some(own) = next.keys.get(key) else { continue };
+            let Some(own) = next.keys.get(key) else {
+                continue;
+            };
             self.keys.insert(*key, *own);
-            let joined = both.services.entry(*key).or_insert_with(|| Arc::clone(service));
+            let joined = both
+                .services
+                .entry(*key)
+                .or_insert_with(|| Arc::clone(service));
             let joined = Arc::make_mut(joined);
             for (server, destination) in &service.destinations {
                 let known = joined.destinations.entry(*server);

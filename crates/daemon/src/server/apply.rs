@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::{Answer, Desk, Refused, Routes, parse, refused, stopping};
 use crate::actor::Job;
-use crate::generations::About;
+use crate::generations::Kept;
 use crate::message::Message;
 use crate::reread;
 
@@ -54,7 +54,7 @@ async fn rollback(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>)
 
 async fn generations(State(desk): State<Desk>) -> Answer {
     let all = desk.generations.all();
-    let all: Vec<api::Generation> = all.iter().map(About::shown).collect();
+    let all: Vec<api::Generation> = all.iter().map(Kept::shown).collect();
     Ok(axum::Json(all).into_response())
 }
 
