@@ -5,6 +5,7 @@
 //! load    what this kernel's verifier says of the object
 //! test    every check and every test, then the lab; leaves nothing behind
 //! bench   times the XDP program
+//! soak    long runs of what CI plays a cut of
 //! vm      loads the object and runs the lab on stock Debian kernels, emulated
 //! ```
 //!
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod bpf;
 mod load;
+mod soak;
 mod test;
 mod tools;
 mod vm;
@@ -37,6 +39,8 @@ enum Chore {
     Test(test::Args),
     /// Time the XDP program with BPF_PROG_TEST_RUN
     Bench(bench::Args),
+    /// Long runs of what CI plays a cut of
+    Soak(soak::Args),
     /// Run the lab on stock Debian kernels under emulation
     Vm(vm::Args),
 }
@@ -50,6 +54,7 @@ fn main() -> std::process::ExitCode {
         Chore::Load(args) => load::main(&args),
         Chore::Test(args) => test::main(&args),
         Chore::Bench(args) => bench::main(&args),
+        Chore::Soak(args) => soak::main(&args),
         Chore::Vm(args) => vm::main(&args),
     };
     match done {

@@ -16,6 +16,9 @@
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
 //! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |
 //! | `GET /v1/generations` | → [`Vec<Generation>`](Generation), oldest first |
+//! | `GET /v1/plan` | → [`Plan`] of the daemon's own file |
+//! | `POST /v1/plan` | [`Apply`] → [`Plan`], or [`Refusal`]; changes nothing, but has the daemon read a file |
+//! | `GET /v1/drift` | → [`Vec<ServiceDifference>`](ServiceDifference): what was changed at runtime, and what it was |
 //! | `POST /v1/rollback` | [`Rollback`] → [`Applied`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
 //!
@@ -44,7 +47,7 @@ mod text;
 mod view;
 
 pub use apply::{
-    Applied, Apply, Configuration, DestinationDifference, Generation, GenerationOrigin, Rollback,
+    Applied, Apply, ClientMoves, Configuration, Moves, Plan, PlannedService, SettingDifference, DestinationDifference, Generation, GenerationOrigin, Rollback,
     ServiceDifference,
 };
 pub use behaviour::{Settings, Timeouts};

@@ -25,8 +25,10 @@ mod health;
 mod ipvsadm;
 mod lab;
 mod pages;
+mod plan;
 mod realserver;
 mod run;
+mod save;
 mod show;
 
 use ipvsadm::{Called, Wrapper};
@@ -47,8 +49,12 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// What an apply would change, and whom it would move; exits with 2 if anything would
+    Plan(plan::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
     Apply(apply::Args),
+    /// Write what was changed at runtime into the configuration
+    Save(save::Args),
     /// The configurations that were followed, newest last
     Generations(generations::Args),
     /// Step back to an earlier configuration
@@ -91,7 +97,9 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Plan(args) => plan::main(args),
         Command::Apply(args) => apply::main(args),
+        Command::Save(args) => save::main(args),
         Command::Generations(args) => generations::main(&args),
         Command::Rollback(args) => generations::rollback(&args),
         Command::Status(args) => show::status(&args),

@@ -1,5 +1,6 @@
 //! The configuration is applied.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::{Applied, Apply, GenerationOrigin, Refusal, RefusalCode, Rollback};
@@ -18,6 +19,9 @@ use crate::reread;
 pub(super) fn routes() -> Routes {
     Routes::default()
         .post("/v1/apply", apply)
+        .get("/v1/plan", plan_of_own)
+        .post("/v1/plan", plan_of)
+        .get("/v1/drift", drift)
         .get("/v1/generations", generations)
         .post("/v1/rollback", rollback)
 }
@@ -27,20 +31,23 @@ type Reply = oneshot::Sender<Result<Applied, Refusal>>;
 
 async fn apply(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
     let asked: Apply = parse(body)?;
-    let file = asked.file.unwrap_or_else(|| desk.file.to_path_buf());
-    if !file.is_absolute() {
-        return Err(refused(
-            RefusalCode::BadRequest,
-            format!(
-                "{} is no whole path: name the file from / on",
-                file.display()
-            ),
-        ));
-    }
+    let file = whole(asked, &desk)?;
     perform(&desk, move |reply| {
         reread::job(&file, GenerationOrigin::Apply, Some(reply))
     })
     .await
+}
+
+/// The file that is meant.
+fn whole(asked: Apply, desk: &Desk) -> Result<PathBuf, Refused> {
+    let file = asked.file.unwrap_or_else(|| desk.file.to_path_buf());
+    match file.is_absolute() {
+        true => Ok(file),
+        false => Err(refused(
+            RefusalCode::BadRequest,
+            format!("{} is no whole path: name the file from / on", file.display()),
+        )),
+    }
 }
 
 async fn rollback(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
@@ -50,6 +57,32 @@ async fn rollback(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>)
         reread::back(&generations, &file, asked.to, reply)
     })
     .await
+}
+
+async fn plan_of_own(State(desk): State<Desk>) -> Answer {
+    plan(&desk, desk.file.to_path_buf()).await
+}
+
+async fn plan_of(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let asked: Apply = parse(body)?;
+    let file = whole(asked, &desk)?;
+    plan(&desk, file).await
+}
+
+/// Off the actor but for what it alone knows: a large table takes a while.
+async fn plan(desk: &Desk, file: PathBuf) -> Answer {
+    let named = file.clone();
+    let read = tokio::task::spawn_blocking(move || reread::read(&file)).await;
+    let (_, config) = read.map_err(|_| stopping())?.map_err(Refused)?;
+    let basis = desk.ask(|reply| Message::Plan(config, reply)).await?;
+    let basis = basis.map_err(Refused)?;
+    let planned = tokio::task::spawn_blocking(move || basis.plan(named)).await;
+    let plan = planned.map_err(|_| stopping())?.map_err(Refused)?;
+    Ok(axum::Json(plan).into_response())
+}
+
+async fn drift(State(desk): State<Desk>) -> Answer {
+    Ok(axum::Json(desk.ask(Message::Drift).await?).into_response())
 }
 
 async fn generations(State(desk): State<Desk>) -> Answer {
