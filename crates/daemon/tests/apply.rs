@@ -79,7 +79,7 @@ fn a_wrong_configuration_changes_nothing_and_all_its_mistakes_are_told() {
         let failure = world.api().status().unwrap().configuration.failure;
         failure.is_some_and(|failure| failure.contains("rrr") && failure.contains("nonsense"))
     });
-    assert!(world.log().contains("all stays as it is"));
+    assert!(world.log().contains("All stays as it is"));
 
     world.write(&with(&world, &[2], ""));
     world.signal(Signal::SIGHUP);
