@@ -13,6 +13,8 @@
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
+//! | `GET /v1/maintenance` | → [`Vec<Maintenance>`](Maintenance), real servers that are held |
+//! | `POST /v1/maintenance` | [`MaintenanceOrder`] → [`MaintenanceDone`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
 //!
 //! Errors come as [`Refusal`] with a status of 4xx or 5xx.
@@ -30,6 +32,7 @@ mod flags;
 mod health;
 mod key;
 mod lines;
+mod maintenance;
 mod prefix;
 mod query;
 mod settings;
@@ -42,6 +45,7 @@ pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
+pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use settings::{

@@ -31,6 +31,7 @@ use crate::view;
 
 mod change;
 mod health;
+mod maintenance;
 mod network;
 mod stop;
 
@@ -143,6 +144,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.connections());
             }
             Message::Change(change, reply) => self.change(change, reply),
+            Message::MaintenanceView(reply) => {
+                let _gone = reply.send(self.maintenance());
+            }
+            Message::Maintain(order, reply) => {
+                let _gone = reply.send(self.maintain(order));
+            }
             Message::Batch(changes, reply) => self.batch(changes, reply),
             Message::Network(notice) => self.notice(notice),
             // Handled by `run`.
@@ -153,7 +160,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Applies an event: step, save, carry out. On failure everything is as before.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
         let addresses = match event {
-            Event::Change(_) | Event::Config(_) | Event::Services(_) => self.addresses()?,
+            Event::Change(_) | Event::Config(_) | Event::Services(_) | Event::Maintain(_) => {
+                self.addresses()?
+            }
             _ => Vec::new(),
         };
         let observed = self.answers(self.state.questions(&event), addresses);
@@ -258,6 +267,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
             self.catch_up_with_health();
+            self.look_after_maintenance();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();

@@ -18,6 +18,8 @@ use crate::limits;
 use crate::listing;
 use crate::message::Message;
 
+mod maintenance;
+
 /// What handlers share.
 #[derive(Clone)]
 pub(crate) struct Desk {
@@ -52,6 +54,7 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
             post(batch).layer(DefaultBodyLimit::max(limits::BATCH_BYTES)),
         )
         .route("/v1/stop", post(stop))
+        .merge(maintenance::routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
@@ -141,8 +144,8 @@ async fn explain(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Result<
 async fn unknown() -> Refused {
     refused(
         RefusalCode::BadRequest,
-        "there is no such route: GET /v1/status, /v1/services, /v1/health, /v1/explain, /v1/connections; POST \
-         /v1/changes, /v1/batches, /v1/stop"
+        "there is no such route: GET /v1/status, /v1/services, /v1/health, /v1/explain, /v1/connections, \
+         /v1/maintenance; POST /v1/changes, /v1/batches, /v1/maintenance, /v1/stop"
             .to_owned(),
     )
 }
