@@ -85,8 +85,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 message: format!("there is no service {key}: `dirigo services` lists them"),
             });
         }
-        let is_destination = self.state.ids_at(server, service).next().is_some();
-        if is_destination || self.is_named(server, service) {
+        let mut ids = self.state.ids_at(server, service);
+        let is_listed = |id: u32| self.state.destinations.contains_key(&id);
+        if ids.any(is_listed) || self.is_named(server, service) {
             return Ok(());
         }
         let servers = self.state.links.keys().map(ToString::to_string);
