@@ -17,6 +17,7 @@ mod check;
 mod connections;
 mod doctor;
 mod drain;
+mod events;
 mod exit;
 mod explain;
 mod health;
@@ -53,6 +54,8 @@ enum Command {
     Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
+    /// What became different, when, and why
+    Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
     Explain(explain::Args),
     /// No new connections for a real server; shows what is left until it is empty
@@ -91,6 +94,7 @@ fn main() -> std::process::ExitCode {
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
+        Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Drain(args) => drain::drain(&args),
         Command::Disable(args) => drain::disable(&args),
