@@ -17,6 +17,8 @@
 //! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |
 //! | `GET /v1/generations` | → [`Vec<Generation>`](Generation), oldest first |
 //! | `POST /v1/rollback` | [`Rollback`] → [`Applied`], or [`Refusal`] |
+//! | `GET /v1/maintenance` | → [`Vec<Maintenance>`](Maintenance), real servers that are held |
+//! | `POST /v1/maintenance` | [`MaintenanceOrder`] → [`MaintenanceDone`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
 //!
 //! Errors come as [`Refusal`] with a status of 4xx or 5xx.
@@ -37,6 +39,7 @@ mod flags;
 mod health;
 mod key;
 mod lines;
+mod maintenance;
 mod prefix;
 mod query;
 mod settings;
@@ -55,6 +58,7 @@ pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
+pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use settings::{

@@ -41,6 +41,13 @@ pub(crate) enum Message {
     Apply(Job),
     /// SIGHUP, and the configuration cannot be read or is wrong.
     NotApplied(String),
+    /// `GET /v1/maintenance`
+    MaintenanceView(oneshot::Sender<Vec<api::Maintenance>>),
+    /// `POST /v1/maintenance`
+    Maintain(
+        api::MaintenanceOrder,
+        oneshot::Sender<Result<api::MaintenanceDone, Refusal>>,
+    ),
     /// `POST /v1/stop`
     Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),
     /// A signal asks us to end.
