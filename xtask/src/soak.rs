@@ -92,7 +92,9 @@ pub fn main(args: &Args) -> Result<()> {
 
 fn seeded(name: &'static str, count: u32, seed: Option<u64>) -> Vec<(&'static str, String)> {
     let seed = seed.map(|seed| ("DIRIGO_SEED", seed.to_string()));
-    std::iter::once((name, count.to_string())).chain(seed).collect()
+    std::iter::once((name, count.to_string()))
+        .chain(seed)
+        .collect()
 }
 
 /// One test of the command line's room, with its numbers in the environment.
@@ -102,7 +104,10 @@ fn play(
     environment: &[(&'static str, String)],
     is_release: bool,
 ) -> Result<()> {
-    ensure!(tools::is_root(), "soak needs root: it makes network namespaces");
+    ensure!(
+        tools::is_root(),
+        "soak needs root: it makes network namespaces"
+    );
     let mut cargo = tools::cargo();
     cargo.args(["test", "--locked", "-p", "dirigo", "--test", file]);
     if is_release {

@@ -20,6 +20,8 @@
 //! | `POST /v1/plan` | [`Apply`] → [`Plan`], or [`Refusal`]; changes nothing, but has the daemon read a file |
 //! | `GET /v1/drift` | → [`Vec<ServiceDifference>`](ServiceDifference): what was changed at runtime, and what it was |
 //! | `POST /v1/rollback` | [`Rollback`] → [`Applied`], or [`Refusal`] |
+//! | `GET /v1/maintenance` | → [`Vec<Maintenance>`](Maintenance), real servers that are held |
+//! | `POST /v1/maintenance` | [`MaintenanceOrder`] → [`MaintenanceDone`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
 //!
 //! Errors come as [`Refusal`] with a status of 4xx or 5xx.
@@ -40,6 +42,7 @@ mod flags;
 mod health;
 mod key;
 mod lines;
+mod maintenance;
 mod prefix;
 mod query;
 mod settings;
@@ -47,8 +50,8 @@ mod text;
 mod view;
 
 pub use apply::{
-    Applied, Apply, ClientMoves, Configuration, Moves, Plan, PlannedService, SettingDifference, DestinationDifference, Generation, GenerationOrigin, Rollback,
-    ServiceDifference,
+    Applied, Apply, ClientMoves, Configuration, DestinationDifference, Generation,
+    GenerationOrigin, Moves, Plan, PlannedService, Rollback, ServiceDifference, SettingDifference,
 };
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
@@ -58,6 +61,7 @@ pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
+pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use settings::{

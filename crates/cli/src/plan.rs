@@ -161,11 +161,12 @@ mod tests {
 
     #[test]
     fn a_plan_says_what_changes_and_whom_it_moves() {
-        let destination = |last: u8, was: Option<u32>, becomes: Option<u32>| DestinationDifference {
-            destination: std::net::SocketAddr::from(([192, 0, 2, last], 80)),
-            was: was.map(DestinationSettings::of),
-            becomes: becomes.map(DestinationSettings::of),
-        };
+        let destination =
+            |last: u8, was: Option<u32>, becomes: Option<u32>| DestinationDifference {
+                destination: std::net::SocketAddr::from(([192, 0, 2, last], 80)),
+                was: was.map(DestinationSettings::of),
+                becomes: becomes.map(DestinationSettings::of),
+            };
         let plan = Plan {
             file: "/etc/dirigo/dirigo.toml".into(),
             generation: 7,

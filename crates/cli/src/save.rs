@@ -40,7 +40,9 @@ pub fn main(args: Args) -> ExitCode {
         Ok(words) => data!("{words}"),
         Err(error) => {
             talk!("dirigo save: {error:#}");
-            let code = error.downcast_ref().map_or(exit::FAILED, crate::apply::code);
+            let code = error
+                .downcast_ref()
+                .map_or(exit::FAILED, crate::apply::code);
             return ExitCode::from(code);
         }
     }
@@ -76,13 +78,20 @@ fn save(client: &Client, output: Option<&Path>) -> anyhow::Result<String> {
         return Ok(format!("{}: the running table", output.display()));
     }
     if changed.is_empty() {
-        return Ok(format!("nothing to save: the table is as {}", file.display()));
+        return Ok(format!(
+            "nothing to save: the table is as {}",
+            file.display()
+        ));
     }
     let mut words = Vec::new();
     for at in changed {
         let path = Path::new(&files[at].name);
         write(path, &texts[at])?;
-        words.push(format!("{}, before: {}", path.display(), beside(path, BEFORE).display()));
+        words.push(format!(
+            "{}, before: {}",
+            path.display(),
+            beside(path, BEFORE).display()
+        ));
     }
     let generation = client.apply(&Apply::default())?.generation;
     let services = drift.len();
@@ -115,7 +124,11 @@ fn would_change_nothing(
     };
     let plan = tried();
     std::fs::remove_dir_all(&folder)?;
-    let left: Vec<String> = plan?.services.iter().map(|one| one.difference.service.to_string()).collect();
+    let left: Vec<String> = plan?
+        .services
+        .iter()
+        .map(|one| one.difference.service.to_string())
+        .collect();
     if !left.is_empty() {
         bail!(
             "what was changed at runtime cannot be written into this file as it stands ({}), and nothing is \

@@ -190,7 +190,9 @@ impl Drop for Rig {
     fn drop(&mut self) {
         let down = ["down", "--release", "--instance", &self.instance];
         let mut command = Command::new(dirigo());
-        let ended = self.director.spawn(command.args(down).stderr(Stdio::null()));
+        let ended = self
+            .director
+            .spawn(command.args(down).stderr(Stdio::null()));
         let _waited = ended.unwrap().wait();
         if let Some(mut daemon) = self.daemon.take() {
             let _ended = daemon.kill();
@@ -202,7 +204,11 @@ impl Drop for Rig {
 #[test]
 fn a_large_table_starts_is_checked_and_changes_by_one_line() {
     if !nix::unistd::geteuid().is_root() {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "CI must run as root");
+        assert_ne!(
+            std::env::var("CI").as_deref(),
+            Ok("true"),
+            "CI must run as root"
+        );
         return println!("skipped: needs root");
     }
     let size = Size::of_environment();
@@ -218,7 +224,11 @@ fn a_large_table_starts_is_checked_and_changes_by_one_line() {
     }
     let (answers, worked) = (begun.elapsed(), rig.cpu());
     while rig.well() < all {
-        assert!(begun.elapsed() < patience, "{} of {all} are well", rig.well());
+        assert!(
+            begun.elapsed() < patience,
+            "{} of {all} are well",
+            rig.well()
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     println!(
@@ -258,7 +268,10 @@ fn a_large_table_starts_is_checked_and_changes_by_one_line() {
     rig.write(&size.text(11));
     let begun = Instant::now();
     let (code, text) = rig.run(&["plan"]);
-    println!("planned in {:.0} ms", begun.elapsed().as_secs_f64() * 1000.0);
+    println!(
+        "planned in {:.0} ms",
+        begun.elapsed().as_secs_f64() * 1000.0
+    );
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("weight 9 -> weight 11"), "{text}");
 }

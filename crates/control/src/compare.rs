@@ -67,7 +67,11 @@ fn difference(state: &State, desired: &DesiredService) -> Option<ServiceDifferen
     let mut destinations = Vec::new();
     for (destination, settings) in &desired.destinations {
         let was = before.remove(destination);
-        if was != Some(settings) {
+        let is_out = was.is_none()
+            && state
+                .maintenance
+                .has_removed(&desired.key, destination.ip());
+        if was != Some(settings) && !is_out {
             destinations.push(DestinationDifference {
                 destination: *destination,
                 was: was.cloned(),

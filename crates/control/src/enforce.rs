@@ -68,6 +68,8 @@ fn follow(state: &mut State, service: &DesiredService, observed: &Observed) -> R
     }
     for (address, settings) in &service.destinations {
         match listed.get(address) {
+            // Taken out for maintenance: it comes back when that ends.
+            None if state.maintenance.has_removed(&key, address.ip()) => {}
             None => {
                 let (origin, settings) = (Origin::Config, settings.clone());
                 change::add_destination(state, &key, *address, settings, origin, observed)?;

@@ -34,6 +34,7 @@ mod apply;
 mod change;
 mod different;
 mod health;
+mod maintenance;
 mod network;
 mod plan;
 mod stop;
@@ -180,6 +181,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
             Message::NotApplied(reason) => self.not_applied(reason),
             Message::Change(change, by, reply) => self.change(change, by, reply),
             Message::Batch(changes, by, reply) => self.batch(changes, by, reply),
+            Message::MaintenanceView(reply) => {
+                let _gone = reply.send(self.maintenance());
+            }
+            Message::Maintain(order, reply) => {
+                let _gone = reply.send(self.maintain(order));
+            }
             Message::Network(notice) => self.notice(notice),
             // Handled by `run`.
             Message::Stop(..) | Message::Terminate => {}
@@ -195,9 +202,11 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// The same, telling what is different in the table, and by whom.
     fn apply_by(&mut self, event: Event, by: Option<Author>) -> Result<(), Refusal> {
         let addresses = match event {
-            Event::Change(_) | Event::Config(_) | Event::Apply { .. } | Event::Services(_) => {
-                self.addresses()?
-            }
+            Event::Change(_)
+            | Event::Config(_)
+            | Event::Apply { .. }
+            | Event::Services(_)
+            | Event::Maintain(_) => self.addresses()?,
             _ => Vec::new(),
         };
         let mut observed = self.answers(self.state.questions(&event), addresses);
@@ -312,6 +321,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.look_around();
             self.catch_up_with_health();
             self.save_health_if_behind();
+            self.look_after_maintenance();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();

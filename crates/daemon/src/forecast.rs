@@ -54,7 +54,10 @@ fn connections(before: &State, gauges: &Gauges, difference: &ServiceDifference) 
     let gone = difference.destinations.iter();
     let gone = gone.filter(|one| one.becomes.is_none());
     let gone = gone.filter_map(|one| before.listed(service, one.destination));
-    (service.list.iter().map(count).sum(), gone.map(|id| count(&id)).sum())
+    (
+        service.list.iter().map(count).sum(),
+        gone.map(|id| count(&id)).sum(),
+    )
 }
 
 /// New clients; nothing when there were none to be moved.
@@ -105,7 +108,8 @@ fn slots(state: &State, schedule: &Schedule) -> Option<Vec<Option<SocketAddr>>> 
 fn eligible(state: &State, id: u32) -> Option<SocketAddr> {
     let destination = state.destinations.get(&id)?;
     let link = state.links.get(&destination.address.ip());
-    let may = destination.settings.weight > 0 && link.is_some_and(Link::is_usable);
+    let weight = state.maintenance.weight(destination);
+    let may = weight > 0 && link.is_some_and(Link::is_usable);
     may.then_some(destination.address)
 }
 
@@ -177,7 +181,9 @@ impl Shares {
         let all = f64::from(limits::FORECAST_CLIENTS);
         let of = counts.into_iter();
         Some(Self {
-            of: of.map(|(address, count)| (address, f64::from(count) / all)).collect(),
+            of: of
+                .map(|(address, count)| (address, f64::from(count) / all))
+                .collect(),
             sample: limits::FORECAST_CLIENTS,
         })
     }
@@ -232,20 +238,25 @@ impl Written {
             addresses.push(destination.address);
             let settings = &destination.settings;
             let thresholds = (settings.upper_threshold, settings.lower_threshold);
-            tables.set_standing(number, settings.weight, 1, thresholds);
+            let weight = state.maintenance.weight(destination);
+            tables.set_standing(number, weight, 1, thresholds);
             if eligible(state, *id).is_some() {
                 let mac = director::headers::Mac::from_bytes([2, 0, 0, 0, 0, 1]);
                 tables.links.insert(number, LinkWord::via(mac, 0).0);
             }
             let (active, inactive) = gauges.get(id).copied().unwrap_or_default();
             let gauge = u64::from(active) << 32 | u64::from(inactive);
-            tables.gauges.get(number as usize)?.store(gauge, Ordering::SeqCst);
+            tables
+                .gauges
+                .get(number as usize)?
+                .store(gauge, Ordering::SeqCst);
         }
         let virtual_address = key.address().unwrap_or_else(|| any(key));
         let published = service_key(virtual_address.ip(), virtual_address.port(), 6);
         let numbers = |ids: &[u32]| -> Vec<u32> {
             let all = ids.iter();
-            all.map(|id| own.get(id).copied().unwrap_or_default()).collect()
+            all.map(|id| own.get(id).copied().unwrap_or_default())
+                .collect()
         };
         let mut flags = 0;
         match schedule {
@@ -281,7 +292,11 @@ impl Written {
         let spread = number.wrapping_mul(0x9e37_79b1);
         let client = match self.virtual_address.is_ipv4() {
             true => IpAddr::from(spread.to_be_bytes()),
-            false => IpAddr::from(u128::from(spread).wrapping_mul(0x2001_0db8_0000_0001_0000_0000).to_be_bytes()),
+            false => IpAddr::from(
+                u128::from(spread)
+                    .wrapping_mul(0x2001_0db8_0000_0001_0000_0000)
+                    .to_be_bytes(),
+            ),
         };
         let vip = self.virtual_address;
         let port = 1024 + number % 64_000;
@@ -419,9 +434,21 @@ mod tests {
 
     #[test]
     fn of_a_rotation_what_another_server_takes_is_exact() {
-        let found = forecast(&table("rr", &[1, 1]), &table("rr", &[1, 1, 1, 1]), &Gauges::new());
-        assert_eq!(clients(&found), (5_000, 0), "half of all, for the two new ones");
-        let found = forecast(&table("wrr", &[1, 3]), &table("wrr", &[1, 1]), &Gauges::new());
+        let found = forecast(
+            &table("rr", &[1, 1]),
+            &table("rr", &[1, 1, 1, 1]),
+            &Gauges::new(),
+        );
+        assert_eq!(
+            clients(&found),
+            (5_000, 0),
+            "half of all, for the two new ones"
+        );
+        let found = forecast(
+            &table("wrr", &[1, 3]),
+            &table("wrr", &[1, 1]),
+            &Gauges::new(),
+        );
         assert_eq!(clients(&found), (2_500, 0));
         let found = forecast(&table("rr", &[1, 1]), &table("rr", &[0, 0]), &Gauges::new());
         assert_eq!(clients(&found), (0, 10_000));
@@ -429,14 +456,25 @@ mod tests {
 
     #[test]
     fn of_a_hash_each_client_is_looked_at() {
-        let found = forecast(&table("mh", &[1, 1, 1]), &table("mh", &[1, 1, 1, 1]), &Gauges::new());
+        let found = forecast(
+            &table("mh", &[1, 1, 1]),
+            &table("mh", &[1, 1, 1, 1]),
+            &Gauges::new(),
+        );
         let (moved, refused) = clients(&found);
         assert_eq!((refused, found.clients.unwrap().sample), (0, 0));
         // A quarter goes to the new one, and little else moves: that is what Maglev is for.
         assert!((2_400..3_300).contains(&moved), "{moved}");
-        let found = forecast(&table("sh", &[1, 1]), &table("sh", &[1, 1, 1]), &Gauges::new());
+        let found = forecast(
+            &table("sh", &[1, 1]),
+            &table("sh", &[1, 1, 1]),
+            &Gauges::new(),
+        );
         let (moved, _) = clients(&found);
-        assert!((6_000..7_000).contains(&moved), "sh moves two thirds: {moved}");
+        assert!(
+            (6_000..7_000).contains(&moved),
+            "sh moves two thirds: {moved}"
+        );
     }
 
     #[test]

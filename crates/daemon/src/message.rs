@@ -46,6 +46,13 @@ pub(crate) enum Message {
     Drift(oneshot::Sender<Vec<api::ServiceDifference>>),
     /// SIGHUP, and the configuration cannot be read or is wrong.
     NotApplied(String),
+    /// `GET /v1/maintenance`
+    MaintenanceView(oneshot::Sender<Vec<api::Maintenance>>),
+    /// `POST /v1/maintenance`
+    Maintain(
+        api::MaintenanceOrder,
+        oneshot::Sender<Result<api::MaintenanceDone, Refusal>>,
+    ),
     /// `POST /v1/stop`
     Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),
     /// A signal asks us to end.

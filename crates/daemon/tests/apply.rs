@@ -79,7 +79,7 @@ fn a_wrong_configuration_changes_nothing_and_all_its_mistakes_are_told() {
         let failure = world.api().status().unwrap().configuration.failure;
         failure.is_some_and(|failure| failure.contains("rrr") && failure.contains("nonsense"))
     });
-    assert!(world.log().contains("all stays as it is"));
+    assert!(world.log().contains("All stays as it is"));
 
     world.write(&with(&world, &[2], ""));
     world.signal(Signal::SIGHUP);
@@ -264,7 +264,10 @@ fn a_plan_says_what_would_change_and_whom_it_would_move_and_changes_nothing() {
     assert_eq!(service.difference.destinations.len(), 1);
     assert_eq!((service.moves.connections, service.moves.lost), (4, 2));
     let clients = service.moves.clients.as_ref().unwrap();
-    assert_eq!((clients.moved, clients.refused, clients.sample), (5_000, 0, 0));
+    assert_eq!(
+        (clients.moved, clients.refused, clients.sample),
+        (5_000, 0, 0)
+    );
     assert_eq!(planned.settings.len(), 1);
     assert_eq!(planned.settings[0].name, "timeouts.udp");
     assert_eq!(world.ask(2), [2, 1], "nothing has changed");

@@ -48,7 +48,9 @@ pub(super) fn follow(
 
 /// Real servers that have names.
 fn servers(documents: &[DocumentMut]) -> Vec<(String, IpAddr)> {
-    let tables = documents.iter().filter_map(|one| one.get("real_server")?.as_array_of_tables());
+    let tables = documents
+        .iter()
+        .filter_map(|one| one.get("real_server")?.as_array_of_tables());
     let named = tables.flat_map(ArrayOfTables::iter).filter_map(|table| {
         let name = table.get("name")?.as_str()?.to_owned();
         Some((name, table.get("address")?.as_str()?.parse().ok()?))
@@ -81,7 +83,11 @@ fn is(table: &Table, key: &ServiceKey) -> bool {
         }
         ServiceKey::Mark { mark, family } => {
             let own = table.get("mark").and_then(Item::as_integer);
-            let wanted = if *family == Family::V6 { "ipv6" } else { "ipv4" };
+            let wanted = if *family == Family::V6 {
+                "ipv6"
+            } else {
+                "ipv4"
+            };
             own == Some(i64::from(mark.get())) && text("family").unwrap_or("ipv4") == wanted
         }
     }
@@ -123,22 +129,37 @@ fn write_settings(table: &mut Table, before: &ServiceSettings, settings: &Servic
         }
     };
     let scheduler = value(settings.scheduler.clone());
-    set("scheduler", before.scheduler == settings.scheduler, Some(scheduler));
+    set(
+        "scheduler",
+        before.scheduler == settings.scheduler,
+        Some(scheduler),
+    );
     let flags = settings.flags.to_string();
     let names: Array = flags.split(',').filter(|name| !name.is_empty()).collect();
     let flags = (!settings.flags.is_empty()).then(|| value(names));
     set("flags", before.flags == settings.flags, flags);
     let (was, is) = (before.persistence, settings.persistence);
     let seconds = is.map(|one| value(i64::from(one.timeout_s)));
-    set("persistence", was.map(|one| one.timeout_s) == is.map(|one| one.timeout_s), seconds);
+    set(
+        "persistence",
+        was.map(|one| one.timeout_s) == is.map(|one| one.timeout_s),
+        seconds,
+    );
     let mask = is.and_then(|one| one.netmask).map(|mask| match mask {
         Netmask::V4(mask) => value(mask.to_string()),
         Netmask::V6(bits) => value(i64::from(bits)),
     });
-    let (was, is) = (was.and_then(|one| one.netmask), is.and_then(|one| one.netmask));
+    let (was, is) = (
+        was.and_then(|one| one.netmask),
+        is.and_then(|one| one.netmask),
+    );
     set("netmask", was == is, mask);
     let one_packet = settings.one_packet.then(|| value(true));
-    set("one_packet", before.one_packet == settings.one_packet, one_packet);
+    set(
+        "one_packet",
+        before.one_packet == settings.one_packet,
+        one_packet,
+    );
     let share = settings.share.map(|share| value(i64::from(share)));
     set("share", before.share == settings.share, share);
 }
@@ -161,7 +182,10 @@ fn write_destination(
             destinations(table)?.remove(at);
         }
         (None, None) if leave_names(table, &names) => {}
-        (None, None) => bail!("{} is not written in it: a template has it", one.destination),
+        (None, None) => bail!(
+            "{} is not written in it: a template has it",
+            one.destination
+        ),
         (Some(settings), Some(at)) => {
             let entry = destinations(table)?.get_mut(at).context("has gone")?;
             write_terms(entry, one.becomes.as_ref(), settings);
@@ -197,7 +221,8 @@ fn position(table: &Table, destination: SocketAddr, names: &[&str]) -> Option<us
         let text = |key: &str| entry.get(key).and_then(Item::as_str);
         let address = text("address").and_then(|text| text.parse::<IpAddr>().ok());
         let port = entry.get("port").and_then(Item::as_integer);
-        (address == Some(destination.ip()) || text("real_server").is_some_and(|one| names.contains(&one)))
+        (address == Some(destination.ip())
+            || text("real_server").is_some_and(|one| names.contains(&one)))
             && port.is_none_or(|port| port == i64::from(destination.port()))
     })
 }
@@ -211,7 +236,11 @@ fn leave_names(table: &mut Table, names: &[&str]) -> bool {
     listed.len() < before
 }
 
-fn write_terms(entry: &mut Table, before: Option<&DestinationSettings>, settings: &DestinationSettings) {
+fn write_terms(
+    entry: &mut Table,
+    before: Option<&DestinationSettings>,
+    settings: &DestinationSettings,
+) {
     let mut set = |name: &str, was: Option<u32>, is: u32, default: u32| {
         if was == Some(is) {
             return;
@@ -277,7 +306,10 @@ mod tests {
             .collect();
         found.sort_unstable();
         let expected = [("192.0.2.12", 7), ("192.0.2.13", 0), ("192.0.2.14", 1)];
-        assert_eq!(found, expected.map(|(address, weight)| (address.to_owned(), weight)));
+        assert_eq!(
+            found,
+            expected.map(|(address, weight)| (address.to_owned(), weight))
+        );
         assert!(text.contains("# the web"), "{text}");
         assert!(text.contains("# public"), "{text}");
         assert!(text.contains("real_server = \"rs3\""), "{text}");

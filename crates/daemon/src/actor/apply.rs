@@ -198,7 +198,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let about = about.from(&job.file);
         let kept = self.reload.generations.keep(&about, &job.files);
         if let Err(error) = kept {
-            self.let_go(&attached);
+            self.unattach(&attached);
             return Err(super::internal(&error));
         }
         let event = Event::Apply {
@@ -206,7 +206,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             generation,
         };
         if let Err(refusal) = self.apply(event) {
-            self.let_go(&attached);
+            self.unattach(&attached);
             self.reload.generations.forget(generation);
             return Err(refusal);
         }
@@ -334,7 +334,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             match done {
                 Ok(new) => attached.extend(new),
                 Err(refusal) => {
-                    self.let_go(&attached);
+                    self.unattach(&attached);
                     return Err(refusal);
                 }
             }
@@ -366,14 +366,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
         match self.apply(Event::Interface { index, name, mac }) {
             Ok(()) => Ok(Some(index)),
             Err(refusal) => {
-                self.let_go(&[index]);
+                self.unattach(&[index]);
                 Err(refusal)
             }
         }
     }
 
     /// Detaches from interfaces again, as if they had never been attached.
-    fn let_go(&mut self, interfaces: &[u32]) {
+    fn unattach(&mut self, interfaces: &[u32]) {
         for index in interfaces.iter().copied() {
             self.detach(index);
             if let Err(refusal) = self.apply(Event::InterfaceGone { index }) {

@@ -27,7 +27,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Reads what is needed. New real servers are taken for reachable and well: that is what an apply waits for.
     pub(super) fn basis(&self, config: &Config) -> Result<Basis, Refusal> {
         let mut desired = Desired::from(config);
-        let next = self.health.next(config, &desired, |_, _| Some(Standing::Up));
+        let next = self
+            .health
+            .next(config, &desired, |_, _| Some(Standing::Up));
         next.filter(&mut desired);
         let differences = control::differences(&self.state, &desired);
         let named = differences.iter();
@@ -53,16 +55,16 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     /// A real server that is new to the table is thought to be behind the first interface.
-    fn assume_links(
-        &self,
-        event: &Event,
-        links: &mut BTreeMap<std::net::IpAddr, LinkReport>,
-    ) {
-        let (Event::Apply { desired, .. }, Some(egress)) = (event, self.state.egress.values().next())
+    fn assume_links(&self, event: &Event, links: &mut BTreeMap<std::net::IpAddr, LinkReport>) {
+        let (Event::Apply { desired, .. }, Some(egress)) =
+            (event, self.state.egress.values().next())
         else {
             return;
         };
-        let named = desired.services.iter().flat_map(|service| &service.destinations);
+        let named = desired
+            .services
+            .iter()
+            .flat_map(|service| &service.destinations);
         let new = named.map(|(address, _)| address.ip());
         for server in new.filter(|server| !self.state.links.contains_key(server)) {
             links.entry(server).or_insert(LinkReport::Via {
@@ -107,7 +109,11 @@ fn settings(old: &Config, new: &Config, state: &State) -> Vec<SettingDifference>
     };
     add("director.interfaces", names(old), names(new));
     let text = |value: bool| value.to_string();
-    add("director.require_native", text(old.require_native), text(new.require_native));
+    add(
+        "director.require_native",
+        text(old.require_native),
+        text(new.require_native),
+    );
     let on_stop = |config: &Config| match config.on_stop {
         config::OnStop::Release => "release".to_owned(),
         config::OnStop::Keep => "keep".to_owned(),
@@ -115,7 +121,11 @@ fn settings(old: &Config, new: &Config, state: &State) -> Vec<SettingDifference>
     add("director.on_stop", on_stop(old), on_stop(new));
     let (was, becomes) = (state.timeouts, api::Timeouts::from(new.timeouts));
     add("timeouts.tcp", was.tcp.to_string(), becomes.tcp.to_string());
-    add("timeouts.tcp_fin", was.tcpfin.to_string(), becomes.tcpfin.to_string());
+    add(
+        "timeouts.tcp_fin",
+        was.tcpfin.to_string(),
+        becomes.tcpfin.to_string(),
+    );
     add("timeouts.udp", was.udp.to_string(), becomes.udp.to_string());
     settings_of(&state.settings, &new.settings, &mut add);
     add("vips.manage", text(old.manage_vips), text(new.manage_vips));
@@ -134,8 +144,14 @@ fn settings_of(
 ) {
     let fields = |settings: &api::Settings| {
         [
-            ("expire_nodest_conn", settings.expire_nodest_conn.to_string()),
-            ("expire_quiescent_template", settings.expire_quiescent_template.to_string()),
+            (
+                "expire_nodest_conn",
+                settings.expire_nodest_conn.to_string(),
+            ),
+            (
+                "expire_quiescent_template",
+                settings.expire_quiescent_template.to_string(),
+            ),
             ("sloppy_tcp", settings.sloppy_tcp.to_string()),
             ("sloppy_sctp", settings.sloppy_sctp.to_string()),
             ("conn_reuse_mode", settings.conn_reuse_mode.to_string()),
@@ -165,7 +181,11 @@ fn checks(old: &Config, new: &Config, add: &mut impl FnMut(&str, String, String)
             add(&format!("check {name}"), was, becomes);
         }
     }
-    let before: BTreeMap<_, _> = old.services.iter().map(|one| (one.key, &one.health)).collect();
+    let before: BTreeMap<_, _> = old
+        .services
+        .iter()
+        .map(|one| (one.key, &one.health))
+        .collect();
     for service in &new.services {
         let was = before.get(&service.key).copied();
         if was.is_some_and(|was| *was != service.health) {

@@ -45,7 +45,10 @@ fn whole(asked: Apply, desk: &Desk) -> Result<PathBuf, Refused> {
         true => Ok(file),
         false => Err(refused(
             RefusalCode::BadRequest,
-            format!("{} is no whole path: name the file from / on", file.display()),
+            format!(
+                "{} is no whole path: name the file from / on",
+                file.display()
+            ),
         )),
     }
 }
