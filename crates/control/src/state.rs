@@ -270,8 +270,9 @@ impl State {
     /// A state that an earlier version wrote has the services in the configuration.
     pub(crate) fn split_applied(&mut self) {
         let applied = self.rest.applied.as_deref();
-        if let Some(desired) = applied.filter(|applied| !applied.services.is_empty()) {
-            self.set_applied(desired.clone());
+        let whole = applied.filter(|applied| !applied.services.is_empty());
+        if let Some(desired) = whole.cloned() {
+            self.set_applied(desired);
         }
     }
 
