@@ -3,8 +3,7 @@
 //! A round is one service, a handful of real servers that come, change and go, and clients that begin, go on and
 //! end. Each has a port of its own: what an earlier round left (connections, destinations that wait for theirs) is
 //! none of its business. What is by design unlike IPVS is not generated: real servers that cannot be reached, and
-//! other forwarding methods. Nor does a client that has ended begin again from the same port: IPVS takes the old
-//! connection out of the counts by a timer, after it has chosen and up to a jiffy later; dirigo before it chooses.
+//! other forwarding methods.
 
 use std::fmt::Write as _;
 
@@ -53,8 +52,8 @@ struct Round {
     is_v6: bool,
     is_tcp: bool,
     present: [bool; SERVERS],
-    /// Clients that were heard of: address and port, and whether they have ended.
-    clients: Vec<(String, usize, bool)>,
+    /// Clients that were heard of: address and port.
+    clients: Vec<(String, usize)>,
     text: String,
 }
 
@@ -181,7 +180,7 @@ impl Round {
         let is_new = self.clients.is_empty() || self.dice.one_in(2);
         if is_new {
             let (address, port) = self.client();
-            self.clients.push((address, port, false));
+            self.clients.push((address, port));
         }
         let n = match is_new {
             true => self.clients.len() - 1,
@@ -189,7 +188,7 @@ impl Round {
         };
         let flags = match (is_new, self.dice.below(10)) {
             (true, 1..) => SYN,
-            (false, 0) if !self.clients[n].2 => SYN,
+            (false, 0) => SYN,
             (_, 0..6) => ACK,
             (_, 6..9) => FIN_ACK,
             _ => RST,
@@ -199,8 +198,7 @@ impl Round {
         } else {
             ("udp", 0)
         };
-        self.clients[n].2 |= matches!(flags, FIN_ACK | RST);
-        let (address, port, _) = &self.clients[n];
+        let (address, port) = &self.clients[n];
         let vip = if self.is_v6 {
             "2001:db8::100"
         } else {
