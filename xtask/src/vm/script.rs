@@ -4,6 +4,9 @@
 //! end. Each has a port of its own: what an earlier round left (connections, destinations that wait for theirs) is
 //! none of its business. What is by design unlike IPVS is not generated: real servers that cannot be reached, and
 //! other forwarding methods.
+//!
+//! When a client that has ended begins again from the same port, IPVS counts the old connection until a timer runs, up
+//! to a jiffy later, and what came in between has no one right answer: there both sides pause.
 
 use std::fmt::Write as _;
 
@@ -52,8 +55,8 @@ struct Round {
     is_v6: bool,
     is_tcp: bool,
     present: [bool; SERVERS],
-    /// Clients that were heard of: address and port.
-    clients: Vec<(String, usize)>,
+    /// Clients that were heard of: address and port, and whether they may have ended.
+    clients: Vec<(String, usize, bool)>,
     text: String,
 }
 
@@ -180,7 +183,7 @@ impl Round {
         let is_new = self.clients.is_empty() || self.dice.one_in(2);
         if is_new {
             let (address, port) = self.client();
-            self.clients.push((address, port));
+            self.clients.push((address, port, false));
         }
         let n = match is_new {
             true => self.clients.len() - 1,
@@ -198,7 +201,9 @@ impl Round {
         } else {
             ("udp", 0)
         };
-        let (address, port) = &self.clients[n];
+        let begins_again = flags == SYN && self.clients[n].2;
+        self.clients[n].2 |= matches!(flags, FIN_ACK | RST);
+        let (address, port, _) = &self.clients[n];
         let vip = if self.is_v6 {
             "2001:db8::100"
         } else {
@@ -209,6 +214,9 @@ impl Round {
             self.text,
             "send {protocol} {flags} {address} {port} {vip} {service_port}"
         );
+        if begins_again {
+            self.text.push_str("pause\n");
+        }
     }
 
     /// Few networks and few addresses: templates and hashes meet the same ones again.
@@ -266,6 +274,7 @@ mod tests {
             " -b ",
             "send udp",
             "send tcp 17 2001:",
+            "pause",
         ] {
             assert!(text.contains(words), "{words}");
         }
