@@ -24,6 +24,7 @@ mod check;
 pub mod limits;
 mod lines;
 mod mark;
+mod metrics;
 mod mistake;
 mod options;
 mod read;
@@ -37,6 +38,7 @@ mod values;
 pub use address::AddressFault;
 pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
 pub use mark::Mark;
+pub use metrics::Metrics;
 pub use mistake::{Advice, Mistake, Mistakes, Quoted, Reason};
 pub use rules::Health;
 pub use values::{
@@ -64,6 +66,8 @@ pub struct Config {
     pub settings: api::Settings,
     /// Whether the daemon adds, announces and removes the virtual addresses.
     pub manage_vips: bool,
+    /// What a scrape of `/metrics` shows.
+    pub metrics: Metrics,
     /// Which packets have which firewall mark; of several rules the first one counts.
     pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.

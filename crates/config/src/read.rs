@@ -10,7 +10,7 @@ use crate::schema::{self, Table};
 use crate::section::{At, Notes, Section};
 use crate::{
     Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Timeouts, check, limits,
-    mark, service, suggest,
+    mark, metrics, service, suggest,
 };
 
 /// Reads all of a file that is text.
@@ -131,6 +131,7 @@ fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
         manage_vips: vips
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
+        metrics: metrics::read(&root, notes),
         marks: mark::all(&root, notes),
         services: service::all(&root, &checks, notes),
         checks: checks

@@ -17,6 +17,8 @@ pub enum Table {
     Settings,
     /// `[vips]`
     Vips,
+    /// `[metrics]`
+    Metrics,
     /// `[[service]]`
     Service,
     /// `[[service.destination]]`
@@ -36,6 +38,7 @@ impl fmt::Display for Table {
             Self::Timeouts => "[timeouts]",
             Self::Settings => "[settings]",
             Self::Vips => "[vips]",
+            Self::Metrics => "[metrics]",
             Self::Service => "[[service]]",
             Self::Destination => "[[service.destination]]",
             Self::Mark => "[[mark]]",
@@ -68,6 +71,7 @@ pub(crate) const CONNECTIONS: Key = key(Table::Root, "connections", "[connection
 pub(crate) const TIMEOUTS: Key = key(Table::Root, "timeouts", "[timeouts]");
 pub(crate) const SETTINGS: Key = key(Table::Root, "settings", "[settings]");
 pub(crate) const VIPS: Key = key(Table::Root, "vips", "[vips]");
+pub(crate) const METRICS: Key = key(Table::Root, "metrics", "[metrics]");
 pub(crate) const SERVICE: Key = key(Table::Root, "service", "[[service]]");
 pub(crate) const MARK: Key = key(Table::Root, "mark", "[[mark]]");
 pub(crate) const CHECK: Key = key(Table::Root, "check", "[[check]]");
@@ -93,6 +97,9 @@ pub(crate) const LBLCR_EXPIRATION: Key = key(Table::Settings, "lblcr_expiration"
 pub(crate) const CONN_REUSE_MODE: Key = key(Table::Settings, "conn_reuse_mode", "1");
 
 pub(crate) const MANAGE: Key = key(Table::Vips, "manage", "true");
+
+pub(crate) const PER_DESTINATION: Key = key(Table::Metrics, "per_destination", "true");
+pub(crate) const MAX_SERIES: Key = key(Table::Metrics, "max_series", "200000");
 
 pub(crate) const SERVICE_ADDRESS: Key = key(Table::Service, "address", "\"192.168.188.120:80\"");
 pub(crate) const PROTOCOL: Key = key(Table::Service, "protocol", "\"tcp\"");
@@ -161,12 +168,13 @@ pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/loca
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 81] = [
+pub const KEYS: [Key; 84] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
     SETTINGS,
     VIPS,
+    METRICS,
     SERVICE,
     MARK,
     CHECK,
@@ -186,6 +194,8 @@ pub const KEYS: [Key; 81] = [
     LBLC_EXPIRATION,
     LBLCR_EXPIRATION,
     MANAGE,
+    PER_DESTINATION,
+    MAX_SERIES,
     SERVICE_ADDRESS,
     PROTOCOL,
     SERVICE_MARK,
