@@ -1,22 +1,31 @@
-//! The API over the Unix socket: each handler asks the actor and waits.
+//! The API: each handler asks the actor and waits.
+//!
+//! A topic's routes are a file of their own, which says what it serves by `routes()`. They are known by
+//! name ([`Routes::known`]), so that what is offered can be listed and compared with its description.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
-use api::{Change, ConnectionQuery, ExplainQuery, Refusal, RefusalCode, Stop};
+use api::{Refusal, RefusalCode};
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, RawQuery, State};
-use axum::http::{StatusCode, header};
+use axum::handler::Handler;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::limits;
-use crate::listing;
 use crate::message::Message;
+
+mod connections;
+mod daemon;
+mod explain;
+mod health;
+mod table;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -26,12 +35,28 @@ pub(crate) struct Desk {
 }
 
 /// A refusal as an HTTP answer.
-struct Refused(Refusal);
+pub(crate) struct Refused(pub(crate) Refusal);
+
+/// What a handler answers.
+pub(crate) type Answer = Result<Response, Refused>;
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         (status_of(self.0.code), axum::Json(self.0)).into_response()
     }
+}
+
+/// All that is offered, topic by topic.
+fn all() -> Routes {
+    [
+        daemon::routes(),
+        table::routes(),
+        health::routes(),
+        explain::routes(),
+        connections::routes(),
+    ]
+    .into_iter()
+    .fold(Routes::default(), Routes::with)
 }
 
 /// The routes of `crates/api`.
@@ -40,116 +65,88 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
     };
-    Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/services", get(services))
-        .route("/v1/health", get(health))
-        .route("/v1/explain", get(explain))
-        .route("/v1/connections", get(connections))
-        .route("/v1/changes", post(change))
-        .route(
-            "/v1/batches",
-            post(batch).layer(DefaultBodyLimit::max(limits::BATCH_BYTES)),
-        )
-        .route("/v1/stop", post(stop))
-        .fallback(unknown)
+    let Routes { router, known } = all();
+    let unknown = move || std::future::ready(unknown(&known));
+    router
+        .fallback(unknown.clone())
         .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
         .with_state(desk)
 }
 
-async fn status(State(desk): State<Desk>) -> Result<Response, Refused> {
-    Ok(axum::Json(desk.ask(Message::Status).await?).into_response())
+/// Routes that know their names.
+#[derive(Default)]
+pub(crate) struct Routes {
+    router: Router<Desk>,
+    known: Vec<Route>,
 }
 
-async fn services(State(desk): State<Desk>) -> Result<Response, Refused> {
-    Ok(axum::Json(desk.ask(Message::Services).await?).into_response())
-}
+/// One route: a method and a path.
+pub(crate) type Route = (&'static str, &'static str);
 
-async fn health(State(desk): State<Desk>) -> Result<Response, Refused> {
-    Ok(axum::Json(desk.ask(Message::HealthView).await?).into_response())
-}
-
-async fn change(
-    State(desk): State<Desk>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Refused> {
-    let change: Change = parse(body)?;
-    desk.ask(|reply| Message::Change(change, reply))
-        .await?
-        .map_err(Refused)?;
-    Ok(axum::Json(()).into_response())
-}
-
-async fn batch(
-    State(desk): State<Desk>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Refused> {
-    let changes: Vec<Change> = parse(body)?;
-    if changes.len() > api::BATCH_MAX {
-        return Err(refused(
-            RefusalCode::Full,
-            format!(
-                "{} changes are too many for one batch: send at most {}",
-                changes.len(),
-                api::BATCH_MAX
-            ),
-        ));
+impl Routes {
+    /// A route that changes nothing.
+    pub(crate) fn get<H, T>(mut self, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Desk>,
+        T: 'static,
+    {
+        self.router = self.router.route(path, get(handler));
+        self.known.push(("GET", path));
+        self
     }
-    let refusals = desk.ask(|reply| Message::Batch(changes, reply)).await?;
-    Ok(axum::Json(refusals).into_response())
+
+    /// A route that changes something.
+    pub(crate) fn post<H, T>(self, path: &'static str, handler: H) -> Self
+    where
+        H: Handler<T, Desk>,
+        T: 'static,
+    {
+        self.post_long(path, limits::REQUEST_BYTES, handler)
+    }
+
+    /// The same, with bodies longer than others.
+    pub(crate) fn post_long<H, T>(mut self, path: &'static str, bytes: usize, handler: H) -> Self
+    where
+        H: Handler<T, Desk>,
+        T: 'static,
+    {
+        let handler = post(handler).layer(DefaultBodyLimit::max(bytes));
+        self.router = self.router.route(path, handler);
+        self.known.push(("POST", path));
+        self
+    }
+
+    fn with(mut self, other: Self) -> Self {
+        self.router = self.router.merge(other.router);
+        self.known.extend(other.known);
+        self
+    }
 }
 
-async fn stop(
-    State(desk): State<Desk>,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Refused> {
-    let stop: Stop = parse(body)?;
-    desk.ask(|reply| Message::Stop(stop, reply))
-        .await?
-        .map_err(Refused)?;
-    Ok(axum::Json(()).into_response())
-}
-
-async fn connections(
-    State(desk): State<Desk>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Refused> {
-    let query = ConnectionQuery::from_text(query.as_deref().unwrap_or_default())
-        .map_err(|error| refused(RefusalCode::BadRequest, error))?;
-    let permit = Arc::clone(&desk.listings)
-        .try_acquire_owned()
-        .map_err(|_| {
-            refused(
-                RefusalCode::Full,
-                format!("{} listings run already: try again", limits::LISTINGS),
-            )
-        })?;
-    let connections = desk.ask(Message::Connections).await?;
-    let chunks = listing::start(&query, connections, permit).map_err(Refused)?;
-    let head = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    Ok((head, Body::new(chunks)).into_response())
-}
-
-async fn explain(State(desk): State<Desk>, RawQuery(query): RawQuery) -> Result<Response, Refused> {
-    let query = ExplainQuery::from_text(query.as_deref().unwrap_or_default())
-        .map_err(|error| refused(RefusalCode::BadRequest, error))?;
-    let explanation = desk.ask(|reply| Message::Explain(query, reply)).await?;
-    Ok(axum::Json(explanation.map_err(Refused)?).into_response())
-}
-
-async fn unknown() -> Refused {
+fn unknown(known: &[Route]) -> Refused {
+    let paths = |method: &str| {
+        let mut paths: Vec<&str> = known
+            .iter()
+            .filter(|route| route.0 == method)
+            .map(|route| route.1)
+            .collect();
+        paths.sort_unstable();
+        paths.join(", ")
+    };
     refused(
         RefusalCode::BadRequest,
-        "there is no such route: GET /v1/status, /v1/services, /v1/health, /v1/explain, /v1/connections; POST \
-         /v1/changes, /v1/batches, /v1/stop"
-            .to_owned(),
+        format!(
+            "there is no such route: GET {}; POST {}",
+            paths("GET"),
+            paths("POST")
+        ),
     )
 }
 
 impl Desk {
     /// Sends a message that carries its own reply channel, and waits for the reply.
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
     ) -> Result<T, Refused> {
@@ -167,7 +164,10 @@ impl Desk {
     }
 }
 
-fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refused> {
+/// Reads a body.
+pub(crate) fn parse<T: DeserializeOwned>(
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Refused> {
     let body = body.map_err(|error| {
         refused(
             RefusalCode::BadRequest,
@@ -186,7 +186,8 @@ fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, 
     })
 }
 
-fn refused(code: RefusalCode, message: String) -> Refused {
+/// A refusal with its reason.
+pub(crate) fn refused(code: RefusalCode, message: String) -> Refused {
     Refused(Refusal { code, message })
 }
 
