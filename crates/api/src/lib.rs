@@ -11,6 +11,7 @@
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
+//! | `GET /metrics` | → Prometheus text or OpenMetrics ([`MetricsFormat`]) |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
@@ -30,6 +31,7 @@ mod flags;
 mod health;
 mod key;
 mod lines;
+mod metrics;
 mod prefix;
 mod query;
 mod settings;
@@ -42,6 +44,7 @@ pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
+pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use settings::{

@@ -21,6 +21,7 @@ mod explain;
 mod health;
 mod ipvsadm;
 mod lab;
+mod metrics;
 mod pages;
 mod realserver;
 mod run;
@@ -52,6 +53,8 @@ enum Command {
     Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
+    /// What is counted, as text for Prometheus; once
+    Metrics(metrics::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
     Explain(explain::Args),
     /// ipvsadm's own grammar and output
@@ -84,6 +87,7 @@ fn main() -> std::process::ExitCode {
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
+        Command::Metrics(args) => metrics::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Ipvsadm(args) => ipvsadm::main(&Called::Ipvsadm("dirigo ipvsadm"), args),
         Command::Realserver(args) => realserver::main(args),

@@ -142,6 +142,13 @@ impl Wanted {
 /// Pieces of an answer, as they are made.
 pub(crate) struct Chunks(mpsc::Receiver<Bytes>);
 
+impl Chunks {
+    /// Those that come by a channel.
+    pub(crate) fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
+        Self(pieces)
+    }
+}
+
 impl hyper::body::Body for Chunks {
     type Data = Bytes;
     type Error = std::convert::Infallible;

@@ -20,11 +20,13 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::limits;
 use crate::message::Message;
+use crate::metrics::Scrapes;
 
 mod connections;
 mod daemon;
 mod explain;
 mod health;
+mod metrics;
 mod table;
 
 /// What handlers share.
@@ -32,6 +34,7 @@ mod table;
 pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
+    scrapes: Arc<Scrapes>,
 }
 
 /// A refusal as an HTTP answer.
@@ -54,6 +57,7 @@ fn all() -> Routes {
         health::routes(),
         explain::routes(),
         connections::routes(),
+        metrics::routes(),
     ]
     .into_iter()
     .fold(Routes::default(), Routes::with)
@@ -64,6 +68,7 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+        scrapes: Arc::default(),
     };
     let Routes { router, known } = all();
     let unknown = move || std::future::ready(unknown(&known));

@@ -24,6 +24,7 @@ use crate::files::Files;
 use crate::health::Health;
 use crate::host::{self, Host};
 use crate::message::Message;
+use crate::metrics::Changes;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
 use crate::{Error, Options, claims, limits, resolver};
@@ -109,6 +110,7 @@ fn bring_up(
         started,
         require_native: options.config.require_native,
         release_on_stop: options.config.on_stop == config::OnStop::Release,
+        metrics: options.config.metrics,
     };
     let mut estimates = Estimates::default();
     estimates.take_over(&state, &rooms.plane);
@@ -128,6 +130,7 @@ fn bring_up(
         health,
         is_unhealthy: false,
         estimates,
+        changes: Changes::default(),
     };
     Ok(Started {
         actor,

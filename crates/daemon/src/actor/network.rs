@@ -19,6 +19,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 for (address, link) in &links {
                     self.log_link(*address, link);
                 }
+                self.changes.count(&links);
                 self.health.heard(&links);
                 Event::Links(links)
             }
