@@ -74,6 +74,7 @@ struct Report<'a> {
 
 #[derive(Serialize)]
 struct Mistake {
+    file: String,
     line: usize,
     column: usize,
     message: String,
@@ -95,6 +96,7 @@ fn json(path: &Path, loaded: &Result<Config, LoadError>) -> String {
         }
         Err(LoadError::Mistakes(mistakes)) => {
             let as_json = |mistake: &config::Mistake| Mistake {
+                file: mistake.file.to_string(),
                 line: mistake.line,
                 column: mistake.column,
                 message: mistake.reason.to_string(),

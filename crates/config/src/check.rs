@@ -8,8 +8,9 @@ use health::check::{Check, Dns, Http, Kind, Pace, Script, Smtp, Statuses, Tls, T
 use regex::bytes::Regex;
 
 use crate::mistake::Reason;
+use crate::notes::Notes;
 use crate::schema::{self, Key, Table};
-use crate::section::{At, Notes, Section};
+use crate::section::{At, Section};
 use crate::{OutOfRange, limits, read, service};
 
 mod fault;
@@ -101,7 +102,7 @@ fn name(section: &Section<'_>, known: &Checks, notes: &mut Notes<'_>) -> Option<
     if let Some(first) = known.get(name.value) {
         let fault = CheckFault::Twice {
             name: name.value.into(),
-            first_line: notes.line(first.at),
+            first: notes.place(first.at, name.at),
         };
         notes.add(name.at, Reason::Check(fault));
         return None;

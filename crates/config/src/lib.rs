@@ -1,9 +1,9 @@
 //! Text becomes [`Config`] once, at the door, or every mistake in it is reported at once.
 //!
 //! ```text
-//! director.toml ─► toml (tree with positions) ─► read: sections, services ─► Config
-//!                            │                          │
-//!                            └────── Mistakes ◄─────────┘   file:line:column, sorted
+//! dirigo.toml ───┬─► toml (trees with positions) ─► read: sections, services ─► Config
+//! conf.d/*.toml ─┘             │                          │
+//!                              └────── Mistakes ◄─────────┘   file:line:column, sorted
 //! ```
 //!
 //! You may rely on it: a [`Config`] fits the data plane's tables, names no service and no
@@ -14,18 +14,19 @@
 //! `dirigo check` runs anywhere.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod address;
 mod check;
+mod folder;
 pub mod limits;
 mod lines;
 mod mark;
 mod metrics;
 mod mistake;
+mod notes;
 mod options;
 mod read;
 mod rules;
@@ -37,9 +38,10 @@ mod values;
 
 pub use address::AddressFault;
 pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
+pub use folder::PIECES;
 pub use mark::Mark;
 pub use metrics::Metrics;
-pub use mistake::{Advice, Mistake, Mistakes, Quoted, Reason};
+pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
 pub use rules::Health;
 pub use values::{
     BadInterfaceName, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, OutOfRange, Scheduler,
@@ -122,28 +124,74 @@ pub enum LoadError {
         source: std::io::Error,
     },
     /// The file is longer than any configuration can be.
-    #[error("{} is longer than {} bytes and surely no configuration: name another with -c FILE", path.display(), limits::FILE_BYTES)]
+    #[error("{} is longer than {} bytes, alone or with the files before it, and surely no configuration: name another with -c FILE", path.display(), limits::FILE_BYTES)]
     TooLong {
         /// The file.
         path: PathBuf,
     },
-    /// The file was read and is wrong.
+    /// There are more pieces than anybody can mean.
+    #[error("{} has more than {} pieces of configuration: join some", folder.display(), limits::PIECES)]
+    TooManyPieces {
+        /// Their folder.
+        folder: PathBuf,
+    },
+    /// The files were read and are wrong.
     #[error(transparent)]
     Mistakes(#[from] Mistakes),
 }
 
+/// A text that is read, and the name by which messages call it.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The file, as it was named.
+    pub name: &'a str,
+    /// What it says, up to the first byte that is no text.
+    pub text: &'a str,
+    /// That byte.
+    foreign: Option<u8>,
+}
+
+impl<'a> Source<'a> {
+    /// A text.
+    #[must_use]
+    pub fn new(name: &'a str, text: &'a str) -> Self {
+        Self {
+            name,
+            text,
+            foreign: None,
+        }
+    }
+
+    /// A file's bytes, which need not be text.
+    #[must_use]
+    pub fn of_bytes(name: &'a str, bytes: &'a [u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::new(name, text),
+            Err(error) => {
+                let (text, rest) = bytes.split_at(error.valid_up_to());
+                Self {
+                    name,
+                    text: std::str::from_utf8(text).unwrap_or_default(),
+                    foreign: rest.first().copied(),
+                }
+            }
+        }
+    }
+}
+
 impl Config {
-    /// Reads the configuration file at `path`.
+    /// Reads the configuration file at `path`, and the pieces in [`PIECES`] beside it.
     ///
     /// # Errors
     ///
-    /// A file that cannot be read, or all its mistakes.
+    /// A file that cannot be read, or all mistakes of all files.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let bytes = read_bounded(path)?;
-        let name = path.display().to_string();
-        let text = std::str::from_utf8(&bytes)
-            .map_err(|error| read::not_utf8(&bytes, error.valid_up_to(), &name))?;
-        Ok(Self::parse(text, &name)?)
+        let files = folder::read(path)?;
+        let sources: Vec<Source<'_>> = files
+            .iter()
+            .map(|file| Source::of_bytes(&file.name, &file.bytes))
+            .collect();
+        Ok(read::config(&sources)?)
     }
 
     /// Reads a configuration from text; `file_name` is what the mistakes are prefixed with.
@@ -152,7 +200,16 @@ impl Config {
     ///
     /// All mistakes of the text, in its order.
     pub fn parse(text: &str, file_name: &str) -> Result<Self, Mistakes> {
-        read::config(text, file_name)
+        read::config(&[Source::new(file_name, text)])
+    }
+
+    /// Reads a configuration from several texts: the main file, then the pieces.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes of all texts, in their order.
+    pub fn parse_all(sources: &[Source<'_>]) -> Result<Self, Mistakes> {
+        read::config(sources)
     }
 
     /// The services and destinations as the changes that make them, in the order of the file:
@@ -201,23 +258,4 @@ impl Destination {
             ..api::DestinationSettings::of(self.weight.into())
         }
     }
-}
-
-/// The file's bytes, but not more than [`limits::FILE_BYTES`].
-fn read_bounded(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |source| LoadError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(limits::FILE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > limits::FILE_BYTES {
-        return Err(LoadError::TooLong {
-            path: path.to_owned(),
-        });
-    }
-    Ok(bytes)
 }

@@ -6,9 +6,12 @@ use std::ops::RangeInclusive;
 
 use director::limits as tables;
 
-/// Bytes of a configuration file. 131,071 destinations at a generous 128 bytes are 16 MiB;
+/// Bytes of a configuration, all its files together. 131,071 destinations at a generous 128 bytes are 16 MiB;
 /// four times that is surely a mistaken path, and reading it would only cost memory.
 pub const FILE_BYTES: u64 = 64 << 20;
+
+/// Files in `conf.d`. One for each service of a large director, and some more.
+pub const PIECES: usize = 4_096;
 
 /// Interfaces with the program attached: egress slots of the data plane.
 pub const INTERFACES: usize = tables::INTERFACES as usize;

@@ -15,8 +15,9 @@ use std::num::NonZeroU32;
 use api::Protocol;
 
 use crate::mistake::Reason;
+use crate::notes::Notes;
 use crate::schema::{self, Table};
-use crate::section::{At, Notes, Section};
+use crate::section::{At, Section};
 use crate::values::MarkNumber;
 use crate::{limits, service};
 

@@ -1,7 +1,8 @@
 //! `[metrics]`: how much a scrape shows.
 
+use crate::notes::Notes;
 use crate::schema::{self, Table};
-use crate::section::{Notes, Section};
+use crate::section::Section;
 use crate::{OutOfRange, limits};
 
 /// What a scrape of `/metrics` shows.

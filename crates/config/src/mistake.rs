@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use api::{Protocol, SchedulerFlags, ServiceKey};
 
@@ -17,11 +18,10 @@ use crate::schema::Table;
 use crate::values::BadInterfaceName;
 use crate::{Scheduler, limits};
 
-/// All mistakes of one file, in its order. Prints as one `file:line:column: sentence` each.
+/// All mistakes of a configuration, in the order of its files. Prints as one
+/// `file:line:column: sentence` each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes {
-    /// The file, as it was named.
-    pub file: String,
     /// At least one.
     pub list: Vec<Mistake>,
 }
@@ -29,6 +29,8 @@ pub struct Mistakes {
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
+    /// The file, as it was named.
+    pub file: Arc<str>,
     /// Line, from 1.
     pub line: usize,
     /// Column, from 1, in characters.
@@ -45,9 +47,16 @@ pub enum Reason {
     NotUtf8 { byte: u8 },
     #[error("this is not TOML: {problem}")]
     Syntax { problem: String },
-    #[error("`{key}` is already set in line {first_line}: remove one of the two")]
-    KeyTwice { key: Quoted, first_line: usize },
+    #[error("`{key}` is already set in {first}: remove one of the two")]
+    KeyTwice { key: Quoted, first: Place },
 
+    #[error(
+        "{header} is said once for the whole director, in the main file: move it to {main_file}"
+    )]
+    MainFileOnly {
+        header: &'static str,
+        main_file: Arc<str>,
+    },
     #[error(
         "there are more than {} mistakes, and only that many are shown: mend these, then look again",
         limits::MISTAKES
@@ -118,8 +127,8 @@ pub enum Reason {
         name: Quoted,
         problem: BadInterfaceName,
     },
-    #[error("interface {name} is already named in line {first_line}: remove one of the two")]
-    InterfaceTwice { name: Quoted, first_line: usize },
+    #[error("interface {name} is already named in {first}: remove one of the two")]
+    InterfaceTwice { name: Quoted, first: Place },
     #[error("{found} interfaces are named, but the data plane has room for {limit}: remove {}", found - limit)]
     TooManyInterfaces { found: usize, limit: usize },
 
@@ -140,12 +149,9 @@ pub enum Reason {
     )]
     ForwardingNotYet { method: &'static str },
     #[error(
-        "service {service} is already defined in line {first_line}: put all its destinations below one [[service]]"
+        "service {service} is already defined in {first}: put all its destinations below one [[service]]"
     )]
-    ServiceTwice {
-        service: ServiceKey,
-        first_line: usize,
-    },
+    ServiceTwice { service: ServiceKey, first: Place },
     #[error(
         "this is service number {number}, but the data plane has room for {}: split them over two directors",
         limits::SERVICES
@@ -232,24 +238,43 @@ pub enum Reason {
         virtual_address: IpAddr,
     },
     #[error(
-        "destination {destination} is the virtual address of the service in line {service_line}, so frames would come back to the director: use the real server's own address"
+        "destination {destination} is the virtual address of the service in {service}, so frames would come back to the director: use the real server's own address"
     )]
-    DestinationIsVirtual {
-        destination: IpAddr,
-        service_line: usize,
-    },
+    DestinationIsVirtual { destination: IpAddr, service: Place },
     #[error(
-        "destination {destination} is already in this service, in line {first_line}: remove one of the two"
+        "destination {destination} is already in this service, in {first}: remove one of the two"
     )]
-    DestinationTwice {
-        destination: IpAddr,
-        first_line: usize,
-    },
+    DestinationTwice { destination: IpAddr, first: Place },
     #[error(
         "this is destination number {number}, but the data plane has room for {}: split them over two directors",
         limits::DESTINATIONS
     )]
     TooManyDestinations { number: usize },
+}
+
+/// Where something else stands, as a message about another place says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A line of the same file.
+    Line(usize),
+    /// A place in another file.
+    Elsewhere {
+        /// The file, as it was named.
+        file: Arc<str>,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1, in characters.
+        column: usize,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Elsewhere { file, line, column } => write!(f, "{file}:{line}:{column}"),
+        }
+    }
 }
 
 /// What to do about a word that nobody knows.
@@ -310,7 +335,7 @@ impl fmt::Display for Mistakes {
             if index > 0 {
                 writeln!(f)?;
             }
-            let place = format!("{}:{}:{}: ", self.file, mistake.line, mistake.column);
+            let place = format!("{}:{}:{}: ", mistake.file, mistake.line, mistake.column);
             write_wrapped(f, &place, &mistake.reason.to_string())?;
         }
         Ok(())

@@ -4,8 +4,9 @@
 use api::{Family, Netmask, Persistence, Protocol, SchedulerFlags};
 
 use crate::mistake::Reason;
+use crate::notes::Notes;
 use crate::schema;
-use crate::section::{At, Notes, Section};
+use crate::section::{At, Section};
 use crate::values::{Share, Threshold};
 use crate::{Scheduler, Seconds, read};
 

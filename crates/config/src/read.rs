@@ -4,76 +4,100 @@ use std::collections::{HashMap, HashSet};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::lines::Lines;
-use crate::mistake::{Advice, Mistake, Mistakes, Reason};
+use crate::mistake::{Advice, Mistakes, Reason};
+use crate::notes::Notes;
 use crate::schema::{self, Table};
-use crate::section::{At, Notes, Section};
+use crate::section::{At, Section};
 use crate::{
-    Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Timeouts, check, limits,
-    mark, metrics, service, suggest,
+    Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Source, Timeouts, check,
+    limits, mark, metrics, service, suggest,
 };
 
-/// Reads all of a file that is text.
-pub(crate) fn config(text: &str, file_name: &str) -> Result<Config, Mistakes> {
-    let mut notes = Notes::new(text);
-    let (root, problems) = DeTable::parse_recoverable(text);
-    let readable = note_problems(root.get_ref(), &problems, &mut notes);
-    let config = readable.then(|| tables(root.get_ref(), &mut notes));
+/// Reads the main file and the pieces as one.
+pub(crate) fn config(sources: &[Source<'_>]) -> Result<Config, Mistakes> {
+    let mut notes = Notes::new(sources);
+    let parsed: Vec<_> = sources
+        .iter()
+        .map(|source| DeTable::parse_recoverable(source.text))
+        .collect();
+    let mut readable = true;
+    for (number, (source, (root, problems))) in sources.iter().zip(&parsed).enumerate() {
+        let base = notes.base(number);
+        readable &= match source.foreign {
+            None => note_problems(root.get_ref(), problems, base, &mut notes),
+            Some(byte) => {
+                notes.add(base + source.text.len(), Reason::NotUtf8 { byte });
+                false
+            }
+        };
+    }
+    let config = readable.then(|| {
+        let roots = parsed.iter().map(|(root, _)| root.get_ref());
+        let root = root(roots, &mut notes);
+        tables(&root, &mut notes)
+    });
     let list = notes.into_sorted();
     match config {
         Some(config) if list.is_empty() => Ok(config),
-        _ => Err(Mistakes {
-            file: file_name.to_owned(),
-            list,
-        }),
+        _ => Err(Mistakes { list }),
     }
 }
 
-/// The mistake of a file that is not text: the byte at `valid`, behind the part that is.
-pub(crate) fn not_utf8(bytes: &[u8], valid: usize, file_name: &str) -> Mistakes {
-    let (text, rest) = bytes.split_at(valid.min(bytes.len()));
-    let text = std::str::from_utf8(text).unwrap_or_default();
-    let place = Lines::new(text).position(text.len());
-    Mistakes {
-        file: file_name.to_owned(),
-        list: vec![Mistake {
-            line: place.line,
-            column: place.column,
-            reason: Reason::NotUtf8 {
-                byte: rest.first().copied().unwrap_or_default(),
-            },
-        }],
+/// The keys of all files as those of one. What is said once for the whole director stands in the main
+/// file: a piece is about some services, and whoever reads it should not have to look for more.
+fn root<'t>(roots: impl Iterator<Item = &'t DeTable<'t>>, notes: &mut Notes<'_>) -> Section<'t> {
+    let mut whole = Section::empty(Table::Root);
+    for (number, root) in roots.enumerate() {
+        let base = notes.base(number);
+        let mut piece = Section::new(Table::Root, root, (base, base), notes);
+        if number > 0 {
+            for key in schema::OF_THE_MAIN_FILE {
+                if let Some(at) = piece.take(key) {
+                    let (header, main_file) = (key.example, notes.main_file());
+                    notes.add(at, Reason::MainFileOnly { header, main_file });
+                }
+            }
+        }
+        whole.append(piece);
     }
+    whole
 }
 
 /// Notes what the TOML parser found, and tells whether the tree still means what the file
 /// says. It does after a repeated key (the first one stays); behind a broken line every
 /// further message would be a guess.
-fn note_problems(root: &DeTable<'_>, problems: &[toml::de::Error], notes: &mut Notes<'_>) -> bool {
+fn note_problems(
+    root: &DeTable<'_>,
+    problems: &[toml::de::Error],
+    base: usize,
+    notes: &mut Notes<'_>,
+) -> bool {
     let mut readable = true;
     let mut broken_lines = HashSet::new();
     for problem in problems.iter().take(limits::MISTAKES + 1) {
         let span = problem.span().unwrap_or(0..0);
-        let key = notes.source(span.clone());
+        let at = base + span.start;
+        let key = notes.source(at..base + span.end);
         if problem.message() == "duplicate key" {
             // Of two equal headers the tree keeps the second, so the text is asked for the first.
             let first = earlier_key(root, key, span.start)
-                .or_else(|| notes.header_before(key, span.start))
-                .unwrap_or(span.start);
+                .map(|first| base + first)
+                .or_else(|| notes.header_before(key, at))
+                .unwrap_or(at);
             let reason = Reason::KeyTwice {
                 key: key.into(),
-                first_line: notes.line(first),
+                first: notes.place(first, at),
             };
-            notes.add(span.start, reason);
+            notes.add(at, reason);
             continue;
         }
         readable = false;
         // A broken line upsets the parser more than once; its first complaint is the useful one.
-        if broken_lines.insert(notes.line(span.start)) {
+        if broken_lines.insert(notes.line(at)) {
             let reason = Reason::Syntax {
                 problem: problem.message().to_owned(),
             };
-            notes.add(span.start, reason);
+            notes.add(at, reason);
         }
     }
     readable
@@ -102,14 +126,13 @@ fn earlier_key(table: &DeTable<'_>, name: &str, before: usize) -> Option<usize> 
     nearest
 }
 
-fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
-    let root = Section::new(Table::Root, root, 0, notes);
+fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
     let director = root.one(&schema::DIRECTOR, Table::Director, notes);
     let connections = root.one(&schema::CONNECTIONS, Table::Connections, notes);
     let timeouts = root.one(&schema::TIMEOUTS, Table::Timeouts, notes);
     let settings = root.one(&schema::SETTINGS, Table::Settings, notes);
     let vips = root.one(&schema::VIPS, Table::Vips, notes);
-    let checks = check::all(&root, notes);
+    let checks = check::all(root, notes);
     let director = director.as_ref();
     if root.position(&schema::DIRECTOR).is_none() {
         notes.add(0, Reason::NoInterface);
@@ -131,9 +154,9 @@ fn tables<'t>(root: &'t DeTable<'t>, notes: &mut Notes<'_>) -> Config {
         manage_vips: vips
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
-        metrics: metrics::read(&root, notes),
-        marks: mark::all(&root, notes),
-        services: service::all(&root, &checks, notes),
+        metrics: metrics::read(root, notes),
+        marks: mark::all(root, notes),
+        services: service::all(root, &checks, notes),
         checks: checks
             .into_iter()
             .map(|(name, check)| (name, check.value))
@@ -175,7 +198,7 @@ fn good_names<'t>(
             Ok(_) if seen.contains_key(name.value) => {
                 let reason = Reason::InterfaceTwice {
                     name: name.value.into(),
-                    first_line: notes.line(seen[name.value]),
+                    first: notes.place(seen[name.value], name.at),
                 };
                 notes.add(name.at, reason);
             }

@@ -10,8 +10,9 @@ use health::service::Rules;
 use crate::address;
 use crate::check::{self, CheckFault, Checks};
 use crate::mistake::Reason;
+use crate::notes::Notes;
 use crate::schema::{self, Key};
-use crate::section::{At, Notes, Section};
+use crate::section::{At, Section};
 use crate::{Destination, OutOfRange, limits, suggest};
 
 /// The checks of a service's destinations, and what is done about them.

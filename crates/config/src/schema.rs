@@ -167,6 +167,10 @@ pub(crate) const CHECK_HELO: Key = key(Table::Check, "helo", "\"dirigo.invalid\"
 pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/local/bin/check\"]");
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
+/// What is said once for the whole director, in the main file.
+pub(crate) const OF_THE_MAIN_FILE: [&Key; 5] =
+    [&DIRECTOR, &CONNECTIONS, &TIMEOUTS, &SETTINGS, &VIPS];
+
 /// Every key, in the order of the documentation.
 pub const KEYS: [Key; 84] = [
     DIRECTOR,

@@ -4,80 +4,57 @@
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use crate::lines::Lines;
 use crate::mistake::{Advice, Reason};
+use crate::notes::Notes;
 use crate::schema::{self, Key, Table};
-use crate::{OutOfRange, limits, suggest};
-
-/// Mistakes as they are found, with the byte each is about.
-pub(crate) struct Notes<'a> {
-    text: &'a str,
-    lines: Lines<'a>,
-    found: Vec<(usize, Reason)>,
-}
-
-impl<'a> Notes<'a> {
-    pub fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            lines: Lines::new(text),
-            found: Vec::new(),
-        }
-    }
-
-    /// Notes a mistake, if there is room; else only that there are more.
-    pub fn add(&mut self, at: usize, reason: Reason) {
-        match self.found.len() {
-            ..limits::MISTAKES => self.found.push((at, reason)),
-            limits::MISTAKES => self.found.push((self.text.len(), Reason::More)),
-            _ => {}
-        }
-    }
-
-    pub fn line(&self, at: usize) -> usize {
-        self.lines.position(at).line
-    }
-
-    /// Where the last table header before byte `before` stands that ends in this key.
-    pub fn header_before(&self, key: &str, before: usize) -> Option<usize> {
-        let mut at = 0;
-        let mut found = None;
-        for line in self.text.get(..before)?.split_inclusive('\n') {
-            let name = line.trim().trim_start_matches('[').trim_end_matches(']');
-            if line.trim_start().starts_with('[') && name.rsplit('.').next() == Some(key) {
-                found = Some(at);
-            }
-            at += line.len();
-        }
-        found
-    }
-
-    /// The text between two bytes, as the file has it.
-    pub fn source(&self, span: std::ops::Range<usize>) -> &'a str {
-        self.text.get(span).unwrap_or_default()
-    }
-
-    /// All of them in the file's order, with the places they are at.
-    pub fn into_sorted(mut self) -> Vec<crate::Mistake> {
-        self.found.sort_by_key(|&(at, _)| at);
-        self.found
-            .into_iter()
-            .map(|(at, reason)| {
-                let place = self.lines.position(at);
-                crate::Mistake {
-                    line: place.line,
-                    column: place.column,
-                    reason,
-                }
-            })
-            .collect()
-    }
-}
+use crate::{OutOfRange, suggest};
 
 /// A value and the byte where it begins.
 pub(crate) struct At<T> {
     pub at: usize,
     pub value: T,
+}
+
+/// A value of a file whose offsets begin at `base`.
+#[derive(Clone, Copy)]
+struct Value<'t> {
+    base: usize,
+    toml: &'t Spanned<DeValue<'t>>,
+}
+
+impl<'t> Value<'t> {
+    fn at(self) -> usize {
+        self.base + self.toml.span().start
+    }
+
+    fn span(self) -> std::ops::Range<usize> {
+        self.at()..self.base + self.toml.span().end
+    }
+
+    fn get(self) -> &'t DeValue<'t> {
+        self.toml.get_ref()
+    }
+
+    /// The same file's value below this one.
+    fn of(self, toml: &'t Spanned<DeValue<'t>>) -> Self {
+        Self {
+            base: self.base,
+            toml,
+        }
+    }
+
+    fn items(self) -> Option<impl Iterator<Item = Self>> {
+        let list = self.get().as_array()?;
+        Some(list.iter().map(move |item| self.of(item)))
+    }
+}
+
+/// A key with its value, and where it stands.
+#[derive(Clone, Copy)]
+struct Entry<'t> {
+    name: &'static str,
+    at: usize,
+    value: Value<'t>,
 }
 
 /// One table under examination.
@@ -87,38 +64,66 @@ pub(crate) struct At<T> {
 pub(crate) struct Section<'t> {
     table: Table,
     at: usize,
-    entries: Vec<(&'static str, usize, &'t Spanned<DeValue<'t>>)>,
+    entries: Vec<Entry<'t>>,
 }
 
 impl<'t> Section<'t> {
-    /// Notes all unknown keys of `toml`, whose header is at byte `at`.
-    pub fn new(table: Table, toml: &'t DeTable<'t>, at: usize, notes: &mut Notes<'_>) -> Self {
+    /// A table without keys, at the beginning of everything.
+    pub fn empty(table: Table) -> Self {
+        Self {
+            table,
+            at: 0,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Notes all unknown keys of `toml`, whose header is at byte `at`, in a file whose offsets begin
+    /// at `base`.
+    pub fn new(
+        table: Table,
+        toml: &'t DeTable<'t>,
+        (base, at): (usize, usize),
+        notes: &mut Notes<'_>,
+    ) -> Self {
         let mut section = Self {
             table,
             at,
             entries: Vec::new(),
         };
         let mut unknown = Vec::new();
-        for (name, value) in toml {
+        for (name, toml) in toml {
+            let at = base + name.span().start;
+            let value = Value { base, toml };
             match schema::keys_of(table).find(|known| known == name.get_ref()) {
-                Some(known) => section.entries.push((known, name.span().start, value)),
-                None => unknown.push((name, value)),
+                Some(name) => section.entries.push(Entry { name, at, value }),
+                None => unknown.push((name.get_ref(), at, value)),
             }
         }
-        for (name, value) in unknown {
-            let at = name.span().start;
-            let reason = unknown_key(table, name.get_ref());
+        for (name, at, value) in unknown {
+            let reason = unknown_key(table, name);
             if let Reason::UnknownKey {
-                advice: Advice::DidYouMean(meant),
+                advice: Advice::DidYouMean(name),
                 ..
             } = reason
-                && section.find(meant).is_none()
+                && section.find(name).is_none()
             {
-                section.entries.push((meant, at, value));
+                section.entries.push(Entry { name, at, value });
             }
             notes.add(at, reason);
         }
         section
+    }
+
+    /// Takes over the keys of another, behind its own.
+    pub fn append(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+    }
+
+    /// Takes a key away, and tells where it stood.
+    pub fn take(&mut self, key: &Key) -> Option<usize> {
+        let at = self.position(key)?;
+        self.entries.retain(|entry| entry.name != key.name);
+        Some(at)
     }
 
     /// Where the table begins.
@@ -128,7 +133,7 @@ impl<'t> Section<'t> {
 
     /// Where the key stands, if it is set.
     pub fn position(&self, key: &Key) -> Option<usize> {
-        self.find(key.name).map(|(at, _)| at)
+        self.find(key.name).map(|entry| entry.at)
     }
 
     /// Notes the key as missing if it is.
@@ -147,36 +152,31 @@ impl<'t> Section<'t> {
 
     /// A string. Another type is noted and counts as not set.
     pub fn string(&self, key: &Key, notes: &mut Notes<'_>) -> Option<At<&'t str>> {
-        let (_, value) = self.find(key.name)?;
-        string_of(key, "a string", value, notes)
+        string_of(key, "a string", self.find(key.name)?.value, notes)
     }
 
     /// A list of strings. Other types in it are noted and left out.
     pub fn strings(&self, key: &Key, notes: &mut Notes<'_>) -> Option<At<Vec<At<&'t str>>>> {
-        let (_, value) = self.find(key.name)?;
-        let Some(list) = value.get_ref().as_array() else {
-            notes.add(
-                value.span().start,
-                wrong_type(key, "a list of strings", value),
-            );
+        let value = self.find(key.name)?.value;
+        let Some(list) = value.items() else {
+            notes.add(value.at(), wrong_type(key, "a list of strings", value));
             return None;
         };
         let strings = list
-            .iter()
             .filter_map(|item| string_of(key, "a list of strings", item, notes))
             .collect();
         Some(At {
-            at: value.span().start,
+            at: value.at(),
             value: strings,
         })
     }
 
     /// `true` or `false`.
     pub fn flag(&self, key: &Key, notes: &mut Notes<'_>) -> Option<bool> {
-        let (_, value) = self.find(key.name)?;
-        let flag = value.get_ref().as_bool();
+        let value = self.find(key.name)?.value;
+        let flag = value.get().as_bool();
         if flag.is_none() {
-            notes.add(value.span().start, wrong_type(key, "true or false", value));
+            notes.add(value.at(), wrong_type(key, "true or false", value));
         }
         flag
     }
@@ -188,9 +188,9 @@ impl<'t> Section<'t> {
         make: impl Fn(i64) -> Result<T, OutOfRange>,
         notes: &mut Notes<'_>,
     ) -> Option<At<T>> {
-        let (_, value) = self.find(key.name)?;
-        let at = value.span().start;
-        let Some(integer) = value.get_ref().as_integer() else {
+        let value = self.find(key.name)?.value;
+        let at = value.at();
+        let Some(integer) = value.get().as_integer() else {
             notes.add(at, wrong_type(key, "a whole number", value));
             return None;
         };
@@ -211,28 +211,30 @@ impl<'t> Section<'t> {
 
     /// The table `[key]` below this one.
     pub fn one(&self, key: &Key, table: Table, notes: &mut Notes<'_>) -> Option<Section<'t>> {
-        let (at, value) = self.find(key.name)?;
-        match value.get_ref() {
-            DeValue::Table(toml) => Some(Section::new(table, toml, value.span().start, notes)),
+        let Entry { at, value, .. } = self.find(key.name)?;
+        let section = |value: Value<'t>, notes: &mut Notes<'_>| {
+            let toml = value.get().as_table()?;
+            Some(Section::new(table, toml, (value.base, value.at()), notes))
+        };
+        match value.get() {
+            DeValue::Table(_) => section(value, notes),
             DeValue::Array(list) if list.iter().all(|item| item.get_ref().is_table()) => {
                 let reason = Reason::TwoBrackets {
                     key: key.name,
                     header: key.example,
                 };
                 notes.add(at, reason);
-                let first = list.iter().next()?;
-                let toml = first.get_ref().as_table()?;
-                Some(Section::new(table, toml, first.span().start, notes))
+                section(value.items()?.next()?, notes)
             }
             _ => {
-                notes.add(value.span().start, not_a_table(key, value));
+                notes.add(value.at(), not_a_table(key, value));
                 None
             }
         }
     }
 
-    /// The tables `[[key]]` below this one, at most `limit` of them, and where the first one
-    /// beyond stands.
+    /// The tables `[[key]]` below this one, in all files together, at most `limit` of them, and where
+    /// the first one beyond stands.
     pub fn many(
         &self,
         key: &Key,
@@ -240,42 +242,42 @@ impl<'t> Section<'t> {
         limit: usize,
         notes: &mut Notes<'_>,
     ) -> (Vec<Section<'t>>, Option<usize>) {
-        let Some((at, value)) = self.find(key.name) else {
-            return (Vec::new(), None);
-        };
-        let list = match value.get_ref() {
-            DeValue::Array(list) => list,
-            DeValue::Table(toml) => {
-                let reason = Reason::OneBracket {
-                    key: key.name,
-                    header: key.example,
-                };
-                notes.add(at, reason);
-                return (vec![Section::new(table, toml, at, notes)], None);
-            }
-            _ => {
-                notes.add(value.span().start, not_a_table(key, value));
-                return (Vec::new(), None);
-            }
-        };
         let mut sections = Vec::new();
-        for item in list.iter().take(limit) {
-            match item.get_ref().as_table() {
-                Some(toml) => {
-                    sections.push(Section::new(table, toml, item.span().start, notes));
+        for entry in self.entries.iter().filter(|entry| entry.name == key.name) {
+            let (at, value) = (entry.at, entry.value);
+            let Some(list) = value.items() else {
+                match value.get().as_table() {
+                    Some(toml) => {
+                        let reason = Reason::OneBracket {
+                            key: key.name,
+                            header: key.example,
+                        };
+                        notes.add(at, reason);
+                        sections.push(Section::new(table, toml, (value.base, at), notes));
+                    }
+                    None => notes.add(value.at(), not_a_table(key, value)),
                 }
-                None => notes.add(item.span().start, not_a_table(key, item)),
+                continue;
+            };
+            for item in list {
+                if sections.len() >= limit {
+                    return (sections, Some(item.at()));
+                }
+                match item.get().as_table() {
+                    Some(toml) => {
+                        let place = (item.base, item.at());
+                        sections.push(Section::new(table, toml, place, notes));
+                    }
+                    None => notes.add(item.at(), not_a_table(key, item)),
+                }
             }
         }
-        let beyond = list.get(limit).map(|item| item.span().start);
-        (sections, beyond)
+        (sections, None)
     }
 
-    fn find(&self, name: &str) -> Option<(usize, &'t Spanned<DeValue<'t>>)> {
-        self.entries
-            .iter()
-            .find(|(known, ..)| *known == name)
-            .map(|&(_, at, value)| (at, value))
+    fn find(&self, name: &str) -> Option<Entry<'t>> {
+        let mut entries = self.entries.iter();
+        entries.find(|entry| entry.name == name).copied()
     }
 }
 
@@ -300,11 +302,11 @@ fn unknown_key(table: Table, name: &str) -> Reason {
 fn string_of<'t>(
     key: &Key,
     expected: &'static str,
-    value: &'t Spanned<DeValue<'t>>,
+    value: Value<'t>,
     notes: &mut Notes<'_>,
 ) -> Option<At<&'t str>> {
-    let at = value.span().start;
-    match value.get_ref().as_str() {
+    let at = value.at();
+    match value.get().as_str() {
         Some(value) => Some(At { at, value }),
         None => {
             notes.add(at, wrong_type(key, expected, value));
@@ -313,7 +315,7 @@ fn string_of<'t>(
     }
 }
 
-fn wrong_type(key: &Key, expected: &'static str, found: &Spanned<DeValue<'_>>) -> Reason {
+fn wrong_type(key: &Key, expected: &'static str, found: Value<'_>) -> Reason {
     Reason::WrongType {
         key: key.name,
         expected,
@@ -322,7 +324,7 @@ fn wrong_type(key: &Key, expected: &'static str, found: &Spanned<DeValue<'_>>) -
     }
 }
 
-fn not_a_table(key: &Key, found: &Spanned<DeValue<'_>>) -> Reason {
+fn not_a_table(key: &Key, found: Value<'_>) -> Reason {
     Reason::NotATable {
         key: key.name,
         found: with_article(found),
@@ -330,8 +332,8 @@ fn not_a_table(key: &Key, found: &Spanned<DeValue<'_>>) -> Reason {
     }
 }
 
-fn with_article(value: &Spanned<DeValue<'_>>) -> &'static str {
-    match value.get_ref() {
+fn with_article(value: Value<'_>) -> &'static str {
+    match value.get() {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) => "a whole number",
         DeValue::Float(_) => "a number with a fraction",

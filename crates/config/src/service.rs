@@ -9,8 +9,9 @@ use api::{Family, Protocol, ServiceKey};
 use crate::address::{self, not_unicast};
 use crate::check::Checks;
 use crate::mistake::{Advice, Reason};
+use crate::notes::Notes;
 use crate::schema::{self, Table};
-use crate::section::{At, Notes, Section};
+use crate::section::{At, Section};
 use crate::{Destination, OutOfRange, Service, Weight, limits, mark, options, read, rules};
 
 /// All services of the file.
@@ -45,7 +46,7 @@ impl Seen {
             if let Some(&service) = self.virtual_addresses.get(&destination.value) {
                 let reason = Reason::DestinationIsVirtual {
                     destination: destination.value,
-                    service_line: notes.line(service),
+                    service: notes.place(service, destination.at),
                 };
                 notes.add(destination.at, reason);
             }
@@ -93,10 +94,10 @@ fn one(
     let key = offer.key()?;
     match seen.services.get(&key) {
         Some(&first) => {
-            let first_line = notes.line(first);
+            let first = notes.place(first, section.at());
             let reason = Reason::ServiceTwice {
                 service: key,
-                first_line,
+                first,
             };
             notes.add(section.at(), reason);
         }
@@ -270,7 +271,7 @@ fn destinations(
         if let Some(&first) = first_places.get(&address.value) {
             let reason = Reason::DestinationTwice {
                 destination: address.value,
-                first_line: notes.line(first),
+                first: notes.place(first, address.at),
             };
             notes.add(address.at, reason);
             continue;

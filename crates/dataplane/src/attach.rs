@@ -59,9 +59,10 @@ pub(crate) fn attach(
     let index = index_of(interface)?;
     let program = object.program()?;
     if let Some((path, mode)) = pinned(directory, index) {
-        if mode == Mode::Generic && require_native {
+        // Our programs are under every pinned link already; its interface may have gone since.
+        if (mode == Mode::Generic && require_native) || link_interface(&path)? == 0 {
             remove(&path)?;
-        } else if take_over(program, &path)? {
+        } else {
             return Ok(mode);
         }
     }
@@ -95,7 +96,7 @@ fn fresh(
         .take_link(id)?
         .try_into()
         .map_err(|error| odd_link(interface, &error))?;
-    let path = directory.join(format!("link-{index}-{}", mode.name()));
+    let path = pin_of(directory, index, mode);
     link.pin(&path).map_err(|error| {
         Error::io(
             format!("pinning {}", path.display()),
@@ -112,12 +113,21 @@ fn odd_link(what: &str, error: &dyn std::error::Error) -> Error {
     )
 }
 
-/// Puts our program under a pinned link; `false` when its interface has gone (the pin is removed).
-fn take_over(program: &mut Xdp, path: &Path) -> Result<bool, Error> {
-    if link_interface(path)? == 0 {
-        remove(path)?;
-        return Ok(false);
+/// Puts the object's program under every pinned link, in one step for each: a packet meets the old programs or
+/// the new ones. A link whose interface has gone is removed.
+pub(crate) fn take_over(object: &mut Object, directory: &Path) -> Result<(), Error> {
+    for attached in attached(directory) {
+        let path = pin_of(directory, attached.interface, attached.mode);
+        if link_interface(&path)? == 0 {
+            remove(&path)?;
+        } else {
+            update(object.program()?, &path)?;
+        }
     }
+    Ok(())
+}
+
+fn update(program: &mut Xdp, path: &Path) -> Result<(), Error> {
     let pinned = PinnedLink::from_pin(path).map_err(|error| {
         Error::io(
             format!("opening {}", path.display()),
@@ -130,7 +140,7 @@ fn take_over(program: &mut Xdp, path: &Path) -> Result<bool, Error> {
     let id = program.attach_to_link(link)?;
     // The pin holds the link; our own reference may go with this process.
     drop(program.take_link(id)?);
-    Ok(true)
+    Ok(())
 }
 
 /// Detaches from the interface with this index.
@@ -158,14 +168,13 @@ pub(crate) fn attached(directory: &Path) -> Vec<Attached> {
 
 fn pinned(directory: &Path, index: u32) -> Option<(PathBuf, Mode)> {
     [Mode::Native, Mode::Generic]
-        .map(|mode| {
-            (
-                directory.join(format!("link-{index}-{}", mode.name())),
-                mode,
-            )
-        })
+        .map(|mode| (pin_of(directory, index, mode), mode))
         .into_iter()
         .find(|(path, _)| path.exists())
+}
+
+fn pin_of(directory: &Path, index: u32, mode: Mode) -> PathBuf {
+    directory.join(format!("link-{index}-{}", mode.name()))
 }
 
 fn parse_pin(name: &str) -> Option<(u32, Mode)> {

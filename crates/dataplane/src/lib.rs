@@ -4,11 +4,13 @@
 //! ```text
 //! /sys/fs/bpf/dirigo/<instance>/
 //!   SETTINGS VIPS SERVICES …        the maps, by name
+//!   STAGES-<number>                 the programs that the attached one goes on to
 //!   link-<ifindex>-native|generic   one pinned link for each interface
 //! ```
 //!
 //! What you may rely on: pins outlive this process, so packets keep flowing and connections stay while
-//! the daemon restarts; [`Dataplane::open`] takes them over. A service changes in one piece: new
+//! the daemon restarts; [`Dataplane::open`] takes them over and puts its own programs in the place of those
+//! before, whole sets only: no packet meets a part of one and a part of another. A service changes in one piece: new
 //! rotation beside the old, visible last. Maps of another layout are refused, never misread.
 //!
 //! What it never does: decide which tables are right (that is `control`), or open a netlink socket.
@@ -42,6 +44,7 @@ pub use destinations::{Destination, DestinationLink, Standing};
 pub use error::Error;
 pub use explain::{Decision, Explanation, Flow};
 pub use marks::MarkRule;
+pub use object::Programs;
 pub use readings::{Readings, StateCount};
 pub use services::{Dynamic, Hash, Rules, Schedule, Segment, ServiceKey};
 pub use settings::Behaviour;
@@ -119,8 +122,9 @@ impl Dataplane {
     pub fn open(options: &Options) -> Result<(Self, Opened), Error> {
         let directory = pins::directory(&options.pin_root, &options.instance)?;
         let is_adopted = pins::prepare(&directory)?;
-        let (mut object, maps) = object::load(&directory, options.connections_max)?;
-        object.load_programs(&maps)?;
+        let programs = Programs::default();
+        let (mut object, maps) = object::load(&directory, options.connections_max, &programs)?;
+        enter(&mut object, &directory)?;
         let connections = connections::Table::new(&maps)?;
         let settings = maps.words("SETTINGS")?;
         if !is_adopted {
@@ -154,8 +158,22 @@ impl Dataplane {
         ))
     }
 
-    /// Attaches the program to an interface of the calling thread's network namespace; takes over a
-    /// pinned link, replacing its program in one step.
+    /// Puts another set of programs in the place of those that are attached, on every interface, while packets
+    /// flow: none is lost, and all tables stay.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses the programs, or a global has no such name: those before stay.
+    pub fn replace_programs(&mut self, programs: &Programs<'_>) -> Result<(), Error> {
+        let connections_max = u32::try_from(self.connections_max()).unwrap_or(u32::MAX);
+        let (mut object, _maps) = object::load(&self.directory, connections_max, programs)?;
+        enter(&mut object, &self.directory)?;
+        self.object = object;
+        Ok(())
+    }
+
+    /// Attaches the program to an interface of the calling thread's network namespace; one that is pinned
+    /// there has been taken over.
     ///
     /// # Errors
     ///
@@ -449,6 +467,22 @@ impl Dataplane {
     pub fn test_run(&mut self, ingress: u32, frame: &[u8]) -> Result<test_run::Outcome, Error> {
         test_run::once(self.object.program()?, ingress, frame)
     }
+}
+
+/// Has the kernel check an object's programs, and puts them in the place of those that are attached.
+///
+/// ```text
+/// new stages, pinned beside the old ─► each link ─► no CPU is in the old programs ─► old stages go
+/// ```
+///
+/// Killed anywhere, each link has one whole set, whose stages are pinned.
+fn enter(object: &mut object::Object, directory: &Path) -> Result<(), Error> {
+    object.load_programs()?;
+    let stages = pins::next_stages(directory)?;
+    object.pin_stages(&stages)?;
+    attach::take_over(object, directory)?;
+    sys::wait_for_programs();
+    pins::retire_stages(directory, &stages)
 }
 
 /// Reads connections from another thread.

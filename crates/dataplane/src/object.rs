@@ -16,8 +16,8 @@ use crate::test_run::{self, Size};
 /// Built by `cargo xtask bpf`, committed, and checked against its sources by a test.
 static BYTES: &[u8] = include_bytes_aligned!("../bpf/director.o");
 
-/// Maps in the object, all of which are pinned.
-pub(crate) const MAPS: [&str; 21] = [
+/// Maps in the object that hold what is remembered: pinned once, used by every later set of programs.
+pub(crate) const MAPS: [&str; 20] = [
     "SETTINGS",
     "VIPS",
     "BUCKETS",
@@ -36,12 +36,15 @@ pub(crate) const MAPS: [&str; 21] = [
     "EGRESS",
     "FRAGMENTS",
     "ALLOWANCES",
-    "STAGES",
     "VISIT",
     "VERDICTS",
 ];
 
-/// Programs that the attached one goes on to, by their place in the map of that name.
+/// The map in which the attached program finds those it goes on to. Each set of programs has its own, so that
+/// no packet is handled by some programs of one set and some of another.
+pub(crate) const STAGES_MAP: &str = "STAGES";
+
+/// Programs that the attached one goes on to, by their place in that map.
 const STAGES: [&str; 6] = [
     "director_v6",
     "whole",
@@ -51,9 +54,17 @@ const STAGES: [&str; 6] = [
     "time_exceeded",
 ];
 
+/// What distinguishes a set of programs from the object as it is built.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Programs<'a> {
+    /// Read-only globals of the object that get another value, by name.
+    pub globals: &'a [(&'a str, u32)],
+}
+
 /// The loaded object.
 pub(crate) struct Object {
     ebpf: Ebpf,
+    stages: Map,
 }
 
 /// Its maps.
@@ -62,7 +73,11 @@ pub(crate) struct Maps {
 }
 
 /// Loads the object over the maps pinned in `directory`, pinning those that are not there yet.
-pub(crate) fn load(directory: &Path, connections_max: u32) -> Result<(Object, Maps), Error> {
+pub(crate) fn load(
+    directory: &Path,
+    connections_max: u32,
+    programs: &Programs<'_>,
+) -> Result<(Object, Maps), Error> {
     let slots = connections_max.max(BUCKET_SLOTS as u32).next_power_of_two();
     let paths: Vec<_> = MAPS
         .iter()
@@ -75,7 +90,13 @@ pub(crate) fn load(directory: &Path, connections_max: u32) -> Result<(Object, Ma
     for (name, path) in &paths {
         loader.map_pin_path(name, path.as_path());
     }
+    for (name, value) in programs.globals {
+        loader.override_global(name, value, true);
+    }
     let mut ebpf = loader.load(BYTES)?;
+    let stages = ebpf
+        .take_map(STAGES_MAP)
+        .ok_or_else(|| Error::Missing(format!("map {STAGES_MAP}")))?;
     let mut by_name = HashMap::new();
     for name in MAPS {
         let map = ebpf
@@ -83,7 +104,7 @@ pub(crate) fn load(directory: &Path, connections_max: u32) -> Result<(Object, Ma
             .ok_or_else(|| Error::Missing(format!("map {name}")))?;
         by_name.insert(name.to_owned(), map);
     }
-    Ok((Object { ebpf }, Maps { by_name }))
+    Ok((Object { ebpf, stages }, Maps { by_name }))
 }
 
 /// Loads the object with maps of the least size and no pins: only its other program is wanted.
@@ -107,22 +128,30 @@ impl Object {
         Ok(program.try_into()?)
     }
 
-    /// Gives the programs to the kernel's verifier, and puts the later ones where the first finds them. A
-    /// program that is attached already calls the new ones from here on; all read the same maps.
-    pub(crate) fn load_programs(&mut self, maps: &Maps) -> Result<(), Error> {
-        let map = Map::ProgramArray(maps.duplicate("STAGES")?);
-        let stages: Result<ProgramArray<MapData>, _> = ProgramArray::try_from(map);
-        let mut stages = stages.map_err(|source| Error::map("STAGES", source))?;
+    /// Gives the programs to the kernel's verifier, and puts the later ones where the first finds them. No
+    /// program that is attached already calls them: that one has a map of stages of its own.
+    pub(crate) fn load_programs(&mut self) -> Result<(), Error> {
         for (place, name) in STAGES.into_iter().enumerate() {
             let program = self.named(name)?;
             program.load()?;
             let fd = program.fd()?.try_clone();
             let fd = fd.map_err(|source| Error::io("duplicating a program", source))?;
+            let stages = ProgramArray::try_from(&mut self.stages);
             stages
-                .set(place as u32, &fd, 0)
-                .map_err(|source| Error::map("STAGES", source))?;
+                .and_then(|mut stages| stages.set(place as u32, &fd, 0))
+                .map_err(|source| Error::map(STAGES_MAP, source))?;
         }
         Ok(self.program()?.load()?)
+    }
+
+    /// Pins the map of stages. The kernel empties such a map when nobody in user space holds it any more.
+    pub(crate) fn pin_stages(&self, path: &Path) -> Result<(), Error> {
+        self.stages.pin(path).map_err(|error| {
+            Error::io(
+                format!("pinning {}", path.display()),
+                std::io::Error::other(error),
+            )
+        })
     }
 
     /// The sizes of the attached program and of the stages behind it.
@@ -138,12 +167,7 @@ impl Maps {
     /// A map's data.
     pub(crate) fn data(&self, name: &str) -> Result<&MapData, Error> {
         match self.by_name.get(name) {
-            Some(
-                Map::Array(data)
-                | Map::HashMap(data)
-                | Map::PerCpuArray(data)
-                | Map::ProgramArray(data),
-            ) => Ok(data),
+            Some(Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data)) => Ok(data),
             _ => Err(Error::Missing(format!("map {name}"))),
         }
     }

@@ -9,7 +9,7 @@ use director::tables::{LAYOUT, Settings};
 
 use crate::error::Error;
 use crate::map::Words;
-use crate::object::MAPS;
+use crate::object::{MAPS, STAGES_MAP};
 
 /// Where the BPF file system is looked for.
 const MOUNT_POINT: &str = "/sys/fs/bpf";
@@ -34,26 +34,65 @@ pub(crate) fn prepare(directory: &Path) -> Result<bool, Error> {
     }
     let made = fs::create_dir_all(directory);
     made.map_err(|source| Error::io(format!("making {}", directory.display()), source))?;
+    // First, so that maps of another version are never taken for the remains of a start.
+    let found = layout(directory)?;
+    if ![None, Some(0), Some(LAYOUT)].contains(&found) {
+        return Err(Error::Layout {
+            directory: directory.to_owned(),
+            found: found.unwrap_or(0),
+            expected: LAYOUT,
+        });
+    }
     let present = MAPS
         .iter()
         .filter(|name| directory.join(name).exists())
         .count();
-    if present < MAPS.len() {
-        // None, or the remains of a start that was killed before it wrote anything.
+    if present < MAPS.len() || found != Some(LAYOUT) {
+        // None, or the remains of a start that was killed before it forwarded anything.
         remove_pins(directory)?;
         return Ok(false);
     }
-    let found = layout(directory)?;
-    match found {
-        // Killed between making the maps and writing the settings: nothing was forwarded yet.
-        0 => remove_pins(directory).map(|()| false),
-        LAYOUT => Ok(true),
-        _ => Err(Error::Layout {
-            directory: directory.to_owned(),
-            found,
-            expected: LAYOUT,
-        }),
+    Ok(true)
+}
+
+/// Where the next set of programs has its stages: beside those that may be in use.
+pub(crate) fn next_stages(directory: &Path) -> Result<PathBuf, Error> {
+    let numbers = stages(directory)?
+        .into_iter()
+        .filter_map(|path| stages_number(&path));
+    let next = numbers.max().unwrap_or(0) + 1;
+    Ok(directory.join(format!("{STAGES_MAP}-{next}")))
+}
+
+/// Lets go of the stages of all sets of programs but one. The kernel empties them at once: call it when no
+/// CPU is in their programs any more.
+pub(crate) fn retire_stages(directory: &Path, but: &Path) -> Result<(), Error> {
+    for path in stages(directory)? {
+        if path != but {
+            fs::remove_file(&path)
+                .map_err(|source| Error::io(format!("removing {}", path.display()), source))?;
+        }
     }
+    Ok(())
+}
+
+/// Pinned stages, also one without a number.
+fn stages(directory: &Path) -> Result<Vec<PathBuf>, Error> {
+    let listing = |source| Error::io(format!("listing {}", directory.display()), source);
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(listing)? {
+        let path = entry.map_err(listing)?.path();
+        if path.ends_with(STAGES_MAP) || stages_number(&path).is_some() {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+fn stages_number(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    let number = name.strip_prefix(STAGES_MAP)?.strip_prefix('-')?;
+    number.parse().ok()
 }
 
 /// Removes an instance's pins and its folder; whether there were any.
@@ -81,19 +120,22 @@ fn remove_pins(directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// The layout that pinned settings speak of; 0 when they were never written.
-fn layout(directory: &Path) -> Result<u32, Error> {
+/// The layout that pinned settings speak of: 0 when they were never written, nothing when there are none.
+fn layout(directory: &Path) -> Result<Option<u32>, Error> {
     let name = "SETTINGS";
-    let data = aya::maps::MapData::from_pin(directory.join(name));
+    let path = directory.join(name);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let data = aya::maps::MapData::from_pin(path);
     let data = data.map_err(|source| Error::map(name, source))?;
     let info = data.info().map_err(|source| Error::map(name, source))?;
     if info.value_size() as usize != size_of::<Settings>() {
-        return Ok(u32::MAX);
+        return Ok(Some(u32::MAX));
     }
     let words = Words::map(data.fd(), 1, size_of::<Settings>())?;
-    Ok(words
-        .read::<Settings>(0)
-        .map_or(0, |settings| settings.layout))
+    let settings = words.read::<Settings>(0);
+    Ok(Some(settings.map_or(0, |settings| settings.layout)))
 }
 
 /// Mounts the BPF file system where it is looked for, unless it is there.

@@ -1,10 +1,11 @@
-//! The two `bpf(2)` calls that aya 0.14 does not offer.
+//! Two `bpf(2)` calls that aya 0.14 does not offer, and one that waits for the kernel's readers.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::Error;
 
@@ -74,4 +75,17 @@ fn interface_of(link: BorrowedFd<'_>) -> Result<u32, Error> {
     Ok(u32::from_ne_bytes(
         [0, 1, 2, 3].map(|at| info[IFINDEX_OFFSET + at]),
     ))
+}
+
+/// Returns when every CPU has left the programs that it was in when this was called.
+pub(crate) fn wait_for_programs() {
+    const GLOBAL: libc::c_int = 1;
+    // Without this call (a kernel with `nohz_full` refuses it): longer than a CPU stays with a batch of packets.
+    const INSTEAD: Duration = Duration::from_millis(200);
+    // SAFETY: the call takes three numbers and no memory. It is the kernel's `synchronize_rcu`, and programs run
+    // as readers.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
+    if result != 0 {
+        std::thread::sleep(INSTEAD);
+    }
 }

@@ -1,16 +1,14 @@
 //! What can be wrong with checks and their use.
 
 use crate::limits;
-use crate::mistake::Quoted;
+use crate::mistake::{Place, Quoted};
 
 /// What can be wrong with a check, or with a service's use of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the sentence beside each variant says it")]
 pub enum CheckFault {
-    #[error(
-        "check \"{name}\" is already defined in line {first_line}: give one of the two another name"
-    )]
-    Twice { name: Quoted, first_line: usize },
+    #[error("check \"{name}\" is already defined in {first}: give one of the two another name")]
+    Twice { name: Quoted, first: Place },
     #[error("a check's name cannot be empty: write for example name = \"web\"")]
     NoName,
     #[error(

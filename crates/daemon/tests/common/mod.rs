@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -87,6 +88,8 @@ pub struct World {
     pub director: Namespace,
     pub servers: Vec<Namespace>,
     daemon: Option<Child>,
+    /// What is started as the daemon.
+    pub program: PathBuf,
     pass: dataplane::PassProgram,
 }
 
@@ -123,6 +126,7 @@ impl World {
             director,
             servers,
             daemon: None,
+            program: std::env::current_exe().unwrap(),
             pass,
         }
     }
@@ -174,7 +178,7 @@ impl World {
             .append(true)
             .open(self.folder.path().join("log"))
             .unwrap();
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = Command::new(&self.program);
         command
             .args(["--exact", "the_daemon_as_a_child", "--nocapture"])
             .env(CHILD, &file)
@@ -291,6 +295,11 @@ impl World {
                 }
             })
             .unwrap();
+    }
+
+    /// One more host on the segment.
+    pub fn add_host(&self, name: &str, last: u8) -> Namespace {
+        plug(&self.switch, name, last)
     }
 
     /// Another host in the director's place.

@@ -172,7 +172,7 @@ fn without_its_later_stages_the_program_leaves_what_it_cannot_decide_to_the_host
     let mut kernel = Kernel::with("stages", ROOMY, &classic());
     assert_eq!(server_of(&mut kernel, &syn(HTTP, 1)), Some(A));
     assert_eq!(server_of(&mut kernel, &tcp(CLIENT, 1, HTTP, ACK)), Some(A));
-    let stages = Map::ProgramArray(kernel.instance.map("STAGES"));
+    let stages = Map::ProgramArray(kernel.instance.map("STAGES-1"));
     let mut stages: ProgramArray<MapData> = stages.try_into().unwrap();
     for stage in 0..4 {
         stages.clear_index(&stage).unwrap();
