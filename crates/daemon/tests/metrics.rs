@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod prometheus;
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::ops::ControlFlow;
 use std::process::{Command, Stdio};
@@ -10,6 +12,7 @@ use std::process::{Command, Stdio};
 use api::MetricsFormat;
 use common::{CHILD, FILES, World, root, until};
 use dirigo_daemon as daemon;
+use prometheus::{Prometheus, encoded, monitoring};
 
 #[test]
 fn the_daemon_as_a_child() {
@@ -187,5 +190,108 @@ fn what_does_not_fit_into_a_scrape_is_counted_in_it_and_said_in_the_log() {
     });
     if let Some(said) = promtool(&text) {
         assert_eq!(said, "exit status: 0");
+    }
+}
+
+/// Names of metrics in a text: words that begin as ours do.
+fn names(text: &str) -> BTreeSet<&str> {
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c| !is_of_name(c));
+    words
+        .filter(|word| word.starts_with("dirigo_") || word.starts_with("process_"))
+        .collect()
+}
+
+/// The queries of the dashboard, its variables filled in.
+fn queries(dashboard: &serde_json::Value) -> Vec<String> {
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries = targets.map(|target| target["expr"].as_str().unwrap());
+    queries
+        .map(|query| {
+            query
+                .replace("$job", "dirigo")
+                .replace("$instance", ".*")
+                .replace("$service", ".*")
+                .replace("$__rate_interval", "10s")
+        })
+        .collect()
+}
+
+#[test]
+fn a_real_prometheus_scrapes_takes_the_dashboards_queries_and_says_that_a_server_died() {
+    if !root() || !prometheus::is_installed() {
+        return;
+    }
+    let mut world = World::new();
+    let check = "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"500ms\"\n\
+         timeout = \"400ms\"\nfall = 2\n";
+    let config = world.classic("rr");
+    let with_check = "scheduler = \"rr\"\nchecks = [\"port\"]\n";
+    let config = config.replace("scheduler = \"rr\"\n", with_check) + check;
+    world.start(&config);
+    let prometheus = Prometheus::start(&world);
+    until("Prometheus knows both servers to be well", || {
+        prometheus.value(&world, "sum(dirigo_health_up)") == Some(2.0)
+    });
+    assert_eq!(prometheus.value(&world, "up"), Some(1.0));
+    assert_eq!(prometheus.firing(&world), Vec::<String>::new());
+
+    world.set_link(2, false);
+
+    until("the alert fires", || {
+        let firing = prometheus.firing(&world);
+        firing.contains(&"DirigoRealServerDown 10.9.0.12".to_owned())
+    });
+    let others = prometheus.firing(&world);
+    assert!(
+        !others.iter().any(|one| one.contains("10.9.0.11")),
+        "{others:?}"
+    );
+
+    let text = std::fs::read_to_string(monitoring("dashboard.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let queries = queries(&dashboard);
+    assert!(queries.len() > 20, "{queries:?}");
+    for query in &queries {
+        let answer = prometheus.ask(&world, &format!("query?query={}", encoded(query)));
+        assert!(answer.is_some(), "Prometheus does not take {query}");
+    }
+    let scraped = scrape(&world, MetricsFormat::Prometheus);
+    let known = names(&scraped);
+    let rules = std::fs::read_to_string(monitoring("alerts.yml")).unwrap();
+    let queries = queries.join("\n");
+    for name in names(&queries).union(&names(&rules)) {
+        assert!(known.contains(name), "no scrape has {name}");
+    }
+}
+
+#[test]
+fn every_alert_says_what_it_must_and_keeps_quiet_when_nothing_is_wrong() {
+    if !prometheus::is_installed() {
+        return;
+    }
+    for (what, file) in [("check", "alerts.yml"), ("test", "alerts_test.yml")] {
+        let mut command = Command::new("promtool");
+        let output = command.args([what, "rules"]).arg(monitoring(file)).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+    }
+    let rules = std::fs::read_to_string(monitoring("alerts.yml")).unwrap();
+    let tests = std::fs::read_to_string(monitoring("alerts_test.yml")).unwrap();
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let alerts: Vec<&str> = alerts.collect();
+    assert!(alerts.len() > 10, "{alerts:?}");
+    for alert in alerts {
+        for what in ["fires", "keeps quiet"] {
+            let name = format!("- name: {alert}, {what}\n");
+            assert!(tests.contains(&name), "no test that {alert} {what}");
+        }
     }
 }

@@ -81,7 +81,7 @@ const fn ends_with(name: &str, end: &str) -> bool {
 
 families! {
     // The daemon.
-    BUILD = Info "dirigo_build" ["version instance"] "The daemon's version, and the instance it runs.";
+    BUILD = Info "dirigo_build" ["version name"] "The daemon's version, and the name of its instance.";
     UPTIME = Gauge "dirigo_uptime_seconds" [""] "Since the daemon started; forwarding may have begun long before.";
     ADOPTED = Gauge "dirigo_adopted" [""] "1 if the daemon took over a data plane that an earlier one had left.";
     STATE_BEHIND = Gauge "dirigo_state_file_behind" [""] "1 while the state file is older than the state: it could not be written.";

@@ -115,7 +115,7 @@ impl Read {
 fn daemon(page: &mut Page<impl Write>, snapshot: &Snapshot) -> Done {
     page.family(&the::BUILD)?;
     let version = env!("CARGO_PKG_VERSION");
-    let labels: Labels<'_> = &[("version", &version), ("instance", &snapshot.instance)];
+    let labels: Labels<'_> = &[("version", &version), ("name", &snapshot.instance)];
     page.sample(&the::BUILD, labels, 1)?;
     page.one(&the::UPTIME, snapshot.uptime.as_secs_f64())?;
     page.one(&the::ADOPTED, u8::from(snapshot.adopted))?;
