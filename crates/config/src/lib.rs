@@ -14,7 +14,7 @@
 //! `dirigo check` runs anywhere.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ mod rules;
 pub mod schema;
 mod section;
 mod service;
+mod shared;
 mod suggest;
 mod values;
 
@@ -43,6 +44,7 @@ pub use mark::Mark;
 pub use metrics::Metrics;
 pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
 pub use rules::Health;
+pub use shared::SharedFault;
 pub use values::{
     BadInterfaceName, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, OutOfRange, Scheduler,
     Seconds, Timeouts, Weight,
@@ -74,6 +76,8 @@ pub struct Config {
     pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.
     pub services: Vec<Service>,
+    /// Real servers that have a name, by it.
+    pub real_servers: BTreeMap<Arc<str>, IpAddr>,
     /// Health checks by name.
     pub checks: BTreeMap<Arc<str>, health::check::Check>,
 }

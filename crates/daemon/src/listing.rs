@@ -41,7 +41,7 @@ pub(crate) fn start(
         list(&connections, &wanted, &sender);
         drop(permit);
     });
-    Ok(Chunks(receiver))
+    Ok(Chunks::of(receiver))
 }
 
 /// [`api::Connection`] before it is text.
@@ -143,9 +143,9 @@ impl Wanted {
 pub(crate) struct Chunks(mpsc::Receiver<Bytes>);
 
 impl Chunks {
-    /// Those that come by a channel.
-    pub(crate) fn new(pieces: mpsc::Receiver<Bytes>) -> Self {
-        Self(pieces)
+    /// What comes out of a channel.
+    pub(crate) fn of(receiver: mpsc::Receiver<Bytes>) -> Self {
+        Self(receiver)
     }
 }
 

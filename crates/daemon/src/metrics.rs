@@ -84,7 +84,7 @@ impl Scrapes {
             scrapes.write(&snapshot, format, sender);
             drop(permit);
         });
-        Chunks::new(receiver)
+        Chunks::of(receiver)
     }
 
     fn write(&self, snapshot: &Snapshot, format: Format, sender: mpsc::Sender<Bytes>) {

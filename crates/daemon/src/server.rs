@@ -16,7 +16,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::limits;
 use crate::message::Message;
@@ -24,6 +24,7 @@ use crate::metrics::Scrapes;
 
 mod connections;
 mod daemon;
+mod events;
 mod explain;
 mod health;
 mod metrics;
@@ -35,6 +36,7 @@ pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
     scrapes: Arc<Scrapes>,
+    followers: Arc<Semaphore>,
 }
 
 /// A refusal as an HTTP answer.
@@ -54,6 +56,7 @@ fn all() -> Routes {
     [
         daemon::routes(),
         table::routes(),
+        events::routes(),
         health::routes(),
         explain::routes(),
         connections::routes(),
@@ -69,6 +72,7 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
         scrapes: Arc::default(),
+        followers: Arc::new(Semaphore::new(limits::FOLLOWERS)),
     };
     let Routes { router, known } = all();
     let unknown = move || std::future::ready(unknown(&known));
@@ -150,6 +154,17 @@ fn unknown(known: &[Route]) -> Refused {
 }
 
 impl Desk {
+    /// A place for a stream that stays open.
+    pub(crate) fn follow(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        let place = Arc::clone(&self.followers).try_acquire_owned();
+        place.map_err(|_| {
+            refused(
+                RefusalCode::Full,
+                format!("{} streams are open already: close one", limits::FOLLOWERS),
+            )
+        })
+    }
+
     /// Sends a message that carries its own reply channel, and waits for the reply.
     pub(crate) async fn ask<T>(
         &self,

@@ -17,12 +17,10 @@ pub fn monitoring(file: &str) -> std::path::PathBuf {
 
 /// Whether Prometheus is installed, which it must be in CI.
 pub fn is_installed() -> bool {
-    let asked = Command::new("prometheus").arg("--version");
-    let there = { asked }
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok();
+    let mut command = Command::new("prometheus");
+    let command = command.arg("--version");
+    let there = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+    let there = there.is_ok();
     assert!(
         there || std::env::var("CI").as_deref() != Ok("true"),
         "CI needs prometheus"
