@@ -24,8 +24,9 @@ use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
 use crate::{
-    BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation, Refusal,
-    Service, ServiceHealth, Status, Stop, Told,
+    BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation,
+    Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Service, ServiceHealth, Status, Stop,
+    Told,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -138,6 +139,24 @@ impl Client {
     /// Every [`ClientError`].
     pub fn health(&self) -> Result<Vec<ServiceHealth>, ClientError> {
         self.get("/v1/health")
+    }
+
+    /// Real servers that are in maintenance.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn maintenance(&self) -> Result<Vec<Maintenance>, ClientError> {
+        self.get("/v1/maintenance")
+    }
+
+    /// Takes a real server out of service, or back; what is waited for is not waited for here.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; a refusal leaves everything as it was.
+    pub fn maintain(&self, order: &MaintenanceOrder) -> Result<MaintenanceDone, ClientError> {
+        read(&self.post("/v1/maintenance", order)?)
     }
 
     /// What would become of a packet, and why. Nothing is changed by asking.

@@ -27,6 +27,7 @@ mod daemon;
 mod events;
 mod explain;
 mod health;
+mod maintenance;
 mod metrics;
 mod table;
 
@@ -58,6 +59,7 @@ fn all() -> Routes {
         table::routes(),
         events::routes(),
         health::routes(),
+        maintenance::routes(),
         explain::routes(),
         connections::routes(),
         metrics::routes(),
