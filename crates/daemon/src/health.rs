@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use crate::message::Message;
 
 mod log;
+mod measures;
 mod next;
 mod view;
 

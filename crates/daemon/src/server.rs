@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::generations::Generations;
 use crate::limits;
 use crate::message::Message;
+use crate::metrics::Scrapes;
 
 mod apply;
 mod connections;
@@ -30,6 +31,7 @@ mod events;
 mod explain;
 mod health;
 mod maintenance;
+mod metrics;
 mod table;
 
 /// What handlers share.
@@ -40,6 +42,7 @@ pub(crate) struct Desk {
     /// The daemon's own configuration.
     file: Arc<Path>,
     generations: Arc<Generations>,
+    scrapes: Arc<Scrapes>,
     followers: Arc<Semaphore>,
 }
 
@@ -66,6 +69,7 @@ fn all() -> Routes {
         explain::routes(),
         connections::routes(),
         apply::routes(),
+        metrics::routes(),
     ]
     .into_iter()
     .fold(Routes::default(), Routes::with)
@@ -82,6 +86,7 @@ pub(crate) fn routes(
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
         file: file.into(),
         generations: generations.into(),
+        scrapes: Arc::default(),
         followers: Arc::new(Semaphore::new(limits::FOLLOWERS)),
     };
     let Routes { router, known } = all();

@@ -212,6 +212,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.detach_old(config);
         self.about.require_native = config.require_native;
         self.about.release_on_stop = config.on_stop == config::OnStop::Release;
+        self.about.metrics = config.metrics;
         crate::claims::listen_on(config.interfaces.iter().map(ToString::to_string).collect());
         self.reload.config = Arc::clone(config);
         self.reload.about = about;

@@ -128,6 +128,7 @@ impl World {
                 started: Instant::now(),
                 require_native: false,
                 release_on_stop: false,
+                metrics: config::Metrics::default(),
             },
             wanted: Wanted::default(),
             is_wanted_new: false,
@@ -141,6 +142,7 @@ impl World {
             is_unhealthy: false,
             estimates: Estimates::default(),
             reload: reload(folder.path()),
+            changes: crate::metrics::Changes::default(),
         };
         Self {
             actor,
