@@ -28,6 +28,7 @@ use crate::limits;
 use crate::message::{Connections, Message};
 use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
+use crate::suspicion::Suspicion;
 use crate::view;
 
 mod change;
@@ -36,6 +37,7 @@ mod health;
 mod maintenance;
 mod network;
 mod stop;
+mod suspicion;
 
 pub(crate) use different::of as difference;
 pub(crate) use network::tell_attached;
@@ -61,6 +63,7 @@ pub(crate) struct Actor<P, H> {
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
+    pub(crate) suspicion: Suspicion,
 }
 
 /// How the file stands to the state. What the network tells may be written later when it cannot be at once:
@@ -284,6 +287,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.look_around();
             self.catch_up_with_health();
             self.look_after_maintenance();
+        }
+        if self.ticks.is_multiple_of(limits::SUSPECT_TICKS) {
+            self.suspect();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();

@@ -27,6 +27,7 @@ use crate::host::{self, Host};
 use crate::message::Message;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
+use crate::suspicion::Suspicion;
 use crate::{Error, Options, claims, events, limits, resolver};
 
 /// A daemon that is ready to work.
@@ -130,6 +131,7 @@ fn bring_up(
         health,
         is_unhealthy: false,
         estimates,
+        suspicion: Suspicion::default(),
     };
     let (services, destinations) = (actor.state.services.len(), actor.state.destinations.len());
     let how = match adopted {

@@ -35,6 +35,7 @@ mod services;
 mod settings;
 mod snapshot;
 mod sys;
+mod unanswered;
 
 pub mod test_run;
 
@@ -48,6 +49,7 @@ pub use marks::MarkRule;
 pub use object::Programs;
 pub use services::{Dynamic, Hash, Rules, Schedule, Segment, ServiceKey};
 pub use settings::Behaviour;
+pub use unanswered::Unanswered;
 
 use std::sync::atomic::Ordering;
 

@@ -47,6 +47,7 @@ pub enum Link {
 enum Order {
     Want(Box<Wanted>),
     Links(BTreeMap<IpAddr, Link>),
+    Hurry(Vec<ProbeKey>),
 }
 
 /// The way to a running thread. It ends when this is dropped.
@@ -59,6 +60,11 @@ impl Handle {
     /// Replaces what is wanted. Never waits. False if the thread has ended.
     pub fn want(&self, wanted: Wanted) -> bool {
         self.orders.send(Order::Want(Box::new(wanted))).is_ok()
+    }
+
+    /// Brings probes forward: somebody suspects their real servers. Never waits. False if the thread has ended.
+    pub fn hurry(&self, probes: Vec<ProbeKey>) -> bool {
+        self.orders.send(Order::Hurry(probes)).is_ok()
     }
 
     /// Replaces how real servers are reached. Never waits. False if the thread has ended.
@@ -176,6 +182,10 @@ impl Runner {
                     dice.hash_one(*throws)
                 };
                 self.state.configure(&wanted, Instant::now(), throw)
+            }
+            Order::Hurry(probes) => {
+                self.state.hurry(&probes, Instant::now());
+                Vec::new()
             }
             Order::Links(links) => {
                 let known = &self.links;

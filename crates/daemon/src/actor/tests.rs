@@ -129,6 +129,7 @@ impl World {
             written: None,
             health: crate::health::Health::default(),
             is_unhealthy: false,
+            suspicion: Suspicion::default(),
             estimates: Estimates::default(),
         };
         Self {
