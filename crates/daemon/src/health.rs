@@ -31,6 +31,7 @@ use crate::message::Message;
 use crate::suspicion::Suspect;
 
 mod log;
+mod measures;
 mod view;
 
 /// What an earlier daemon knew: which destinations were well, and which not.

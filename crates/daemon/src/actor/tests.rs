@@ -119,6 +119,7 @@ impl World {
                 started: Instant::now(),
                 require_native: false,
                 release_on_stop: false,
+                metrics: config::Metrics::default(),
             },
             wanted: Wanted::default(),
             waiting: Vec::new(),
@@ -131,6 +132,7 @@ impl World {
             is_unhealthy: false,
             suspicion: Suspicion::default(),
             estimates: Estimates::default(),
+            changes: crate::metrics::Changes::default(),
         };
         Self {
             actor,
