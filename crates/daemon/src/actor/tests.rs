@@ -140,6 +140,7 @@ impl World {
             written: None,
             health: crate::health::Health::default(),
             is_unhealthy: false,
+            suspicion: Suspicion::default(),
             estimates: Estimates::default(),
             reload: reload(folder.path()),
             changes: crate::metrics::Changes::default(),
