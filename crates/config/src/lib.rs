@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod address;
 mod check;
+mod doors;
 mod folder;
 pub mod limits;
 mod lines;
@@ -38,6 +39,7 @@ mod values;
 
 pub use address::AddressFault;
 pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
+pub use doors::{Api, ApiFault, Listen, TlsFiles};
 pub use folder::PIECES;
 pub use mark::Mark;
 pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
@@ -68,6 +70,8 @@ pub struct Config {
     pub settings: api::Settings,
     /// Whether the daemon adds, announces and removes the virtual addresses.
     pub manage_vips: bool,
+    /// Who may ask the daemon.
+    pub api: Api,
     /// Which packets have which firewall mark; of several rules the first one counts.
     pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.
