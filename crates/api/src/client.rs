@@ -26,7 +26,8 @@ use crate::lines::Lines;
 use crate::remote::Wire;
 use crate::{
     Access, BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation,
-    Refusal, Remote, Service, ServiceHealth, Status, Stop, Told,
+    Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Remote, Service, ServiceHealth,
+    Status, Stop, Told,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -175,6 +176,24 @@ impl Client {
     /// Every [`ClientError`].
     pub fn health(&self) -> Result<Vec<ServiceHealth>, ClientError> {
         self.get("/v1/health")
+    }
+
+    /// Real servers that are in maintenance.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn maintenance(&self) -> Result<Vec<Maintenance>, ClientError> {
+        self.get("/v1/maintenance")
+    }
+
+    /// Takes a real server out of service, or back; what is waited for is not waited for here.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; a refusal leaves everything as it was.
+    pub fn maintain(&self, order: &MaintenanceOrder) -> Result<MaintenanceDone, ClientError> {
+        read(&self.post("/v1/maintenance", order)?)
     }
 
     /// What would become of a packet, and why. Nothing is changed by asking.

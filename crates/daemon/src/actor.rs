@@ -33,6 +33,7 @@ use crate::view;
 mod change;
 mod different;
 mod health;
+mod maintenance;
 mod network;
 mod stop;
 
@@ -149,6 +150,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             Message::Change(change, by, reply) => self.change(change, by, reply),
             Message::Batch(changes, by, reply) => self.batch(changes, by, reply),
+            Message::MaintenanceView(reply) => {
+                let _gone = reply.send(self.maintenance());
+            }
+            Message::Maintain(order, reply) => {
+                let _gone = reply.send(self.maintain(order));
+            }
             Message::Network(notice) => self.notice(notice),
             // Handled by `run`.
             Message::Stop(..) | Message::Terminate => {}
@@ -164,7 +171,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// The same, telling what is different in the table, and by whom.
     fn apply_by(&mut self, event: Event, by: Option<Author>) -> Result<(), Refusal> {
         let addresses = match event {
-            Event::Change(_) | Event::Config(_) | Event::Services(_) => self.addresses()?,
+            Event::Change(_) | Event::Config(_) | Event::Services(_) | Event::Maintain(_) => {
+                self.addresses()?
+            }
             _ => Vec::new(),
         };
         let observed = self.answers(self.state.questions(&event), addresses);
@@ -274,6 +283,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
             self.catch_up_with_health();
+            self.look_after_maintenance();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();

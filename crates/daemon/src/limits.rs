@@ -17,6 +17,13 @@ pub const TRASH_TICKS: u64 = 100;
 /// virtual addresses, changes of the network. A second: what is wrong so long is seen by people.
 pub const LOOK_TICKS: u64 = 10;
 
+/// How long after a real server was drained templates are looked for again that a processor made at that
+/// very moment, in seconds.
+pub const TEMPLATES_TURNED_S: u64 = 3;
+
+/// Real servers that a refusal names: enough to see a slip of the finger.
+pub const SERVERS_SHOWN: usize = 8;
+
 /// Ticks in which every counter is looked at once: IPVS's 2 s.
 pub const ESTIMATE_TICKS: u32 = 20;
 

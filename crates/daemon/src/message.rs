@@ -36,6 +36,13 @@ pub(crate) enum Message {
         api::Author,
         oneshot::Sender<Vec<Option<Refusal>>>,
     ),
+    /// `GET /v1/maintenance`
+    MaintenanceView(oneshot::Sender<Vec<api::Maintenance>>),
+    /// `POST /v1/maintenance`
+    Maintain(
+        api::MaintenanceOrder,
+        oneshot::Sender<Result<api::MaintenanceDone, Refusal>>,
+    ),
     /// `POST /v1/stop`
     Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),
     /// A signal asks us to end.

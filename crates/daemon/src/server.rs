@@ -29,6 +29,7 @@ mod daemon;
 mod events;
 mod explain;
 mod health;
+mod maintenance;
 mod table;
 
 /// What handlers share.
@@ -58,6 +59,7 @@ fn all() -> Routes {
         table::routes(),
         events::routes(),
         health::routes(),
+        maintenance::routes(),
         explain::routes(),
         connections::routes(),
     ]
