@@ -25,6 +25,7 @@ mod folder;
 pub mod limits;
 mod lines;
 mod mark;
+mod metrics;
 mod mistake;
 mod notes;
 mod options;
@@ -42,6 +43,7 @@ pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
 pub use doors::{Api, ApiFault, Listen, TlsFiles};
 pub use folder::PIECES;
 pub use mark::Mark;
+pub use metrics::Metrics;
 pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
 pub use rules::Health;
 pub use shared::SharedFault;
@@ -72,6 +74,8 @@ pub struct Config {
     pub manage_vips: bool,
     /// Who may ask the daemon.
     pub api: Api,
+    /// What a scrape of `/metrics` shows.
+    pub metrics: Metrics,
     /// Which packets have which firewall mark; of several rules the first one counts.
     pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.

@@ -12,7 +12,7 @@ use crate::section::{At, Section};
 use crate::shared::Shared;
 use crate::{
     Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Source, Timeouts, check,
-    limits, mark, service, suggest,
+    limits, mark, metrics, service, suggest,
 };
 
 /// Reads the main file and the pieces as one.
@@ -165,6 +165,7 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
         api: api.map_or_else(crate::Api::default, |section| {
             crate::doors::api(&section, notes)
         }),
+        metrics: metrics::read(root, notes),
         marks: mark::all(root, notes),
         services: service::all(root, &shared, &subnets.unwrap_or_default(), notes),
         real_servers: shared

@@ -19,6 +19,8 @@ pub enum Table {
     Vips,
     /// `[api]`
     Api,
+    /// `[metrics]`
+    Metrics,
     /// `[defaults]`
     Defaults,
     /// `[defaults.service]`
@@ -49,6 +51,7 @@ impl fmt::Display for Table {
             Self::Settings => "[settings]",
             Self::Vips => "[vips]",
             Self::Api => "[api]",
+            Self::Metrics => "[metrics]",
             Self::Defaults => "[defaults]",
             Self::DefaultsOfServices => "[defaults.service]",
             Self::DefaultsOfChecks => "[defaults.check]",
@@ -86,6 +89,7 @@ pub(crate) const CONNECTIONS: Key = key(Table::Root, "connections", "[connection
 pub(crate) const TIMEOUTS: Key = key(Table::Root, "timeouts", "[timeouts]");
 pub(crate) const SETTINGS: Key = key(Table::Root, "settings", "[settings]");
 pub(crate) const VIPS: Key = key(Table::Root, "vips", "[vips]");
+pub(crate) const METRICS: Key = key(Table::Root, "metrics", "[metrics]");
 pub(crate) const DEFAULTS: Key = key(Table::Root, "defaults", "[defaults.service]");
 pub(crate) const TEMPLATE: Key = key(Table::Root, "template", "[template.web]");
 pub(crate) const REAL_SERVER: Key = key(Table::Root, "real_server", "[[real_server]]");
@@ -116,6 +120,9 @@ pub(crate) const LBLCR_EXPIRATION: Key = key(Table::Settings, "lblcr_expiration"
 pub(crate) const CONN_REUSE_MODE: Key = key(Table::Settings, "conn_reuse_mode", "1");
 
 pub(crate) const MANAGE: Key = key(Table::Vips, "manage", "true");
+
+pub(crate) const PER_DESTINATION: Key = key(Table::Metrics, "per_destination", "true");
+pub(crate) const MAX_SERIES: Key = key(Table::Metrics, "max_series", "200000");
 
 pub(crate) const DEFAULTS_SERVICE: Key = key(Table::Defaults, "service", "[defaults.service]");
 pub(crate) const DEFAULTS_CHECK: Key = key(Table::Defaults, "check", "[defaults.check]");
@@ -206,12 +213,13 @@ pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/loca
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
 /// What is said once for the whole director, in the main file.
-pub(crate) const OF_THE_MAIN_FILE: [&Key; 7] = [
+pub(crate) const OF_THE_MAIN_FILE: [&Key; 8] = [
     &DIRECTOR,
     &CONNECTIONS,
     &TIMEOUTS,
     &SETTINGS,
     &VIPS,
+    &METRICS,
     &DEFAULTS,
     &API,
 ];
@@ -238,13 +246,14 @@ const OF_CHECKS_BY_DEFAULT: [&Key; 8] = [
 ];
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 104] = [
+pub const KEYS: [Key; 107] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
     SETTINGS,
     VIPS,
     API,
+    METRICS,
     DEFAULTS,
     TEMPLATE,
     REAL_SERVER,
@@ -275,6 +284,8 @@ pub const KEYS: [Key; 104] = [
     API_TOKEN_FILE,
     API_READ_TOKEN_FILE,
     API_EVERYONE_READS,
+    PER_DESTINATION,
+    MAX_SERIES,
     DEFAULTS_SERVICE,
     DEFAULTS_CHECK,
     SERVICE_ADDRESS,

@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use crate::access::{self, Guard, Tokens};
 use crate::limits;
 use crate::message::Message;
+use crate::metrics::Scrapes;
 
 mod connections;
 mod daemon;
@@ -30,6 +31,7 @@ mod events;
 mod explain;
 mod health;
 mod maintenance;
+mod metrics;
 mod table;
 
 /// What handlers share.
@@ -37,6 +39,7 @@ mod table;
 pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
+    scrapes: Arc<Scrapes>,
     followers: Arc<Semaphore>,
 }
 
@@ -62,6 +65,7 @@ fn all() -> Routes {
         maintenance::routes(),
         explain::routes(),
         connections::routes(),
+        metrics::routes(),
     ]
     .into_iter()
     .fold(Routes::default(), Routes::with)
@@ -72,6 +76,7 @@ pub(crate) fn routes(actor: SyncSender<Message>, tokens: Tokens) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+        scrapes: Arc::default(),
         followers: Arc::new(Semaphore::new(limits::FOLLOWERS)),
     };
     let Routes {
