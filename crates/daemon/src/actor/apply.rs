@@ -313,7 +313,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 self.about.instance
             )
         });
-        note.into_iter().collect()
+        let api = (self.reload.config.api != config.api).then(|| {
+            "[api] is otherwise: where the daemon listens and who may read count from its next start on".to_owned()
+        });
+        note.into_iter().chain(api).collect()
     }
 
     /// Attaches to interfaces that are new; says which, and lets go of them again if one cannot be.
