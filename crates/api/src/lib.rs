@@ -7,13 +7,18 @@
 //! | route | body → answer |
 //! | --- | --- |
 //! | `GET /v1/status` | → [`Status`] |
+//! | `GET /v1/access` | → [`Access`]: what the caller may do |
 //! | `GET /v1/services` | → [`Vec<Service>`] |
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
+//! | `GET /metrics` | → Prometheus text or OpenMetrics ([`MetricsFormat`]) |
 //! | `GET /v1/events` | [`EventQuery`] after a `?` → [`Event`]s as they come (server-sent events), or with `follow=false` the remembered ones, one a line |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
+//! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |
+//! | `GET /v1/generations` | → [`Vec<Generation>`](Generation), oldest first |
+//! | `POST /v1/rollback` | [`Rollback`] → [`Applied`], or [`Refusal`] |
 //! | `GET /v1/maintenance` | → [`Vec<Maintenance>`](Maintenance), real servers that are held |
 //! | `POST /v1/maintenance` | [`MaintenanceOrder`] → [`MaintenanceDone`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
@@ -26,6 +31,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+mod access;
+mod apply;
 mod behaviour;
 mod client;
 mod event;
@@ -36,12 +43,19 @@ mod health;
 mod key;
 mod lines;
 mod maintenance;
+mod metrics;
 mod prefix;
 mod query;
+mod remote;
 mod settings;
 mod text;
 mod view;
 
+pub use access::Access;
+pub use apply::{
+    Applied, Apply, Configuration, DestinationDifference, Generation, GenerationOrigin, Rollback,
+    ServiceDifference,
+};
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
 pub use event::{Author, Event, EventKind, EventLevel, Missed, Occurrence, Told};
@@ -51,8 +65,10 @@ pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
 pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
+pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
+pub use remote::{Remote, RemoteError};
 pub use settings::{
     DestinationSettings, ForwardingMethod, Netmask, Persistence, ServiceSettings, Tunnel,
     TunnelChecksum, TunnelKind,
@@ -172,6 +188,8 @@ pub enum RefusalCode {
     Full,
     /// The peer may read but not change.
     NotPermitted,
+    /// The configuration is wrong, or asks for what this host cannot have.
+    BadConfig,
     /// The request could not be read.
     BadRequest,
     /// The kernel refused; the message says what.

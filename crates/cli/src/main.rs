@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 #[macro_use]
 mod talk;
 
+mod apply;
 mod check;
 mod connections;
 mod doctor;
@@ -20,11 +21,14 @@ mod drain;
 mod events;
 mod exit;
 mod explain;
+mod generations;
 mod health;
 mod ipvsadm;
 mod lab;
+mod metrics;
 mod pages;
 mod realserver;
+mod remote;
 mod run;
 mod show;
 
@@ -34,6 +38,8 @@ use ipvsadm::{Called, Wrapper};
 #[derive(Parser)]
 #[command(name = "dirigo", version, about, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    remote: remote::Args,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,6 +52,12 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// Have the daemon read its configuration again and step to it, or leave everything as it is
+    Apply(apply::Args),
+    /// The configurations that were followed, newest last
+    Generations(generations::Args),
+    /// Step back to an earlier configuration
+    Rollback(generations::RollbackArgs),
     /// The daemon and its data plane
     Status(show::StatusArgs),
     /// Virtual services and their destinations
@@ -54,6 +66,8 @@ enum Command {
     Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
+    /// What is counted, as text for Prometheus; once
+    Metrics(metrics::Args),
     /// What became different, when, and why
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
@@ -84,16 +98,27 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if let Some((called, words)) = as_ipvsadm(&words) {
+        if let Err(error) = remote::choose(None) {
+            return bad_remote(&error);
+        }
         return ipvsadm::main(&called, ipvsadm::Args { words });
     }
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Err(error) = remote::choose(Some(&cli.remote)) {
+        return bad_remote(&error);
+    }
+    match cli.command {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Apply(args) => apply::main(args),
+        Command::Generations(args) => generations::main(&args),
+        Command::Rollback(args) => generations::rollback(&args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
+        Command::Metrics(args) => metrics::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Drain(args) => drain::drain(&args),
@@ -106,6 +131,11 @@ fn main() -> std::process::ExitCode {
         Command::Man(args) => pages::man(&args),
         Command::Completions(args) => pages::completions(&args),
     }
+}
+
+fn bad_remote(error: &api::RemoteError) -> std::process::ExitCode {
+    talk!("dirigo: {error}");
+    std::process::ExitCode::from(run::USAGE)
 }
 
 /// When this is `ipvsadm …`, one of its scripts, or `dirigo ipvsadm …`: how it was called, and the

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::exit;
 
 /// What clap, too, answers to bad usage.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -25,13 +25,21 @@ pub struct Args {
 
 /// Runs the daemon in the foreground.
 pub fn main(args: Args) -> ExitCode {
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
+    let loaded = config::read_files(&args.config).and_then(|texts| {
+        let config = Config::of_files(&texts)?;
+        Ok((texts, config))
+    });
+    let (texts, config) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => return bad_config(&error),
     };
     log_to_stderr();
+    // Read again on SIGHUP, wherever the process stands then.
+    let file = std::path::absolute(&args.config).unwrap_or(args.config);
     let options = daemon::Options {
         instance: crate::instance(args.instance.as_deref()),
+        file,
+        texts,
         config,
     };
     match daemon::run(&options) {
@@ -54,6 +62,9 @@ pub struct DownArgs {
 
 /// Runs `dirigo down`.
 pub fn down(args: DownArgs) -> ExitCode {
+    if let Some(client) = crate::remote::chosen() {
+        return down_there(&client, args.release);
+    }
     let instance = crate::instance(args.instance.as_deref());
     match daemon::down(&instance, args.release) {
         Ok(Down::Stopped) if args.release => {
@@ -77,6 +88,18 @@ pub fn down(args: DownArgs) -> ExitCode {
         Err(error) => return failed("down", &error),
     }
     ExitCode::SUCCESS
+}
+
+/// Stops the daemon of another host, which says when it has done so.
+fn down_there(client: &api::Client, release: bool) -> ExitCode {
+    let done = client.stop(api::Stop { release });
+    if done.is_ok() {
+        talk!(
+            "dirigo down: the daemon at {} ends",
+            client.path().display()
+        );
+    }
+    crate::show::finish(done.map_err(Into::into))
 }
 
 /// All mistakes, as `dirigo check` prints them.

@@ -24,7 +24,7 @@ pub(crate) struct Common {
 
 impl Common {
     pub(crate) fn client(&self) -> Client {
-        Client::new(&crate::instance(self.instance.as_deref()))
+        crate::remote::client(self.instance.as_deref())
     }
 }
 
@@ -114,7 +114,9 @@ pub(crate) fn finish(done: Result<(), ShowError>) -> ExitCode {
 
 fn code(error: &ShowError) -> u8 {
     match error {
-        ShowError::Client(ClientError::Unreachable { .. }) => exit::UNREACHABLE,
+        ShowError::Client(ClientError::Unreachable { .. } | ClientError::NoRemote { .. }) => {
+            exit::UNREACHABLE
+        }
         ShowError::Client(ClientError::NotPermitted { .. }) => exit::NOT_PERMITTED,
         ShowError::Client(ClientError::Refused(refusal))
             if refusal.code == RefusalCode::NotPermitted =>
@@ -142,6 +144,9 @@ fn status_text(status: &Status) -> String {
             duration(status.uptime_s)
         ),
     ]);
+    for (name, text) in crate::apply::status(&status.configuration) {
+        table.add_row([name, &text]);
+    }
     for interface in &status.interfaces {
         let hint = match interface.mode.as_str() {
             "native" => "",
@@ -374,6 +379,14 @@ mod tests {
             rates: api::Rates::default(),
             timeouts: api::Timeouts::default(),
             settings: api::Settings::default(),
+            configuration: api::Configuration {
+                file: "/etc/dirigo/dirigo.toml".into(),
+                generation: 3,
+                origin: api::GenerationOrigin::Signal,
+                age_s: 61,
+                drift: 2,
+                failure: Some("one mistake\nand another".to_owned()),
+            },
             counters: [("forwarded", 72), ("not_a_service", 5), ("truncated", 0)]
                 .map(|(name, count)| (name.to_owned(), count))
                 .into(),

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::{EventKind, Occurrence};
@@ -30,17 +31,31 @@ use crate::{events, limits};
 /// Frames so far that claimed one of our addresses for a MAC that is not ours.
 static CLAIMS: AtomicU64 = AtomicU64::new(0);
 
+/// Claims that go on now.
+static GOING_ON: AtomicU64 = AtomicU64::new(0);
+
+/// How many claims of other hosts go on now.
+pub(crate) fn going_on() -> u64 {
+    GOING_ON.load(Ordering::Relaxed)
+}
+
 /// How often that was heard since the daemon started.
 pub(crate) fn count() -> u64 {
     CLAIMS.load(Ordering::Relaxed)
 }
 
-/// Listens on these interfaces as long as the process lives.
-pub(crate) fn spawn(interfaces: Vec<String>) -> std::io::Result<()> {
+/// Names of the interfaces that are listened on.
+static INTERFACES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Listens on the interfaces that are [named](listen_on) as long as the process lives.
+pub(crate) fn spawn() -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("claims".to_owned());
-    thread
-        .spawn(move || Listener::new(interfaces).run())
-        .map(drop)
+    thread.spawn(|| Listener::new().run()).map(drop)
+}
+
+/// Has these interfaces listened on from now on.
+pub(crate) fn listen_on(interfaces: Vec<String>) {
+    *INTERFACES.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
 }
 
 /// A claim that is going on.
@@ -69,9 +84,9 @@ struct Segment {
 }
 
 impl Listener {
-    fn new(names: Vec<String>) -> Self {
+    fn new() -> Self {
         Self {
-            names,
+            names: Vec::new(),
             segments: BTreeMap::new(),
             own_macs: BTreeSet::new(),
             going_on: BTreeMap::new(),
@@ -100,6 +115,9 @@ impl Listener {
 
     /// Addresses, MACs and interfaces as they are now.
     fn refresh(&mut self) -> Result<(), netlink::Error> {
+        let names = INTERFACES.lock().unwrap_or_else(PoisonError::into_inner);
+        self.names.clone_from(&names);
+        drop(names);
         let netlink = Netlink::open()?;
         let links = netlink.links()?;
         let addresses = netlink.addresses(None)?;
@@ -207,11 +225,16 @@ impl Listener {
                 frames: 1,
             },
         );
+        self.count_going_on();
         let how = if answers { "answers for" } else { "announces" };
         let mut what = Occurrence::of(EventKind::VipClaimed).vip(vip);
         what.server = host_at(mac);
         what = what.mac(mac_text(&mac)).interface(interface);
         events::emit(what.because(format!("it {how} it")));
+    }
+
+    fn count_going_on(&self) {
+        GOING_ON.store(self.going_on.len() as u64, Ordering::Relaxed);
     }
 
     fn forget(&mut self, now: Instant) {
@@ -224,6 +247,7 @@ impl Listener {
             }
             goes_on
         });
+        self.count_going_on();
     }
 }
 

@@ -11,6 +11,7 @@ use dataplane::{
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
+use crate::metrics::Readings;
 
 /// What the actor needs of a data plane.
 pub(crate) trait Plane {
@@ -31,6 +32,8 @@ pub(crate) trait Plane {
     fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// Connections of destinations that nobody has answered.
+    fn unanswered(&self, ids: &BTreeSet<u32>) -> HashMap<u32, dataplane::Unanswered>;
     /// Ends the connections of destinations; how many.
     fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64;
     /// Has persistence templates lead to these destinations no more.
@@ -43,6 +46,8 @@ pub(crate) trait Plane {
         flow: &dataplane::Flow,
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation>;
+    /// Counters and gauges for another thread.
+    fn readings(&self) -> Box<dyn Readings>;
     /// A view of the connections for another thread.
     fn listing(&self) -> Listing;
     /// Services that it holds.
@@ -161,13 +166,7 @@ impl Plane for Kernel {
     }
 
     fn stats(&self, id: u32) -> api::Stats {
-        let stats = self.dataplane.destination_stats(id);
-        api::Stats {
-            connections: stats.connections,
-            packets: stats.packets,
-            bytes: stats.bytes,
-            ..api::Stats::default()
-        }
+        shown(self.dataplane.destination_stats(id))
     }
 
     fn is_overloaded(&self, id: u32) -> bool {
@@ -176,6 +175,10 @@ impl Plane for Kernel {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.dataplane.counters()
+    }
+
+    fn unanswered(&self, ids: &BTreeSet<u32>) -> HashMap<u32, dataplane::Unanswered> {
+        self.dataplane.unanswered(ids)
     }
 
     fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64 {
@@ -197,6 +200,10 @@ impl Plane for Kernel {
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation> {
         Ok(self.dataplane.explain(flow, dead)?)
+    }
+
+    fn readings(&self) -> Box<dyn Readings> {
+        Box::new(self.dataplane.readings())
     }
 
     fn listing(&self) -> Listing {
@@ -234,6 +241,41 @@ impl Plane for Kernel {
     fn release(&mut self) -> anyhow::Result<()> {
         Dataplane::release(self.pin_root.path(), &self.instance)?;
         Ok(())
+    }
+}
+
+impl Readings for dataplane::Readings {
+    fn stats(&self, id: u32) -> api::Stats {
+        shown(self.destination_stats(id))
+    }
+
+    fn gauges(&self, id: u32) -> (u32, u32) {
+        self.gauges(id)
+    }
+
+    fn is_overloaded(&self, id: u32) -> bool {
+        self.is_overloaded(id)
+    }
+
+    fn population(&self, service: u32) -> u64 {
+        self.population(service)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counters()
+    }
+
+    fn states(&self) -> Vec<dataplane::StateCount> {
+        self.states()
+    }
+}
+
+fn shown(stats: dataplane::Stats) -> api::Stats {
+    api::Stats {
+        connections: stats.connections,
+        packets: stats.packets,
+        bytes: stats.bytes,
+        ..api::Stats::default()
     }
 }
 

@@ -86,6 +86,45 @@ fn the_first_answer_decides_then_fall_and_rise_do() {
 }
 
 #[test]
+fn a_suspected_server_is_asked_at_once_and_quickly_while_it_fails() {
+    let slow = Pace {
+        interval: Duration::from_secs(600),
+        fast_interval: None,
+        jitter_percent: 0,
+        ..pace(1, 3)
+    };
+    let mut probe = Probe::new(slow, Standing::Up, Instant::now(), 0);
+    play(&mut probe, &[passed()]);
+    let now = probe.due().unwrap() - Duration::from_secs(500);
+    probe.hurry(now);
+    assert_eq!(probe.due(), Some(now));
+    assert_eq!(
+        play(&mut probe, &[failed(), failed(), failed()]),
+        [Standing::Up, Standing::Up, Standing::Down]
+    );
+    assert!(
+        probe.due().unwrap() >= now + Duration::from_secs(600),
+        "decided: as usual again"
+    );
+    let decided = now + 2 * limits::HURRY_INTERVAL;
+    assert!(
+        probe.since() < decided + Duration::from_millis(10),
+        "within seconds"
+    );
+
+    let mut probe = Probe::new(slow, Standing::Up, Instant::now(), 0);
+    play(&mut probe, &[passed()]);
+    let now = probe.due().unwrap() - Duration::from_secs(500);
+    probe.hurry(now);
+    play(&mut probe, &[passed()]);
+    assert_eq!(
+        probe.due(),
+        Some(now + Duration::from_secs(600)),
+        "a pass ends the hurry"
+    );
+}
+
+#[test]
 fn what_is_the_directors_own_fault_changes_nothing_but_is_told() {
     use Standing::{Down, Unchecked, Up};
     let own = || Outcome::Failed(Reason::Local("no user".to_owned()));
@@ -376,7 +415,7 @@ fn wanted(checks: &[(&str, Check)], services: &[(ServiceKey, &[&str])]) -> Wante
             rules: Rules::default(),
             destinations,
         };
-        (*key, wanted)
+        (*key, Arc::new(wanted))
     });
     Wanted {
         checks: checks
@@ -482,9 +521,21 @@ fn a_new_configuration_keeps_what_is_known_and_tells_only_what_is_different() {
     slower.pace.interval = Duration::from_secs(60);
     let after = wanted(&[("c", slower)], &[(web, &["c"]), (other, &["c"])]);
     let news = state.configure(&after, now, || 0);
-    assert_eq!(news.len(), 3, "{news:?}");
+    assert_eq!(news.len(), 4, "{news:?}");
+    let News::Configured { services, gone } = &news[3] else {
+        panic!("{news:?}");
+    };
+    let changed: Vec<_> = services.iter().map(|one| (one.service, one.held)).collect();
+    assert_eq!(
+        changed,
+        [(web, true), (other, true)],
+        "the check is another"
+    );
+    assert!(gone.is_empty());
+    // The same again is nothing.
+    assert_eq!(state.configure(&after, now, || 0), []);
     assert!(matches!(news[0], News::Quorum { service, quorum } if service == other && quorum.held));
-    for (told, server) in news[1..].iter().zip([A, B]) {
+    for (told, server) in news[1..3].iter().zip([A, B]) {
         let expected = News::Destination {
             service: other,
             server,
@@ -494,9 +545,11 @@ fn a_new_configuration_keeps_what_is_known_and_tells_only_what_is_different() {
     }
     // And what is gone is let go.
     let news = state.configure(&Wanted::default(), now, || 0);
-    assert_eq!(news.len(), 4);
+    assert_eq!(news.len(), 5);
+    assert!(matches!(&news[4], News::Configured { gone, .. } if gone.len() == 2));
     assert!(
-        news.iter()
+        news[..4]
+            .iter()
             .all(|news| matches!(news, News::Destination { effect: None, .. }))
     );
     assert!(state.is_empty());
@@ -526,6 +579,13 @@ proptest! {
                 }
             };
             for one in news {
+                if let News::Configured { services, .. } = &one {
+                    for standings in services {
+                        let mine = told.iter().filter(|((service, _), _)| *service == standings.service);
+                        let mine: BTreeMap<IpAddr, Effect> = mine.map(|((_, server), effect)| (*server, effect.clone())).collect();
+                        prop_assert_eq!(&mine, &standings.effects);
+                    }
+                }
                 if let News::Destination { service, server, effect } = one {
                     match effect {
                         Some(effect) => prop_assert_ne!(told.insert((service, server), effect.clone()), Some(effect)),

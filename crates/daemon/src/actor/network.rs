@@ -20,6 +20,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 for (address, link) in &links {
                     self.tell_link(*address, link);
                 }
+                self.changes.count(&links);
                 self.health.heard(&links);
                 Event::Links(links)
             }
@@ -50,6 +51,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.restore_vips();
         }
         self.answer_waiting();
+        self.go_on_applying();
     }
 
     /// Events may be lost (the kernel's queue for us overran, a resolver began anew) and may come
@@ -93,7 +95,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn detach(&mut self, index: u32) {
+    pub(super) fn detach(&mut self, index: u32) {
         if let Err(error) = self.rooms.plane.detach(index) {
             warn!(
                 interface = index,

@@ -14,6 +14,15 @@ use crate::model::{Budget, ModelHost, ModelPlane};
 use crate::resolver::Notice;
 use crate::resolver::tests::idle;
 
+fn reload(folder: &std::path::Path) -> Reload {
+    let (outbox, _) = std::sync::mpsc::sync_channel(1);
+    let config = "[director]\ninterface = \"eth0\"\n";
+    let config = config::Config::parse(config, "model").unwrap();
+    let about = crate::generations::Kept::new(1, api::GenerationOrigin::Start, None, &[]);
+    let kept = crate::generations::Generations::within(folder.join("generations"));
+    Reload::new("/model".into(), config.into(), (kept, about), outbox)
+}
+
 /// An actor over models, with its files in a folder that goes with it.
 struct World {
     actor: Actor<ModelPlane, ModelHost>,
@@ -119,8 +128,10 @@ impl World {
                 started: Instant::now(),
                 require_native: false,
                 release_on_stop: false,
+                metrics: config::Metrics::default(),
             },
             wanted: Wanted::default(),
+            is_wanted_new: false,
             waiting: Vec::new(),
             ticks: 0,
             is_behind: false,
@@ -129,7 +140,10 @@ impl World {
             written: None,
             health: crate::health::Health::default(),
             is_unhealthy: false,
+            suspicion: Suspicion::default(),
             estimates: Estimates::default(),
+            reload: reload(folder.path()),
+            changes: crate::metrics::Changes::default(),
         };
         Self {
             actor,

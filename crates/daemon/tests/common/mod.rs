@@ -40,6 +40,8 @@ pub fn run_as_a_child(
     }
     let options = daemon::Options {
         instance: std::env::var("DIRIGO_TEST_INSTANCE").unwrap(),
+        file: file.clone().into(),
+        texts: config::read_files(file.as_ref()).unwrap(),
         config: config::Config::load(file.as_ref()).unwrap(),
     };
     if let Err(error) = run(options) {
@@ -87,6 +89,8 @@ pub struct World {
     pub client: Namespace,
     pub director: Namespace,
     pub servers: Vec<Namespace>,
+    /// What the daemon finds in its environment, besides.
+    pub child_environment: Vec<(&'static str, String)>,
     daemon: Option<Child>,
     /// What is started as the daemon.
     pub program: PathBuf,
@@ -96,6 +100,11 @@ pub struct World {
 impl World {
     /// Client .1, director .2, real servers .11 and .12, which have the virtual address on `lo`.
     pub fn new() -> Self {
+        Self::with_servers(2)
+    }
+
+    /// The same with so many real servers.
+    pub fn with_servers(count: u8) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let switch = Namespace::create().unwrap();
@@ -109,7 +118,9 @@ impl World {
         let host = |name: &str, last: u8| plug(&switch, name, last);
         let client = host("client", 1);
         let director = host("director", 2);
-        let servers = vec![host("rs1", 11), host("rs2", 12)];
+        let servers: Vec<Namespace> = (1..=count)
+            .map(|n| host(&format!("rs{n}"), 10 + n))
+            .collect();
         for (index, server) in servers.iter().enumerate() {
             quiet_vip(server);
             serve(server, index as u8 + 1);
@@ -125,6 +136,7 @@ impl World {
             client,
             director,
             servers,
+            child_environment: Vec::new(),
             daemon: None,
             program: std::env::current_exe().unwrap(),
             pass,
@@ -165,6 +177,13 @@ impl World {
         assert!(!ended.success(), "{}", self.log());
     }
 
+    /// Starts a daemon that shall not run, and waits for its end.
+    pub fn start_in_vain(&mut self, config: &str) {
+        let mut command = self.command(config);
+        let ended = self.director.spawn(&mut command).unwrap().wait().unwrap();
+        assert!(!ended.success(), "{}", self.log());
+    }
+
     pub fn spawn(&mut self, config: &str) {
         let mut command = self.command(config);
         self.daemon = Some(self.director.spawn(&mut command).unwrap());
@@ -182,10 +201,28 @@ impl World {
         command
             .args(["--exact", "the_daemon_as_a_child", "--nocapture"])
             .env(CHILD, &file)
+            .envs(self.child_environment.iter().cloned())
             .env("DIRIGO_TEST_INSTANCE", &self.instance)
             .stdout(Stdio::null())
             .stderr(log);
         command
+    }
+
+    /// Writes another configuration, without telling the daemon.
+    pub fn write(&self, config: &str) {
+        std::fs::write(self.folder.path().join("config.toml"), config).unwrap();
+    }
+
+    /// Writes another configuration and has it applied.
+    pub fn apply(&self, config: &str) -> Result<api::Applied, api::ClientError> {
+        self.write(config);
+        self.api().apply(&api::Apply::default())
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
+        nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     pub fn log(&self) -> String {
