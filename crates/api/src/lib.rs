@@ -7,10 +7,12 @@
 //! | route | body → answer |
 //! | --- | --- |
 //! | `GET /v1/status` | → [`Status`] |
+//! | `GET /v1/access` | → [`Access`]: what the caller may do |
 //! | `GET /v1/services` | → [`Vec<Service>`] |
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
+//! | `GET /metrics` | → Prometheus text or OpenMetrics ([`MetricsFormat`]) |
 //! | `GET /v1/events` | [`EventQuery`] after a `?` → [`Event`]s as they come (server-sent events), or with `follow=false` the remembered ones, one a line |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
@@ -32,6 +34,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+mod access;
 mod apply;
 mod behaviour;
 mod client;
@@ -43,12 +46,15 @@ mod health;
 mod key;
 mod lines;
 mod maintenance;
+mod metrics;
 mod prefix;
 mod query;
+mod remote;
 mod settings;
 mod text;
 mod view;
 
+pub use access::Access;
 pub use apply::{
     Applied, Apply, ClientMoves, Configuration, DestinationDifference, Generation,
     GenerationOrigin, Moves, Plan, PlannedService, Rollback, ServiceDifference, SettingDifference,
@@ -62,8 +68,10 @@ pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
 pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
+pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
+pub use remote::{Remote, RemoteError};
 pub use settings::{
     DestinationSettings, ForwardingMethod, Netmask, Persistence, ServiceSettings, Tunnel,
     TunnelChecksum, TunnelKind,

@@ -25,9 +25,11 @@ mod generations;
 mod health;
 mod ipvsadm;
 mod lab;
+mod metrics;
 mod pages;
 mod plan;
 mod realserver;
+mod remote;
 mod run;
 mod save;
 mod show;
@@ -38,6 +40,8 @@ use ipvsadm::{Called, Wrapper};
 #[derive(Parser)]
 #[command(name = "dirigo", version, about, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    remote: remote::Args,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,6 +72,8 @@ enum Command {
     Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
+    /// What is counted, as text for Prometheus; once
+    Metrics(metrics::Args),
     /// What became different, when, and why
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
@@ -98,9 +104,16 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if let Some((called, words)) = as_ipvsadm(&words) {
+        if let Err(error) = remote::choose(None) {
+            return bad_remote(&error);
+        }
         return ipvsadm::main(&called, ipvsadm::Args { words });
     }
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Err(error) = remote::choose(Some(&cli.remote)) {
+        return bad_remote(&error);
+    }
+    match cli.command {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
@@ -113,6 +126,7 @@ fn main() -> std::process::ExitCode {
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
+        Command::Metrics(args) => metrics::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Drain(args) => drain::drain(&args),
@@ -125,6 +139,11 @@ fn main() -> std::process::ExitCode {
         Command::Man(args) => pages::man(&args),
         Command::Completions(args) => pages::completions(&args),
     }
+}
+
+fn bad_remote(error: &api::RemoteError) -> std::process::ExitCode {
+    talk!("dirigo: {error}");
+    std::process::ExitCode::from(run::USAGE)
 }
 
 /// When this is `ipvsadm …`, one of its scripts, or `dirigo ipvsadm …`: how it was called, and the

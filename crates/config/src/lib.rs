@@ -20,10 +20,12 @@ use std::sync::Arc;
 
 mod address;
 mod check;
+mod doors;
 mod folder;
 pub mod limits;
 mod lines;
 mod mark;
+mod metrics;
 mod mistake;
 mod notes;
 mod options;
@@ -38,8 +40,10 @@ mod values;
 
 pub use address::AddressFault;
 pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
+pub use doors::{Api, ApiFault, Listen, TlsFiles};
 pub use folder::{File, PIECES, read as read_files};
 pub use mark::Mark;
+pub use metrics::Metrics;
 pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
 pub use rules::Health;
 pub use shared::SharedFault;
@@ -68,6 +72,10 @@ pub struct Config {
     pub settings: api::Settings,
     /// Whether the daemon adds, announces and removes the virtual addresses.
     pub manage_vips: bool,
+    /// Who may ask the daemon.
+    pub api: Api,
+    /// What a scrape of `/metrics` shows.
+    pub metrics: Metrics,
     /// Which packets have which firewall mark; of several rules the first one counts.
     pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.

@@ -29,6 +29,9 @@ wrong! {
     a_destination_that_is_the_virtual_address
     a_forwarding_method_other_than_direct_routing
     a_key_set_twice
+    a_listener_in_the_clear
+    a_listener_that_cannot_be
+    a_listener_without_its_address
     a_real_server_on_another_port
     a_service_defined_twice
     a_service_without_a_port
@@ -45,6 +48,7 @@ wrong! {
     keys_in_the_wrong_table
     keys_misspelt
     keys_unknown
+    metrics_that_do_not_fit
     mistakes_of_every_kind_at_once
     more_interfaces_than_there_is_room
     no_interfaces_in_the_list

@@ -26,8 +26,10 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
+use crate::metrics::Changes;
 use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
+use crate::suspicion::Suspicion;
 use crate::view;
 
 mod apply;
@@ -35,9 +37,11 @@ mod change;
 mod different;
 mod health;
 mod maintenance;
+mod metrics;
 mod network;
 mod plan;
 mod stop;
+mod suspicion;
 
 pub(crate) use apply::{Job, Reload};
 pub(crate) use different::of as difference;
@@ -68,6 +72,9 @@ pub(crate) struct Actor<P, H> {
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
     pub(crate) reload: Reload,
+    pub(crate) suspicion: Suspicion,
+    /// What the resolver told, counted.
+    pub(crate) changes: Changes,
 }
 
 /// How the file stands to the state. What the network tells may be written later when it cannot be at once:
@@ -91,6 +98,7 @@ pub(crate) struct About {
     pub(crate) started: Instant,
     pub(crate) require_native: bool,
     pub(crate) release_on_stop: bool,
+    pub(crate) metrics: config::Metrics,
 }
 
 /// A reply that waits for real servers' first answers.
@@ -162,6 +170,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             Message::HealthView(reply) => {
                 let _gone = reply.send(self.health.view());
+            }
+            Message::Metrics(reply) => {
+                let _gone = reply.send(self.metrics());
             }
             Message::Health(news) => self.health_news(&news),
             Message::Explain(query, reply) => {
@@ -323,6 +334,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.save_health_if_behind();
             self.look_after_maintenance();
         }
+        if self.ticks.is_multiple_of(limits::SUSPECT_TICKS) {
+            self.suspect();
+        }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();
         }
@@ -472,9 +486,12 @@ pub(crate) fn internal(error: &anyhow::Error) -> Refusal {
 
 /// What the data plane answers.
 fn answers(plane: &impl Plane, questions: Questions, addresses: Vec<HostAddress>) -> Observed {
+    let renewed = questions.picks.iter().copied();
+    let renewed = renewed.filter(|id| plane.is_renewed(*id)).collect();
     let picks = questions.picks.into_iter();
     let stats = questions.stats.into_iter();
     Observed {
+        renewed,
         picks: picks.map(|id| (id, plane.picks(id))).collect(),
         stats: stats.map(|id| (id, plane.stats(id))).collect(),
         addresses,

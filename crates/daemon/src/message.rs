@@ -8,6 +8,7 @@ use api::{Refusal, Service, Status};
 use tokio::sync::oneshot;
 
 use crate::actor::{Basis, Job};
+use crate::metrics::Snapshot;
 use crate::plane::Listing;
 use crate::resolver::Notice;
 
@@ -24,6 +25,8 @@ pub(crate) enum Message {
         api::ExplainQuery,
         oneshot::Sender<Result<api::Explanation, Refusal>>,
     ),
+    /// `GET /metrics`
+    Metrics(oneshot::Sender<Snapshot>),
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`

@@ -11,6 +11,7 @@ use dataplane::{
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
+use crate::metrics::Readings;
 
 /// What the actor needs of a data plane.
 pub(crate) trait Plane {
@@ -18,6 +19,9 @@ pub(crate) trait Plane {
     fn carry_out(&mut self, action: &Action) -> anyhow::Result<()>;
     /// Picks that a service number has ever made.
     fn picks(&self, service: u32) -> u64;
+
+    /// Whether its last connection was refused, and its cycle renewed by that.
+    fn is_renewed(&self, service: u32) -> bool;
     /// Active and inactive connections of a destination.
     fn gauges(&self, id: u32) -> (u32, u32);
     /// Persistence templates of each destination that has some.
@@ -28,6 +32,8 @@ pub(crate) trait Plane {
     fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// Connections of destinations that nobody has answered.
+    fn unanswered(&self, ids: &BTreeSet<u32>) -> HashMap<u32, dataplane::Unanswered>;
     /// Ends the connections of destinations; how many.
     fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64;
     /// Has persistence templates lead to these destinations no more.
@@ -40,6 +46,8 @@ pub(crate) trait Plane {
         flow: &dataplane::Flow,
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation>;
+    /// Counters and gauges for another thread.
+    fn readings(&self) -> Box<dyn Readings>;
     /// A view of the connections for another thread.
     fn listing(&self) -> Listing;
     /// Services that it holds.
@@ -97,6 +105,7 @@ impl Plane for Kernel {
                 weight,
                 upper_threshold,
                 lower_threshold,
+                is_reopened,
             } => {
                 let destination = Destination {
                     link: link(*reach),
@@ -105,6 +114,7 @@ impl Plane for Kernel {
                         weight: *weight,
                         upper_threshold: *upper_threshold,
                         lower_threshold: *lower_threshold,
+                        is_reopened: *is_reopened,
                     },
                 };
                 plane.write_destination(*id, destination);
@@ -117,10 +127,12 @@ impl Plane for Kernel {
                 persistence,
                 one_packet,
                 share,
+                memory,
             } => {
                 let max = plane.connections_max();
                 let mut rules = rules(key, persistence.as_ref(), *one_packet);
                 rules.share = u32::try_from(max * u64::from(*share) / 100).unwrap_or(u32::MAX);
+                rules.memory = *memory;
                 plane.publish(&service(key), *number, &rules, &schedule(what))?;
             }
             Action::WriteVips {
@@ -141,6 +153,10 @@ impl Plane for Kernel {
         self.dataplane.picks(service)
     }
 
+    fn is_renewed(&self, service: u32) -> bool {
+        self.dataplane.is_renewed(service)
+    }
+
     fn gauges(&self, id: u32) -> (u32, u32) {
         self.dataplane.gauges(id)
     }
@@ -150,13 +166,7 @@ impl Plane for Kernel {
     }
 
     fn stats(&self, id: u32) -> api::Stats {
-        let stats = self.dataplane.destination_stats(id);
-        api::Stats {
-            connections: stats.connections,
-            packets: stats.packets,
-            bytes: stats.bytes,
-            ..api::Stats::default()
-        }
+        shown(self.dataplane.destination_stats(id))
     }
 
     fn is_overloaded(&self, id: u32) -> bool {
@@ -165,6 +175,10 @@ impl Plane for Kernel {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.dataplane.counters()
+    }
+
+    fn unanswered(&self, ids: &BTreeSet<u32>) -> HashMap<u32, dataplane::Unanswered> {
+        self.dataplane.unanswered(ids)
     }
 
     fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64 {
@@ -186,6 +200,10 @@ impl Plane for Kernel {
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation> {
         Ok(self.dataplane.explain(flow, dead)?)
+    }
+
+    fn readings(&self) -> Box<dyn Readings> {
+        Box::new(self.dataplane.readings())
     }
 
     fn listing(&self) -> Listing {
@@ -223,6 +241,41 @@ impl Plane for Kernel {
     fn release(&mut self) -> anyhow::Result<()> {
         Dataplane::release(self.pin_root.path(), &self.instance)?;
         Ok(())
+    }
+}
+
+impl Readings for dataplane::Readings {
+    fn stats(&self, id: u32) -> api::Stats {
+        shown(self.destination_stats(id))
+    }
+
+    fn gauges(&self, id: u32) -> (u32, u32) {
+        self.gauges(id)
+    }
+
+    fn is_overloaded(&self, id: u32) -> bool {
+        self.is_overloaded(id)
+    }
+
+    fn population(&self, service: u32) -> u64 {
+        self.population(service)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counters()
+    }
+
+    fn states(&self) -> Vec<dataplane::StateCount> {
+        self.states()
+    }
+}
+
+fn shown(stats: dataplane::Stats) -> api::Stats {
+    api::Stats {
+        connections: stats.connections,
+        packets: stats.packets,
+        bytes: stats.bytes,
+        ..api::Stats::default()
     }
 }
 

@@ -25,8 +25,10 @@ use crate::files::Files;
 use crate::health::Health;
 use crate::host::{self, Host};
 use crate::message::Message;
+use crate::metrics::Changes;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
+use crate::suspicion::Suspicion;
 use crate::{Error, Options, claims, events, limits, reread, resolver};
 
 /// A daemon that is ready to work.
@@ -116,6 +118,7 @@ fn bring_up(
         started,
         require_native: options.config.require_native,
         release_on_stop: options.config.on_stop == config::OnStop::Release,
+        metrics: options.config.metrics,
     };
     let mut estimates = Estimates::default();
     estimates.take_over(&state, &rooms.plane);
@@ -142,6 +145,8 @@ fn bring_up(
             (generations, kept),
             outbox.clone(),
         ),
+        suspicion: Suspicion::default(),
+        changes: Changes::default(),
     };
     let (services, destinations) = (actor.state.services.len(), actor.state.destinations.len());
     let how = match adopted {
@@ -284,7 +289,9 @@ fn next_state(
     events.push(Event::Config(desired));
     for event in events {
         let questions = state.questions(&event);
+        let renewed = questions.picks.iter().copied();
         let observed = Observed {
+            renewed: renewed.filter(|id| plane.is_renewed(*id)).collect(),
             picks: questions
                 .picks
                 .into_iter()

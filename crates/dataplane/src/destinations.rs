@@ -1,8 +1,10 @@
 //! Destinations in the data path: how frames reach them, and what they may be given.
 
+use aya::maps::{MapData, PerCpuArray};
 use director::headers::Mac;
 use director::tables::{Link, Weight};
 
+use crate::Stats;
 use crate::map::{SharedStanding, Words};
 
 /// A destination, as the data path knows it.
@@ -43,6 +45,8 @@ pub struct Standing {
     pub upper_threshold: u32,
     /// New ones again below this many; 0 is three quarters of the upper one.
     pub lower_threshold: u32,
+    /// Whether it is no more overloaded, whatever its upper threshold was.
+    pub is_reopened: bool,
 }
 
 impl Default for Standing {
@@ -52,6 +56,7 @@ impl Default for Standing {
             weight: 1,
             upper_threshold: 0,
             lower_threshold: 0,
+            is_reopened: false,
         }
     }
 }
@@ -99,7 +104,7 @@ impl SharedStanding<'_> {
     pub(crate) fn edit(&self, standing: &Standing) {
         let upper = u64::from(standing.upper_threshold);
         let before = self.swap_thresholds(upper << 32 | u64::from(standing.lower_threshold)) >> 32;
-        let is_reopened = upper == 0 || upper > before;
+        let is_reopened = standing.is_reopened || upper == 0 || upper > before;
         self.change_weight(|present| {
             let kept = if is_reopened {
                 0
@@ -115,4 +120,20 @@ impl SharedStanding<'_> {
         self.swap_thresholds(0);
         self.change_weight(|_| 0);
     }
+}
+
+/// What a destination was sent, over all CPUs.
+pub(crate) fn sum(statistics: &PerCpuArray<MapData, [u64; 3]>, id: u32) -> Stats {
+    let Ok(values) = statistics.get(&id, 0) else {
+        return Stats::default();
+    };
+    values
+        .iter()
+        .fold(Stats::default(), |sum, [connections, packets, bytes]| {
+            Stats {
+                connections: sum.connections + connections,
+                packets: sum.packets + packets,
+                bytes: sum.bytes + bytes,
+            }
+        })
 }

@@ -384,6 +384,22 @@ impl State {
         self.spread(number, change, now)
     }
 
+    /// Somebody suspects real servers: these probes are due now.
+    pub fn hurry(&mut self, keys: &[ProbeKey], now: Instant) {
+        for key in keys {
+            let Some((number, entry)) = self.entry(key) else {
+                continue;
+            };
+            let before = entry.probe.due();
+            entry.probe.hurry(now);
+            let due = entry.probe.due();
+            if let Some(before) = before {
+                self.queue.remove(&(before, number));
+            }
+            self.queue.extend(due.map(|due| (due, number)));
+        }
+    }
+
     /// An attempt could not be made yet.
     pub fn postpone(&mut self, key: &ProbeKey, until: Instant) {
         if let Some((number, entry)) = self.entry(key) {
@@ -399,6 +415,13 @@ impl State {
         };
         let change = entry.probe.explain(reason);
         self.spread(number, change, now)
+    }
+
+    /// What is believed of a probe; `None` if there is no such one.
+    #[must_use]
+    pub fn standing(&self, key: &ProbeKey) -> Option<Standing> {
+        let number = self.numbers.get(key)?;
+        Some(self.probes.get(number)?.probe.standing())
     }
 
     fn entry(&mut self, key: &ProbeKey) -> Option<(u32, &mut Entry)> {

@@ -215,6 +215,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.detach_old(config);
         self.about.require_native = config.require_native;
         self.about.release_on_stop = config.on_stop == config::OnStop::Release;
+        self.about.metrics = config.metrics;
         crate::claims::listen_on(config.interfaces.iter().map(ToString::to_string).collect());
         self.reload.config = Arc::clone(config);
         self.reload.about = about;
@@ -315,7 +316,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 self.about.instance
             )
         });
-        note.into_iter().collect()
+        let api = (self.reload.config.api != config.api).then(|| {
+            "[api] is otherwise: where the daemon listens and who may read count from its next start on".to_owned()
+        });
+        note.into_iter().chain(api).collect()
     }
 
     /// Attaches to interfaces that are new; says which, and lets go of them again if one cannot be.

@@ -128,6 +128,7 @@ impl World {
                 started: Instant::now(),
                 require_native: false,
                 release_on_stop: false,
+                metrics: config::Metrics::default(),
             },
             wanted: Wanted::default(),
             is_wanted_new: false,
@@ -139,8 +140,10 @@ impl World {
             written: None,
             health: crate::health::Health::default(),
             is_unhealthy: false,
+            suspicion: Suspicion::default(),
             estimates: Estimates::default(),
             reload: reload(folder.path()),
+            changes: crate::metrics::Changes::default(),
         };
         Self {
             actor,

@@ -107,6 +107,7 @@ impl Health {
     pub(crate) fn succeed(&mut self, mut old: Self) {
         self.runner = old.runner.take();
         self.probes = std::mem::take(&mut old.probes);
+        self.suspected = std::mem::take(&mut old.suspected);
         self.ask();
     }
 
