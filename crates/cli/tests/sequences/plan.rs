@@ -54,6 +54,10 @@ impl Plan {
         }
     }
 
+    pub fn leave_checks(&mut self) {
+        self.check = None;
+    }
+
     /// One to three changes.
     pub fn mutate(&mut self, dice: &mut Dice) {
         // Those that had no weight before may be removed; others are drained first.
