@@ -19,6 +19,7 @@ mod doctor;
 mod exit;
 mod explain;
 mod health;
+mod import;
 mod ipvsadm;
 mod lab;
 mod pages;
@@ -44,6 +45,8 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
+    Import(import::Args),
     /// The daemon and its data plane
     Status(show::StatusArgs),
     /// Virtual services and their destinations
@@ -80,6 +83,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Import(args) => import::main(&args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
