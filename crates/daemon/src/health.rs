@@ -139,6 +139,15 @@ impl Health {
         })
     }
 
+    /// Destinations of services with checks, whether they are in the table or not.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = (ServiceKey, IpAddr)> + '_ {
+        self.wanted.services.iter().flat_map(|(key, service)| {
+            let key = self.keys.get(key).copied();
+            let servers = service.destinations.keys();
+            servers.filter_map(move |server| Some((key?, *server)))
+        })
+    }
+
     /// The resolver has told something.
     pub(crate) fn heard(&mut self, links: &[(IpAddr, LinkReport)]) {
         self.links.extend(links.iter().cloned());
@@ -292,7 +301,7 @@ impl Health {
         }
         let omega = self.wanted.services.iter();
         for (service, _) in omega.filter(|(_, service)| service.rules.omega) {
-            self.log(&[News::Ended { service: *service }]);
+            self.tell(&[News::Ended { service: *service }]);
         }
     }
 }

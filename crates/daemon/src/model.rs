@@ -104,6 +104,16 @@ impl Plane for ModelPlane {
         self.templates.clone()
     }
 
+    fn let_go(&mut self, _ids: &BTreeSet<u32>) -> u64 {
+        self.is_idle = true;
+        3
+    }
+
+    fn turn_templates(&mut self, ids: &BTreeSet<u32>) -> u64 {
+        self.templates.retain(|id, _| !ids.contains(id));
+        0
+    }
+
     fn sweep(&self, _parts: usize) {}
 
     fn explain(

@@ -1,6 +1,6 @@
 //! The seam to the data plane: the actor writes through it, tests put a model behind it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use control::{Action, Reach};
@@ -28,6 +28,10 @@ pub(crate) trait Plane {
     fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// Ends the connections of destinations; how many.
+    fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64;
+    /// Has persistence templates lead to these destinations no more.
+    fn turn_templates(&mut self, ids: &BTreeSet<u32>) -> u64;
     /// Forgets connections that have run out, in a part of the table: one of `parts`.
     fn sweep(&self, parts: usize);
     /// What would become of a packet; `dead` is a destination that is taken for dead.
@@ -163,6 +167,14 @@ impl Plane for Kernel {
         self.dataplane.counters()
     }
 
+    fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64 {
+        self.dataplane.let_go(ids)
+    }
+
+    fn turn_templates(&mut self, ids: &BTreeSet<u32>) -> u64 {
+        self.dataplane.turn_templates(ids)
+    }
+
     fn sweep(&self, parts: usize) {
         let buckets = self.dataplane.connections_max() as usize / BUCKET_SLOTS;
         self.dataplane.sweep(buckets.div_ceil(parts));
@@ -217,6 +229,8 @@ impl Plane for Kernel {
 /// The table's room is the data plane's: `control` may give no number that does not fit.
 const _: () = assert!(control::limits::SERVICES == director::limits::SERVICES);
 const _: () = assert!(control::limits::DESTINATION_IDS == director::limits::DESTINATIONS);
+/// Nobody's number is one that `control` never gives.
+const _: () = assert!(dataplane::NOBODY == control::limits::DESTINATION_IDS - 1);
 const _: () = assert!(control::limits::EGRESS_SLOTS as u32 == director::limits::INTERFACES);
 
 fn link(reach: Reach) -> DestinationLink {
