@@ -306,6 +306,17 @@ impl Client {
         route: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
+        self.ask_for(method, route, "application/json", body).await
+    }
+
+    /// The same, with the form of answer that is wanted.
+    pub(crate) async fn ask_for(
+        &self,
+        method: Method,
+        route: &str,
+        accept: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = tokio::net::UnixStream::connect(&self.path)
             .await
             .map_err(|source| self.not_connected(source))?;
@@ -318,6 +329,7 @@ impl Client {
             .method(method)
             .uri(route)
             .header(hyper::header::HOST, "dirigo")
+            .header(hyper::header::ACCEPT, accept)
             .header(hyper::header::USER_AGENT, self.program)
             .header(hyper::header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
@@ -377,7 +389,7 @@ impl Client {
         }
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ClientError> {
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ClientError> {
         tokio::time::timeout(SILENCE_MAX, work)
             .await
             .map_err(|_| ClientError::Silent {
@@ -387,7 +399,7 @@ impl Client {
 }
 
 /// Runs one call to its end on this thread.
-fn run<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+pub(crate) fn run<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -412,7 +424,7 @@ fn refused(status: StatusCode, body: &[u8]) -> ClientError {
     }
 }
 
-fn unreadable(error: hyper::Error) -> ClientError {
+pub(crate) fn unreadable(error: hyper::Error) -> ClientError {
     ClientError::Protocol(error.to_string())
 }
 

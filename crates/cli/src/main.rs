@@ -24,6 +24,7 @@ mod health;
 mod import;
 mod ipvsadm;
 mod lab;
+mod metrics;
 mod pages;
 mod realserver;
 mod run;
@@ -57,6 +58,8 @@ enum Command {
     Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
+    /// What is counted, as text for Prometheus; once
+    Metrics(metrics::Args),
     /// What became different, when, and why
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
@@ -98,6 +101,7 @@ fn main() -> std::process::ExitCode {
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
+        Command::Metrics(args) => metrics::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Drain(args) => drain::drain(&args),

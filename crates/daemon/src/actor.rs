@@ -26,6 +26,7 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
+use crate::metrics::Changes;
 use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::view;
@@ -34,6 +35,7 @@ mod change;
 mod different;
 mod health;
 mod maintenance;
+mod metrics;
 mod network;
 mod stop;
 
@@ -61,6 +63,8 @@ pub(crate) struct Actor<P, H> {
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
+    /// What the resolver told, counted.
+    pub(crate) changes: Changes,
 }
 
 /// How the file stands to the state. What the network tells may be written later when it cannot be at once:
@@ -84,6 +88,7 @@ pub(crate) struct About {
     pub(crate) started: Instant,
     pub(crate) require_native: bool,
     pub(crate) release_on_stop: bool,
+    pub(crate) metrics: config::Metrics,
 }
 
 /// A reply that waits for real servers' first answers.
@@ -139,6 +144,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             Message::HealthView(reply) => {
                 let _gone = reply.send(self.health.view());
+            }
+            Message::Metrics(reply) => {
+                let _gone = reply.send(self.metrics());
             }
             Message::Health(news) => self.health_news(&news),
             Message::Explain(query, reply) => {

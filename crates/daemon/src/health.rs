@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use crate::message::Message;
 
 mod log;
+mod measures;
 mod view;
 
 /// What an earlier daemon knew: which destinations were well, and which not.

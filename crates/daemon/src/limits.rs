@@ -63,6 +63,13 @@ pub const CONNECTIONS: usize = 64;
 /// Listings at once. Each walks the whole table in a thread of its own.
 pub const LISTINGS: usize = 4;
 
+/// Scrapes of metrics at once: two Prometheus servers, and a person who looks.
+pub const SCRAPES: usize = 3;
+
+/// How old a count of the connection table by state may be when metrics show it. The largest table is a
+/// quarter of a gibibyte to read; people scrape every 15 s.
+pub const COUNT_AGE: Duration = Duration::from_secs(10);
+
 /// Events that are remembered: hours of a quiet director, a minute of a bad one; half a megabyte.
 pub const EVENTS: usize = 1024;
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use api::{Refusal, Service, Status};
 use tokio::sync::oneshot;
 
+use crate::metrics::Snapshot;
 use crate::plane::Listing;
 use crate::resolver::Notice;
 
@@ -22,6 +23,8 @@ pub(crate) enum Message {
         api::ExplainQuery,
         oneshot::Sender<Result<api::Explanation, Refusal>>,
     ),
+    /// `GET /metrics`
+    Metrics(oneshot::Sender<Snapshot>),
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use control::{Action, HostAddress, Reach, Schedule};
 
 use crate::host::{Host, Interface};
+use crate::metrics::Readings;
 use crate::plane::{Listing, Plane};
 
 /// Actions that still succeed, shared by plane and host.
@@ -124,6 +125,10 @@ impl Plane for ModelPlane {
         anyhow::bail!("a model forwards nothing")
     }
 
+    fn readings(&self) -> Box<dyn Readings> {
+        Box::new(ModelReadings)
+    }
+
     fn listing(&self) -> Listing {
         Box::new(|_| {})
     }
@@ -156,6 +161,39 @@ impl Plane for ModelPlane {
     fn release(&mut self) -> anyhow::Result<()> {
         self.released = true;
         Ok(())
+    }
+}
+
+/// Nothing was ever forwarded but two packets for each destination.
+pub(crate) struct ModelReadings;
+
+impl Readings for ModelReadings {
+    fn stats(&self, _id: u32) -> api::Stats {
+        api::Stats {
+            packets: 2,
+            ..api::Stats::default()
+        }
+    }
+
+    fn gauges(&self, _id: u32) -> (u32, u32) {
+        (1, 2)
+    }
+
+    fn is_overloaded(&self, _id: u32) -> bool {
+        false
+    }
+
+    fn population(&self, _service: u32) -> u64 {
+        3
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let names = director::verdict::counter_names();
+        names.map(|(_, name)| (name, 0)).collect()
+    }
+
+    fn states(&self) -> Vec<dataplane::StateCount> {
+        Vec::new()
     }
 }
 

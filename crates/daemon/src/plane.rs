@@ -11,6 +11,7 @@ use dataplane::{
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
+use crate::metrics::Readings;
 
 /// What the actor needs of a data plane.
 pub(crate) trait Plane {
@@ -40,6 +41,8 @@ pub(crate) trait Plane {
         flow: &dataplane::Flow,
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation>;
+    /// Counters and gauges for another thread.
+    fn readings(&self) -> Box<dyn Readings>;
     /// A view of the connections for another thread.
     fn listing(&self) -> Listing;
     /// Services that it holds.
@@ -150,13 +153,7 @@ impl Plane for Kernel {
     }
 
     fn stats(&self, id: u32) -> api::Stats {
-        let stats = self.dataplane.destination_stats(id);
-        api::Stats {
-            connections: stats.connections,
-            packets: stats.packets,
-            bytes: stats.bytes,
-            ..api::Stats::default()
-        }
+        shown(self.dataplane.destination_stats(id))
     }
 
     fn is_overloaded(&self, id: u32) -> bool {
@@ -186,6 +183,10 @@ impl Plane for Kernel {
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation> {
         Ok(self.dataplane.explain(flow, dead)?)
+    }
+
+    fn readings(&self) -> Box<dyn Readings> {
+        Box::new(self.dataplane.readings())
     }
 
     fn listing(&self) -> Listing {
@@ -223,6 +224,41 @@ impl Plane for Kernel {
     fn release(&mut self) -> anyhow::Result<()> {
         Dataplane::release(self.pin_root.path(), &self.instance)?;
         Ok(())
+    }
+}
+
+impl Readings for dataplane::Readings {
+    fn stats(&self, id: u32) -> api::Stats {
+        shown(self.destination_stats(id))
+    }
+
+    fn gauges(&self, id: u32) -> (u32, u32) {
+        self.gauges(id)
+    }
+
+    fn is_overloaded(&self, id: u32) -> bool {
+        self.is_overloaded(id)
+    }
+
+    fn population(&self, service: u32) -> u64 {
+        self.population(service)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counters()
+    }
+
+    fn states(&self) -> Vec<dataplane::StateCount> {
+        self.states()
+    }
+}
+
+fn shown(stats: dataplane::Stats) -> api::Stats {
+    api::Stats {
+        connections: stats.connections,
+        packets: stats.packets,
+        bytes: stats.bytes,
+        ..api::Stats::default()
     }
 }
 

@@ -272,6 +272,19 @@ impl Table {
         templates
     }
 
+    /// How many entries are in each state; two words of each slot are read.
+    pub(crate) fn count_states(&self) -> [u64; STATES] {
+        let mut counts = [0; STATES];
+        for slot in 0..self.slots() {
+            let tag = self.tag(slot).load(Ordering::Acquire);
+            if tag != FREE && tag != CLAIMED {
+                let entry = Entry(self.entry(slot).load(Ordering::Acquire));
+                counts[usize::from(entry.state().0) & (STATES - 1)] += 1;
+            }
+        }
+        counts
+    }
+
     /// The connection in a slot, read between two equal looks at its tag.
     fn connection(&self, slot: usize, settings: &Settings, tick: u32) -> Option<Connection> {
         let tag = self.tag(slot).load(Ordering::Acquire);
