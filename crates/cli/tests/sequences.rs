@@ -3,11 +3,11 @@
 //! ```text
 //! client: new connections ─┐                        ┌─ real servers 1 to 4
 //!         open connections ┴─► director ────────────┘
-//! test:   another file ─► apply, SIGHUP, rollback, or SIGKILL in between ─► do all agree?
+//! test:   another file ─► apply, SIGHUP, or SIGKILL in between ─► do all agree?
 //! ```
 //!
 //! A request may fail only when its real server was taken away beneath it, which no step here does: a
-//! server is drained a step before it is removed, as one does. CI plays a cut; the whole is
+//! server is drained a step before it is removed, as one does. CI plays a cut; longer runs are
 //! given by `DIRIGO_SEQUENCES` and `DIRIGO_KILLS`.
 #![allow(clippy::unwrap_used)]
 
