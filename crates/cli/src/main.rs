@@ -23,6 +23,7 @@ mod exit;
 mod explain;
 mod generations;
 mod health;
+mod import;
 mod ipvsadm;
 mod lab;
 mod metrics;
@@ -56,6 +57,8 @@ enum Command {
     Check(check::Args),
     /// What an apply would change, and whom it would move; exits with 2 if anything would
     Plan(plan::Args),
+    /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
+    Import(import::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
     Apply(apply::Args),
     /// Write what was changed at runtime into the configuration
@@ -118,6 +121,7 @@ fn main() -> std::process::ExitCode {
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
         Command::Plan(args) => plan::main(args),
+        Command::Import(args) => import::main(&args),
         Command::Apply(args) => apply::main(args),
         Command::Save(args) => save::main(args),
         Command::Generations(args) => generations::main(&args),
