@@ -7,7 +7,7 @@
 //! stories  connection rules ─────►
 //! schedulers  histories ► control ►    and whom IPVS's model would choose
 //!
-//! restart, concurrency, hammer, expiry, explain, room, share, budgets      the loaded instance alone
+//! restart, concurrency, hammer, expiry, explain, trace, room, share, budgets    the loaded instance alone
 //! ```
 //!
 //! What you may rely on: frames that come and frames that are expected are built by etherparse, so that
@@ -44,4 +44,5 @@ mod steps;
 mod stories;
 mod support;
 mod sweep;
+mod trace;
 mod world;
