@@ -51,6 +51,7 @@ mod resolver;
 mod server;
 mod socket;
 mod start;
+mod trace;
 mod suspicion;
 mod view;
 
