@@ -40,8 +40,8 @@ mod maintenance;
 mod metrics;
 mod network;
 mod stop;
-mod trace;
 mod suspicion;
+mod trace;
 
 pub(crate) use apply::{Job, Reload};
 pub(crate) use different::of as difference;

@@ -51,8 +51,8 @@ mod resolver;
 mod server;
 mod socket;
 mod start;
-mod trace;
 mod suspicion;
+mod trace;
 mod view;
 
 pub use release::{Down, down};
