@@ -54,6 +54,7 @@ mod server;
 mod socket;
 mod start;
 mod suspicion;
+mod trace;
 mod view;
 
 pub use release::{Down, down};
