@@ -41,15 +41,15 @@ fn load(service: std::net::SocketAddr) -> Vec<std::ffi::OsString> {
 
 /// A terminal that nobody sees.
 struct Screen {
-    socket: String,
+    /// Where its server listens; goes with it.
+    folder: tempfile::TempDir,
 }
 
 impl Screen {
     /// Runs `script` in a terminal of 80 by 24.
-    fn open(name: &str, script: &str) -> Self {
-        let screen = Self {
-            socket: format!("dirigo-{name}"),
-        };
+    fn open(script: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let screen = Self { folder };
         screen.tmux(&[
             "-f",
             "/dev/null",
@@ -68,7 +68,8 @@ impl Screen {
 
     fn tmux(&self, words: &[&str]) -> String {
         let mut command = Command::new("tmux");
-        command.args(["-L", &self.socket]).args(words);
+        command.arg("-S").arg(self.folder.path().join("tmux"));
+        command.args(words);
         let output = command
             .env("LC_ALL", "C.UTF-8")
             .env_remove("TMUX")
@@ -104,7 +105,8 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         let mut command = Command::new("tmux");
-        let _gone = command.args(["-L", &self.socket, "kill-server"]).output();
+        command.arg("-S").arg(self.folder.path().join("tmux"));
+        let _gone = command.arg("kill-server").output();
     }
 }
 
@@ -145,7 +147,7 @@ fn top_shows_traffic_drains_a_server_survives_the_daemon_and_leaves_the_terminal
         "echo before; {} top --instance {instance}; echo ended $?; exec sleep 1000",
         common::dirigo()
     );
-    let screen = Screen::open(&instance, &script);
+    let screen = Screen::open(&script);
 
     let service = format!("tcp:{service}");
     let text = screen.until("services and their traffic", |text| {
@@ -227,7 +229,7 @@ fn a_signal_leaves_the_terminal_as_it_was_too() {
         common::dirigo(),
         director.instance
     );
-    let screen = Screen::open(&director.instance, &script);
+    let screen = Screen::open(&script);
     screen.until("it is there", |text| text.contains("no virtual services"));
     let pattern = format!("top --instance {}", director.instance);
     let found = Command::new("pgrep").args(["-f", "--", &pattern]).output();

@@ -148,7 +148,10 @@ impl Bus {
             }),
             _ => None,
         };
-        if let Some(Missed { missed: Some(count) }) = missed {
+        if let Some(Missed {
+            missed: Some(count),
+        }) = missed
+        {
             self.missed.fetch_add(count, Ordering::Relaxed);
         }
         let skipped = match is_foreign {

@@ -24,6 +24,18 @@ pub const TEMPLATES_TURNED_S: u64 = 3;
 /// Real servers that a refusal names: enough to see a slip of the finger.
 pub const SERVERS_SHOWN: usize = 8;
 
+/// Ticks between two comparisons of new connections: 2 s, in which a busy service has enough of them.
+pub const SUSPECT_TICKS: u64 = 20;
+
+/// New connections in that time from which on a destination is judged. With fewer, chance would.
+pub const SUSPECT_CONNECTIONS: u64 = 3;
+
+/// How long one that was suspected is left alone: its checks have answered long before.
+pub const SUSPECT_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long `dirigo health` shows it, if its checks pass all the same.
+pub const SUSPECT_SHOWN: Duration = Duration::from_secs(60);
+
 /// Ticks in which every counter is looked at once: IPVS's 2 s.
 pub const ESTIMATE_TICKS: u32 = 20;
 
@@ -59,6 +71,16 @@ pub const LISTING_CHUNKS: usize = 4;
 
 /// Open connections to the API; more wait. Commands ask once and go; a handful of programs watch.
 pub const CONNECTIONS: usize = 64;
+
+/// Length of a token: what nobody guesses, and what fits into a header beside others.
+pub const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=512;
+
+/// How long a TLS handshake may take: a few round trips around the world.
+pub const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long a connection from the network may be silent in both directions; streams say something every
+/// [`EVENT_SILENCE`].
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// Listings at once. Each walks the whole table in a thread of its own.
 pub const LISTINGS: usize = 4;
