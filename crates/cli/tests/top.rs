@@ -190,6 +190,8 @@ fn top_shows_traffic_drains_a_server_survives_the_daemon_and_leaves_the_terminal
     assert_eq!(weight_of(&instance, "192.168.188.107"), 1);
 
     screen.press("Escape");
+    // A terminal takes Escape and a sign right behind it for one key with Alt.
+    screen.until("the services again", |text| text.contains("services (1)"));
     screen.press("/");
     screen.press("nothing-has-this");
     screen.until("nothing fits", |text| text.contains("no virtual services"));

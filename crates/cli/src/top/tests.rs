@@ -74,6 +74,7 @@ fn look(packets: u64) -> News {
         weight: None,
         health: HealthState::Down,
         reason: Some("connection refused at port 80".to_owned()),
+        suspected: None,
         checks: Vec::new(),
     };
     let health = ServiceHealth {
@@ -105,6 +106,7 @@ fn look(packets: u64) -> News {
             rates: rates(packets * 41),
             timeouts: api::Timeouts::default(),
             settings: api::Settings::default(),
+            configuration: api::Configuration::default(),
             counters: std::collections::BTreeMap::new(),
         },
         services: vec![web, dns],
