@@ -32,6 +32,7 @@ mod realserver;
 mod remote;
 mod run;
 mod show;
+mod top;
 mod trace;
 
 use ipvsadm::{Called, Wrapper};
@@ -72,6 +73,8 @@ enum Command {
     Connections(connections::Args),
     /// What is counted, as text for Prometheus; once
     Metrics(metrics::Args),
+    /// The director as it works, in the terminal: services, servers, connections, events
+    Top(top::Args),
     /// What became different, when, and why
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
@@ -126,6 +129,7 @@ fn main() -> std::process::ExitCode {
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
         Command::Metrics(args) => metrics::main(&args),
+        Command::Top(args) => top::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Trace(args) => trace::main(&args),
