@@ -135,7 +135,8 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
     let settings = root.one(&schema::SETTINGS, Table::Settings, notes);
     let vips = root.one(&schema::VIPS, Table::Vips, notes);
     let checks = check::all(root, notes);
-    let shared = Shared::read(root, checks, notes);
+    let mut shared = Shared::read(root, checks, notes);
+    shared.marks = mark::all(root, notes);
     let subnets = director
         .as_ref()
         .filter(|section| section.position(&schema::SUBNETS).is_some())
@@ -162,7 +163,7 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
         metrics: metrics::read(root, notes),
-        marks: mark::all(root, notes),
+        marks: shared.marks.clone(),
         services: service::all(root, &shared, &subnets.unwrap_or_default(), notes),
         real_servers: shared
             .servers
