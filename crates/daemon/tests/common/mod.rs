@@ -87,6 +87,8 @@ pub struct World {
     pub client: Namespace,
     pub director: Namespace,
     pub servers: Vec<Namespace>,
+    /// What the daemon finds in its environment, besides.
+    pub child_environment: Vec<(&'static str, String)>,
     daemon: Option<Child>,
     /// What is started as the daemon.
     pub program: PathBuf,
@@ -125,6 +127,7 @@ impl World {
             client,
             director,
             servers,
+            child_environment: Vec::new(),
             daemon: None,
             program: std::env::current_exe().unwrap(),
             pass,
@@ -165,6 +168,13 @@ impl World {
         assert!(!ended.success(), "{}", self.log());
     }
 
+    /// Starts a daemon that shall not run, and waits for its end.
+    pub fn start_in_vain(&mut self, config: &str) {
+        let mut command = self.command(config);
+        let ended = self.director.spawn(&mut command).unwrap().wait().unwrap();
+        assert!(!ended.success(), "{}", self.log());
+    }
+
     pub fn spawn(&mut self, config: &str) {
         let mut command = self.command(config);
         self.daemon = Some(self.director.spawn(&mut command).unwrap());
@@ -182,6 +192,7 @@ impl World {
         command
             .args(["--exact", "the_daemon_as_a_child", "--nocapture"])
             .env(CHILD, &file)
+            .envs(self.child_environment.iter().cloned())
             .env("DIRIGO_TEST_INSTANCE", &self.instance)
             .stdout(Stdio::null())
             .stderr(log);
