@@ -9,9 +9,10 @@ use api::{
 use crate::check::{self, refusal};
 use crate::event::Observed;
 use crate::limits;
+use crate::link;
 use crate::rotation::Place;
 use crate::schedule::Cause;
-use crate::state::{Destination, Link, Rest, Service, State, Trashed};
+use crate::state::{Destination, Rest, Service, State, Trashed};
 
 pub(crate) fn apply(
     state: &mut State,
@@ -83,6 +84,7 @@ pub(crate) fn add_service(
         list: Vec::new(),
         place: Place::start(scheduler, &[]),
         picks: observed.picks.get(&id).copied().unwrap_or(0),
+        memory: state.number(),
         retired: Stats::default(),
     };
     state.add_service(key, service);
@@ -99,6 +101,17 @@ pub(crate) fn edit_service(
 ) -> Result<(), Refusal> {
     let service = state.services.get(&key).ok_or_else(|| no_service(&key))?;
     settings.share = settings.share.or(service.settings.share);
+    replace_service(state, key, settings, observed)
+}
+
+/// As an edit, but what is not said is not kept.
+pub(crate) fn replace_service(
+    state: &mut State,
+    key: ServiceKey,
+    settings: ServiceSettings,
+    observed: &Observed,
+) -> Result<(), Refusal> {
+    let service = state.services.get(&key).ok_or_else(|| no_service(&key))?;
     let scheduler = check::scheduler(&settings)?;
     if service.settings == settings {
         return Ok(());
@@ -109,9 +122,10 @@ pub(crate) fn edit_service(
         true => None,
         false => Some(Place::start(scheduler, &state.candidates(service))),
     };
-    state.rework(&key, observed, |_, service| {
+    state.rework(&key, observed, |state, service| {
         if let Some(place) = place {
             service.place = place;
+            service.memory = state.number();
         }
         service.settings = settings;
     });
@@ -216,7 +230,7 @@ pub(crate) fn add_destination(
         None => free_destination_id(state)?,
     };
     let base = base(state, id, incarnation, observed);
-    let destination = Destination {
+    let mut destination = Destination {
         service: *key,
         incarnation,
         address,
@@ -224,12 +238,19 @@ pub(crate) fn add_destination(
         settings,
         origin,
         base,
+        reopenings: 0,
     };
+    if let Some(old) = state.trash.get(&id) {
+        let mut old = old.destination.clone();
+        old.reopen(&destination.settings);
+        destination.reopenings = old.reopenings;
+    }
     state.rework(key, observed, |state, service| {
         state.remove_deleted(id);
         state.add_destination(id, destination);
         if !state.links.contains_key(&address.ip()) {
-            state.links.insert(address.ip(), Link::unknown());
+            let link = link::first(state, address.ip(), observed);
+            state.links.insert(address.ip(), link);
         }
         service.list.insert(0, id);
         service.place.changed(&state.candidates(service));
@@ -257,6 +278,7 @@ pub(crate) fn edit_destination(
             if settings.weight != 0 {
                 destination.last_weight = settings.weight;
             }
+            destination.reopen(&settings);
             destination.settings = settings;
         }
         service.place.changed(&state.candidates(service));

@@ -69,6 +69,9 @@ pub struct Rest {
     /// The configuration that was applied last; forgotten at an orderly stop, so that the next
     /// start follows the file in everything it names.
     pub applied: Option<Arc<Desired>>,
+    /// Which generation of the configuration that is.
+    #[serde(default)]
+    pub generation: u64,
     /// Identity of the network namespace that interfaces and links are of.
     pub network: u64,
     /// Counts service incarnations and publications; each gets a number of its own.
@@ -246,8 +249,12 @@ impl State {
         };
         if let Some(picks) = observed.picks.get(&service.id) {
             let since = picks.saturating_sub(service.picks);
-            if service.place != Place::Memoryless {
-                service.place = service.place.after(&self.candidates(&service), since);
+            if service.place != Place::Memoryless && since != 0 {
+                let list = self.candidates(&service);
+                service.place = match observed.renewed.contains(&service.id) {
+                    true => Place::start(service.scheduler(), &list),
+                    false => service.place.after(&list, since),
+                };
             }
             service.picks = *picks;
         }

@@ -109,7 +109,7 @@ fn keep_up(Load { checks, watched }: Load) {
             .iter()
             .map(|name| (name.clone(), check.clone()))
             .collect(),
-        services: BTreeMap::from([(key, service)]),
+        services: BTreeMap::from([(key, service.into())]),
     });
     let mut up = BTreeSet::new();
     while up.len() < 2 * checks {
