@@ -45,6 +45,7 @@ mod server;
 mod socket;
 mod start;
 mod view;
+mod watchdog;
 
 pub use release::{Down, down};
 
@@ -162,6 +163,7 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
     notify(&[NotifyState::Ready]);
     info!(socket = %files.socket().display(), "ready");
     runtime.block_on(answer(listener, server::routes(outbox), ended))?;
+    notify(&[NotifyState::Stopping]);
     // Listings that are still being written end with their readers.
     runtime.shutdown_background();
     thread

@@ -90,6 +90,8 @@ pub struct World {
     daemon: Option<Child>,
     /// What is started as the daemon.
     pub program: PathBuf,
+    /// With these variables besides.
+    pub environment: Vec<(String, String)>,
     pass: dataplane::PassProgram,
 }
 
@@ -127,6 +129,7 @@ impl World {
             servers,
             daemon: None,
             program: std::env::current_exe().unwrap(),
+            environment: Vec::new(),
             pass,
         }
     }
@@ -183,6 +186,7 @@ impl World {
             .args(["--exact", "the_daemon_as_a_child", "--nocapture"])
             .env(CHILD, &file)
             .env("DIRIGO_TEST_INSTANCE", &self.instance)
+            .envs(self.environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log);
         command
