@@ -24,8 +24,8 @@ use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
 use crate::{
-    BATCH_MAX, Change, Connection, ConnectionQuery, ExplainQuery, Explanation, Refusal, Service,
-    ServiceHealth, Status, Stop,
+    BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation, Refusal,
+    Service, ServiceHealth, Status, Stop, Told,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -82,6 +82,7 @@ pub enum ClientError {
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
+    program: &'static str,
 }
 
 impl Client {
@@ -94,7 +95,16 @@ impl Client {
     /// A client for the daemon that listens on `path`.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            program: "dirigo",
+        }
+    }
+
+    /// The same, for the program that events shall name: `ipvsadm`.
+    #[must_use]
+    pub fn of_program(self, program: &'static str) -> Self {
+        Self { program, ..self }
     }
 
     /// Where this client looks for the daemon.
@@ -178,6 +188,42 @@ impl Client {
         })
     }
 
+    /// Shows events to `visit`, as they come, until it says [`ControlFlow::Break`], or the daemon ends, or,
+    /// with `follow` false, all that are remembered were shown.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; events before the error have been visited.
+    pub fn events(
+        &self,
+        query: &EventQuery,
+        visit: &mut dyn FnMut(Told) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let route = format!("/v1/events{}", query.to_text());
+        let is_stream = query.follow != Some(false);
+        let mut wrong = None;
+        run(async {
+            let answer = self.ask(Method::GET, &route, Bytes::new()).await?;
+            self.visit_lines(answer, &mut |line| {
+                // Ids and names of server-sent events are in their data, too.
+                let data = match is_stream {
+                    true => line.strip_prefix(b"data: "),
+                    false => Some(line),
+                };
+                match data.map(read) {
+                    None => ControlFlow::Continue(()),
+                    Some(Ok(told)) => visit(told),
+                    Some(Err(error)) => {
+                        wrong = Some(error);
+                        ControlFlow::Break(())
+                    }
+                }
+            })
+            .await
+        })?;
+        wrong.map_or(Ok(()), Err)
+    }
+
     /// Asks for one change of the table; when this returns, it is done.
     ///
     /// # Errors
@@ -253,6 +299,7 @@ impl Client {
             .method(method)
             .uri(route)
             .header(hyper::header::HOST, "dirigo")
+            .header(hyper::header::USER_AGENT, self.program)
             .header(hyper::header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
             .map_err(|error| ClientError::Protocol(error.to_string()))?;
@@ -305,7 +352,7 @@ impl Client {
         match lines.rest() {
             [] => Ok(()),
             rest => Err(ClientError::Protocol(format!(
-                "the list of connections ends in the middle of a line ({} bytes)",
+                "the answer ends in the middle of a line ({} bytes)",
                 rest.len()
             ))),
         }

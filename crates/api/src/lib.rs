@@ -11,6 +11,7 @@
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
+//! | `GET /v1/events` | [`EventQuery`] after a `?` → [`Event`]s as they come (server-sent events), or with `follow=false` the remembered ones, one a line |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
@@ -25,6 +26,8 @@ use serde::{Deserialize, Serialize};
 
 mod behaviour;
 mod client;
+mod event;
+mod event_query;
 mod explain;
 mod flags;
 mod health;
@@ -38,6 +41,8 @@ mod view;
 
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
+pub use event::{Author, Event, EventKind, EventLevel, Missed, Occurrence, Told};
+pub use event_query::{EventQuery, KindError, Kinds};
 pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};

@@ -16,6 +16,7 @@ mod talk;
 mod check;
 mod connections;
 mod doctor;
+mod events;
 mod exit;
 mod explain;
 mod health;
@@ -52,6 +53,8 @@ enum Command {
     Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
+    /// What became different, when, and why
+    Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
     Explain(explain::Args),
     /// ipvsadm's own grammar and output
@@ -84,6 +87,7 @@ fn main() -> std::process::ExitCode {
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
+        Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Ipvsadm(args) => ipvsadm::main(&Called::Ipvsadm("dirigo ipvsadm"), args),
         Command::Realserver(args) => realserver::main(args),

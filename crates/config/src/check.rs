@@ -1,6 +1,7 @@
 //! `[[check]]`: what can be asked of real servers.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,8 +81,13 @@ pub(crate) fn all(root: &Section<'_>, notes: &mut Notes<'_>) -> Checks {
         let number = limits::CHECKS + 1;
         notes.add(at, Reason::Check(CheckFault::TooMany { number }));
     }
+    let defaults = defaults(root, notes);
     let mut checks = Checks::new();
-    for section in &sections {
+    for mut section in sections {
+        if let Some(defaults) = &defaults {
+            section.over(defaults);
+        }
+        let section = &section;
         let name = name(section, &checks, notes);
         let check = one(section, notes);
         if let (Some(name), Some(check)) = (name, check) {
@@ -90,6 +96,17 @@ pub(crate) fn all(root: &Section<'_>, notes: &mut Notes<'_>) -> Checks {
         }
     }
     checks
+}
+
+/// `[defaults.check]`, and what is wrong with it.
+fn defaults<'t>(root: &Section<'t>, notes: &mut Notes<'_>) -> Option<Rc<Section<'t>>> {
+    let defaults = root.one(&schema::DEFAULTS, Table::Defaults, notes)?;
+    let table = Table::DefaultsOfChecks;
+    let defaults = defaults.one(&schema::DEFAULTS_CHECK, table, notes)?;
+    pace(&defaults, notes);
+    to(&defaults, notes);
+    defaults.flag(&schema::CHECK_SUPPRESSION, notes);
+    Some(Rc::new(defaults))
 }
 
 fn name(section: &Section<'_>, known: &Checks, notes: &mut Notes<'_>) -> Option<Arc<str>> {

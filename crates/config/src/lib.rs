@@ -14,7 +14,7 @@
 //! `dirigo check` runs anywhere.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,6 +32,7 @@ mod rules;
 pub mod schema;
 mod section;
 mod service;
+mod shared;
 mod suggest;
 mod values;
 
@@ -41,6 +42,7 @@ pub use folder::PIECES;
 pub use mark::Mark;
 pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
 pub use rules::Health;
+pub use shared::SharedFault;
 pub use values::{
     BadInterfaceName, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, OutOfRange, Scheduler,
     Seconds, Timeouts, Weight,
@@ -70,6 +72,8 @@ pub struct Config {
     pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.
     pub services: Vec<Service>,
+    /// Real servers that have a name, by it.
+    pub real_servers: BTreeMap<Arc<str>, IpAddr>,
     /// Health checks by name.
     pub checks: BTreeMap<Arc<str>, health::check::Check>,
 }

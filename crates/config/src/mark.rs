@@ -59,11 +59,7 @@ fn one(section: &Section<'_>, notes: &mut Notes<'_>) -> Vec<Mark> {
     section.require(&schema::MARK_ADDRESSES, notes);
     let mark = number(section, &schema::MARK_NUMBER, notes);
     let protocol = service::protocol(section, &schema::MARK_PROTOCOL, notes);
-    let addresses = strings(section, &schema::MARK_ADDRESSES, notes);
-    let addresses: Vec<_> = addresses
-        .iter()
-        .filter_map(|text| network(text, notes))
-        .collect();
+    let addresses = networks(section, &schema::MARK_ADDRESSES, notes);
     let ports = match section.position(&schema::MARK_PORTS) {
         None => vec![(0, u16::MAX)],
         Some(_) => {
@@ -91,6 +87,29 @@ pub(crate) fn number(
 ) -> Option<NonZeroU32> {
     let number = section.number(key, MarkNumber::try_from, notes)?;
     NonZeroU32::new(number.value.into())
+}
+
+/// The networks that a key lists.
+pub(crate) fn networks(
+    section: &Section<'_>,
+    key: &schema::Key,
+    notes: &mut Notes<'_>,
+) -> Vec<(IpAddr, u8)> {
+    let list = strings(section, key, notes);
+    list.iter()
+        .filter_map(|text| network(text, notes))
+        .collect()
+}
+
+/// Whether a network, an address of it and how many of its bits count, has an address.
+pub(crate) fn has(network: (IpAddr, u8), address: IpAddr) -> bool {
+    let bits = |address| match address {
+        IpAddr::V4(v4) => (u128::from(v4.to_bits()), 32u8),
+        IpAddr::V6(v6) => (v6.to_bits(), 128),
+    };
+    let ((of, width), (one, other_width)) = (bits(network.0), bits(address));
+    let host_bits = u32::from(width.saturating_sub(network.1));
+    width == other_width && (of ^ one).checked_shr(host_bits).unwrap_or(0) == 0
 }
 
 /// A list with something in it.

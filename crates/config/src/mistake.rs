@@ -15,6 +15,7 @@ use api::{Protocol, SchedulerFlags, ServiceKey};
 use crate::address::AddressFault;
 use crate::check::CheckFault;
 use crate::schema::Table;
+use crate::shared::SharedFault;
 use crate::values::BadInterfaceName;
 use crate::{Scheduler, limits};
 
@@ -132,6 +133,10 @@ pub enum Reason {
     #[error("{found} interfaces are named, but the data plane has room for {limit}: remove {}", found - limit)]
     TooManyInterfaces { found: usize, limit: usize },
 
+    #[error("{reason} (used by the service in {by})")]
+    Used { reason: Box<Reason>, by: Place },
+    #[error(transparent)]
+    Shared(SharedFault),
     #[error(transparent)]
     Check(CheckFault),
     #[error(transparent)]

@@ -30,6 +30,10 @@ pub(crate) struct Notes<'a> {
     found: Vec<(usize, Reason)>,
     /// Bytes with a mistake: what several services have from one template is told once.
     places: HashSet<usize>,
+    /// Where what several may use stands.
+    shared: Vec<Range<usize>>,
+    /// The service that is read, which may use it.
+    user: Option<usize>,
 }
 
 impl<'a> Notes<'a> {
@@ -50,6 +54,8 @@ impl<'a> Notes<'a> {
             files,
             found: Vec::new(),
             places: HashSet::new(),
+            shared: Vec::new(),
+            user: None,
         }
     }
 
@@ -60,19 +66,45 @@ impl<'a> Notes<'a> {
 
     /// Notes a mistake, if it is a new one and there is room; else only that there are more.
     pub fn add(&mut self, at: usize, reason: Reason) {
-        if !self.places.insert(at)
-            && self
-                .found
-                .iter()
-                .any(|known| *known == (at, reason.clone()))
-        {
+        let is_known = |(known_at, known): &(usize, Reason)| {
+            let known = match known {
+                Reason::Used { reason, .. } => reason,
+                known => known,
+            };
+            *known_at == at && *known == reason
+        };
+        if !self.places.insert(at) && self.found.iter().any(is_known) {
             return;
         }
+        let reason = match self.user {
+            Some(user) if self.is_shared(at) => Reason::Used {
+                reason: Box::new(reason),
+                by: self.place(user, at),
+            },
+            _ => reason,
+        };
         match self.found.len() {
             ..limits::MISTAKES => self.found.push((at, reason)),
             limits::MISTAKES => self.found.push((usize::MAX, Reason::More)),
             _ => {}
         }
+    }
+
+    /// Values in these places may be used by many: what is wrong with them only in one service names it.
+    pub fn share(&mut self, spans: impl Iterator<Item = Range<usize>>) {
+        self.shared.extend(spans);
+        self.shared.sort_by_key(|span| span.start);
+    }
+
+    /// From now on, the service at this byte is read, or none.
+    pub fn read_for(&mut self, user: Option<usize>) {
+        self.user = user;
+    }
+
+    fn is_shared(&self, at: usize) -> bool {
+        let behind = self.shared.partition_point(|span| span.start <= at);
+        let nearest = behind.checked_sub(1).and_then(|last| self.shared.get(last));
+        nearest.is_some_and(|span| span.contains(&at))
     }
 
     /// How a message about byte `from` names the place of byte `at`.

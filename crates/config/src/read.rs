@@ -1,6 +1,7 @@
 //! From text to [`Config`], or to all its mistakes.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
@@ -8,6 +9,7 @@ use crate::mistake::{Advice, Mistakes, Reason};
 use crate::notes::Notes;
 use crate::schema::{self, Table};
 use crate::section::{At, Section};
+use crate::shared::Shared;
 use crate::{
     Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Source, Timeouts, check,
     limits, mark, service, suggest,
@@ -46,7 +48,7 @@ pub(crate) fn config(sources: &[Source<'_>]) -> Result<Config, Mistakes> {
 /// The keys of all files as those of one. What is said once for the whole director stands in the main
 /// file: a piece is about some services, and whoever reads it should not have to look for more.
 fn root<'t>(roots: impl Iterator<Item = &'t DeTable<'t>>, notes: &mut Notes<'_>) -> Section<'t> {
-    let mut whole = Section::empty(Table::Root);
+    let mut whole = Section::empty(Table::Root, 0);
     for (number, root) in roots.enumerate() {
         let base = notes.base(number);
         let mut piece = Section::new(Table::Root, root, (base, base), notes);
@@ -133,6 +135,11 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
     let settings = root.one(&schema::SETTINGS, Table::Settings, notes);
     let vips = root.one(&schema::VIPS, Table::Vips, notes);
     let checks = check::all(root, notes);
+    let shared = Shared::read(root, checks, notes);
+    let subnets = director
+        .as_ref()
+        .filter(|section| section.position(&schema::SUBNETS).is_some())
+        .map(|section| mark::networks(section, &schema::SUBNETS, notes));
     let director = director.as_ref();
     if root.position(&schema::DIRECTOR).is_none() {
         notes.add(0, Reason::NoInterface);
@@ -155,8 +162,14 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
         marks: mark::all(root, notes),
-        services: service::all(root, &checks, notes),
-        checks: checks
+        services: service::all(root, &shared, &subnets.unwrap_or_default(), notes),
+        real_servers: shared
+            .servers
+            .iter()
+            .filter_map(|(name, server)| Some((Arc::clone(name), server.address.as_ref()?.value)))
+            .collect(),
+        checks: shared
+            .checks
             .into_iter()
             .map(|(name, check)| (name, check.value))
             .collect(),

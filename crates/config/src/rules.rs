@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use health::service::Rules;
 
-use crate::address;
+use crate::address::{self, AddressFault};
 use crate::check::{self, CheckFault, Checks};
 use crate::mistake::Reason;
 use crate::notes::Notes;
 use crate::schema::{self, Key};
 use crate::section::{At, Section};
+use crate::shared::Shared;
 use crate::{Destination, OutOfRange, limits, suggest};
 
 /// The checks of a service's destinations, and what is done about them.
@@ -41,15 +42,15 @@ const RULES: [&Key; 7] = [
 pub(crate) fn of_service(
     section: &Section<'_>,
     virtual_address: Option<SocketAddr>,
-    checks: &Checks,
+    shared: &Shared<'_>,
     (destinations, exceptions): (&[Destination], BTreeMap<IpAddr, Vec<Arc<str>>>),
     notes: &mut Notes<'_>,
 ) -> Option<Health> {
-    let names = names(section, &schema::SERVICE_CHECKS, checks, notes);
-    let rules = rules(section, virtual_address, destinations, notes);
+    let names = names(section, &schema::SERVICE_CHECKS, &shared.checks, notes);
+    let rules = rules(section, virtual_address, destinations, shared, notes);
     if names.is_none() && exceptions.is_empty() {
         for key in RULES {
-            if let Some(at) = section.position(key) {
+            if let Some(at) = section.own_position(key) {
                 let fault = CheckFault::NothingToDo { key: key.name };
                 notes.add(at, Reason::Check(fault));
             }
@@ -82,21 +83,19 @@ pub(crate) fn names(
 }
 
 fn unknown(text: &At<&str>, checks: &Checks) -> Reason {
-    let known = || checks.keys().map(|name| &**name);
-    let advice = match suggest::closest(text.value, known()) {
-        Some(meant) => format!("did you mean \"{meant}\"?"),
-        None => "define it as [[check]] with this name".to_owned(),
-    };
+    let known = checks.keys().map(|name| &**name);
     Reason::Check(CheckFault::Unknown {
         name: text.value.into(),
-        advice,
+        advice: suggest::among(text.value, known, "define it as [[check]] with this name"),
     })
 }
 
-fn rules(
+/// What the keys that need checks say.
+pub(crate) fn rules(
     section: &Section<'_>,
     virtual_address: Option<SocketAddr>,
     destinations: &[Destination],
+    shared: &Shared<'_>,
     notes: &mut Notes<'_>,
 ) -> Rules {
     let default = Rules::default();
@@ -125,7 +124,7 @@ fn rules(
         slow_start: slow_start.map_or(Duration::ZERO, |slow| slow.value),
         alpha,
         omega,
-        sorry_server: sorry_server(section, virtual_address, destinations, notes),
+        sorry_server: sorry_server(section, virtual_address, destinations, shared, notes),
     }
 }
 
@@ -133,10 +132,17 @@ fn sorry_server(
     section: &Section<'_>,
     virtual_address: Option<SocketAddr>,
     destinations: &[Destination],
+    shared: &Shared<'_>,
     notes: &mut Notes<'_>,
 ) -> Option<IpAddr> {
     let text = section.string(&schema::SORRY_SERVER, notes)?;
-    let parsed = address::with_optional_port(text.value, schema::SORRY_SERVER.example);
+    let by_name = shared.servers.get(text.value);
+    let parsed = by_name
+        .and_then(|server| server.address.as_ref())
+        .map_or_else(
+            || address::with_optional_port(text.value, schema::SORRY_SERVER.example),
+            |address| Ok((address.value, None)),
+        );
     let sorry = match parsed {
         Ok((sorry, None)) => sorry,
         Ok((_, Some(_))) => {
@@ -148,6 +154,10 @@ fn sorry_server(
                 ),
             };
             notes.add(text.at, reason);
+            return None;
+        }
+        Err(AddressFault::NotAnAddress { .. }) if !shared.servers.is_empty() => {
+            shared.server(&text, notes);
             return None;
         }
         Err(fault) => {

@@ -17,6 +17,16 @@ pub enum Table {
     Settings,
     /// `[vips]`
     Vips,
+    /// `[defaults]`
+    Defaults,
+    /// `[defaults.service]`
+    DefaultsOfServices,
+    /// `[defaults.check]`
+    DefaultsOfChecks,
+    /// `[template.NAME]`
+    Template,
+    /// `[[real_server]]`
+    RealServer,
     /// `[[service]]`
     Service,
     /// `[[service.destination]]`
@@ -36,6 +46,11 @@ impl fmt::Display for Table {
             Self::Timeouts => "[timeouts]",
             Self::Settings => "[settings]",
             Self::Vips => "[vips]",
+            Self::Defaults => "[defaults]",
+            Self::DefaultsOfServices => "[defaults.service]",
+            Self::DefaultsOfChecks => "[defaults.check]",
+            Self::Template => "[template.NAME]",
+            Self::RealServer => "[[real_server]]",
             Self::Service => "[[service]]",
             Self::Destination => "[[service.destination]]",
             Self::Mark => "[[mark]]",
@@ -68,12 +83,16 @@ pub(crate) const CONNECTIONS: Key = key(Table::Root, "connections", "[connection
 pub(crate) const TIMEOUTS: Key = key(Table::Root, "timeouts", "[timeouts]");
 pub(crate) const SETTINGS: Key = key(Table::Root, "settings", "[settings]");
 pub(crate) const VIPS: Key = key(Table::Root, "vips", "[vips]");
+pub(crate) const DEFAULTS: Key = key(Table::Root, "defaults", "[defaults.service]");
+pub(crate) const TEMPLATE: Key = key(Table::Root, "template", "[template.web]");
+pub(crate) const REAL_SERVER: Key = key(Table::Root, "real_server", "[[real_server]]");
 pub(crate) const SERVICE: Key = key(Table::Root, "service", "[[service]]");
 pub(crate) const MARK: Key = key(Table::Root, "mark", "[[mark]]");
 pub(crate) const CHECK: Key = key(Table::Root, "check", "[[check]]");
 
 pub(crate) const INTERFACE: Key = key(Table::Director, "interface", "\"eth0\"");
 pub(crate) const INTERFACES: Key = key(Table::Director, "interfaces", "[\"eth0\", \"eth1\"]");
+pub(crate) const SUBNETS: Key = key(Table::Director, "subnets", "[\"192.168.188.0/24\"]");
 pub(crate) const REQUIRE_NATIVE: Key = key(Table::Director, "require_native", "false");
 pub(crate) const ON_STOP: Key = key(Table::Director, "on_stop", "\"keep\"");
 
@@ -94,10 +113,21 @@ pub(crate) const CONN_REUSE_MODE: Key = key(Table::Settings, "conn_reuse_mode", 
 
 pub(crate) const MANAGE: Key = key(Table::Vips, "manage", "true");
 
+pub(crate) const DEFAULTS_SERVICE: Key = key(Table::Defaults, "service", "[defaults.service]");
+pub(crate) const DEFAULTS_CHECK: Key = key(Table::Defaults, "check", "[defaults.check]");
+
+pub(crate) const SERVER_NAME: Key = key(Table::RealServer, "name", "\"rs1\"");
+pub(crate) const SERVER_ADDRESS: Key = key(Table::RealServer, "address", "\"192.168.188.107\"");
+pub(crate) const SERVER_WEIGHT: Key = key(Table::RealServer, "weight", "1");
+pub(crate) const SERVER_UPPER: Key = key(Table::RealServer, "upper_threshold", "100");
+pub(crate) const SERVER_LOWER: Key = key(Table::RealServer, "lower_threshold", "75");
+pub(crate) const SERVER_CHECKS: Key = key(Table::RealServer, "checks", "[\"web\"]");
+
 pub(crate) const SERVICE_ADDRESS: Key = key(Table::Service, "address", "\"192.168.188.120:80\"");
 pub(crate) const PROTOCOL: Key = key(Table::Service, "protocol", "\"tcp\"");
 pub(crate) const SERVICE_MARK: Key = key(Table::Service, "mark", "7");
 pub(crate) const FAMILY: Key = key(Table::Service, "family", "\"ipv4\"");
+pub(crate) const SERVICE_TEMPLATE: Key = key(Table::Service, "template", "\"web\"");
 pub(crate) const SCHEDULER: Key = key(Table::Service, "scheduler", "\"wrr\"");
 pub(crate) const FLAGS: Key = key(Table::Service, "flags", "[\"flag-1\"]");
 pub(crate) const PERSISTENCE: Key = key(Table::Service, "persistence", "360");
@@ -112,9 +142,11 @@ pub(crate) const SLOW_START: Key = key(Table::Service, "slow_start", "\"30s\"");
 pub(crate) const ALPHA: Key = key(Table::Service, "alpha", "true");
 pub(crate) const OMEGA: Key = key(Table::Service, "omega", "false");
 pub(crate) const SORRY_SERVER: Key = key(Table::Service, "sorry_server", "\"192.168.188.109\"");
+pub(crate) const REAL_SERVERS: Key = key(Table::Service, "real_servers", "[\"rs1\"]");
 pub(crate) const DESTINATION: Key = key(Table::Service, "destination", "[[service.destination]]");
 
 pub(crate) const ADDRESS: Key = key(Table::Destination, "address", "\"192.168.188.107\"");
+pub(crate) const DESTINATION_SERVER: Key = key(Table::Destination, "real_server", "\"rs1\"");
 pub(crate) const PORT: Key = key(Table::Destination, "port", "80");
 pub(crate) const WEIGHT: Key = key(Table::Destination, "weight", "1");
 pub(crate) const UPPER_THRESHOLD: Key = key(Table::Destination, "upper_threshold", "100");
@@ -161,21 +193,52 @@ pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/loca
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
 /// What is said once for the whole director, in the main file.
-pub(crate) const OF_THE_MAIN_FILE: [&Key; 5] =
-    [&DIRECTOR, &CONNECTIONS, &TIMEOUTS, &SETTINGS, &VIPS];
+pub(crate) const OF_THE_MAIN_FILE: [&Key; 6] = [
+    &DIRECTOR,
+    &CONNECTIONS,
+    &TIMEOUTS,
+    &SETTINGS,
+    &VIPS,
+    &DEFAULTS,
+];
+
+/// What a service is, or consists of; templates and defaults say the rest.
+const OF_SERVICES_ALONE: [&Key; 5] = [
+    &SERVICE_ADDRESS,
+    &SERVICE_MARK,
+    &FAMILY,
+    &SERVICE_TEMPLATE,
+    &DESTINATION,
+];
+
+/// What checks of all types have, and may have by default.
+const OF_CHECKS_BY_DEFAULT: [&Key; 8] = [
+    &CHECK_TO,
+    &CHECK_INTERVAL,
+    &CHECK_FAST_INTERVAL,
+    &CHECK_JITTER,
+    &CHECK_TIMEOUT,
+    &CHECK_RISE,
+    &CHECK_FALL,
+    &CHECK_SUPPRESSION,
+];
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 81] = [
+pub const KEYS: [Key; 96] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
     SETTINGS,
     VIPS,
+    DEFAULTS,
+    TEMPLATE,
+    REAL_SERVER,
     SERVICE,
     MARK,
     CHECK,
     INTERFACE,
     INTERFACES,
+    SUBNETS,
     REQUIRE_NATIVE,
     ON_STOP,
     MAX,
@@ -190,10 +253,13 @@ pub const KEYS: [Key; 81] = [
     LBLC_EXPIRATION,
     LBLCR_EXPIRATION,
     MANAGE,
+    DEFAULTS_SERVICE,
+    DEFAULTS_CHECK,
     SERVICE_ADDRESS,
     PROTOCOL,
     SERVICE_MARK,
     FAMILY,
+    SERVICE_TEMPLATE,
     SCHEDULER,
     FLAGS,
     PERSISTENCE,
@@ -208,14 +274,22 @@ pub const KEYS: [Key; 81] = [
     ALPHA,
     OMEGA,
     SORRY_SERVER,
+    REAL_SERVERS,
     DESTINATION,
     ADDRESS,
+    DESTINATION_SERVER,
     PORT,
     WEIGHT,
     UPPER_THRESHOLD,
     LOWER_THRESHOLD,
     FORWARDING,
     DESTINATION_CHECKS,
+    SERVER_NAME,
+    SERVER_ADDRESS,
+    SERVER_WEIGHT,
+    SERVER_UPPER,
+    SERVER_LOWER,
+    SERVER_CHECKS,
     MARK_NUMBER,
     MARK_ADDRESSES,
     MARK_PROTOCOL,
@@ -251,7 +325,12 @@ pub const KEYS: [Key; 81] = [
 
 /// The keys of one table.
 pub(crate) fn keys_of(table: Table) -> impl Iterator<Item = &'static str> {
-    KEYS.iter()
-        .filter(move |key| key.table == table)
-        .map(|key| key.name)
+    let is_of = move |key: &&Key| match table {
+        Table::Template | Table::DefaultsOfServices => {
+            key.table == Table::Service && !OF_SERVICES_ALONE.contains(key)
+        }
+        Table::DefaultsOfChecks => OF_CHECKS_BY_DEFAULT.contains(key),
+        table => key.table == table,
+    };
+    KEYS.iter().filter(is_of).map(|key| key.name)
 }

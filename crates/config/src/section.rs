@@ -1,6 +1,9 @@
 //! One table of the file, read key by key. What is wrong is noted and reading goes on, so that
 //! one run finds every mistake.
 
+use std::ops::Range;
+use std::rc::Rc;
+
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
@@ -27,7 +30,7 @@ impl<'t> Value<'t> {
         self.base + self.toml.span().start
     }
 
-    fn span(self) -> std::ops::Range<usize> {
+    fn span(self) -> Range<usize> {
         self.at()..self.base + self.toml.span().end
     }
 
@@ -65,15 +68,18 @@ pub(crate) struct Section<'t> {
     table: Table,
     at: usize,
     entries: Vec<Entry<'t>>,
+    /// What it is laid over, the nearest first.
+    below: Vec<Rc<Self>>,
 }
 
 impl<'t> Section<'t> {
-    /// A table without keys, at the beginning of everything.
-    pub fn empty(table: Table) -> Self {
+    /// A table without keys, at byte `at`.
+    pub fn empty(table: Table, at: usize) -> Self {
         Self {
             table,
-            at: 0,
+            at,
             entries: Vec::new(),
+            below: Vec::new(),
         }
     }
 
@@ -85,11 +91,7 @@ impl<'t> Section<'t> {
         (base, at): (usize, usize),
         notes: &mut Notes<'_>,
     ) -> Self {
-        let mut section = Self {
-            table,
-            at,
-            entries: Vec::new(),
-        };
+        let mut section = Self::empty(table, at);
         let mut unknown = Vec::new();
         for (name, toml) in toml {
             let at = base + name.span().start;
@@ -124,6 +126,23 @@ impl<'t> Section<'t> {
         let at = self.position(key)?;
         self.entries.retain(|entry| entry.name != key.name);
         Some(at)
+    }
+
+    /// Has what it does not say itself, nor has from another already, from `other`.
+    pub fn over(&mut self, other: &Rc<Self>) {
+        self.below.push(Rc::clone(other));
+    }
+
+    /// Where its own keys and values stand.
+    pub fn spans(&self) -> impl Iterator<Item = Range<usize>> {
+        self.entries
+            .iter()
+            .map(|entry| entry.at..entry.value.span().end)
+    }
+
+    /// Where the key stands, if the table itself sets it.
+    pub fn own_position(&self, key: &Key) -> Option<usize> {
+        self.own(key.name).map(|entry| entry.at)
     }
 
     /// Where the table begins.
@@ -275,7 +294,40 @@ impl<'t> Section<'t> {
         (sections, None)
     }
 
+    /// The tables `[key.NAME]` below this one, in all files together, with their names.
+    pub fn named(
+        &self,
+        key: &Key,
+        table: Table,
+        notes: &mut Notes<'_>,
+    ) -> Vec<(At<&'t str>, Section<'t>)> {
+        let mut sections = Vec::new();
+        for entry in self.entries.iter().filter(|entry| entry.name == key.name) {
+            let Some(tables) = entry.value.get().as_table() else {
+                notes.add(entry.value.at(), not_a_table(key, entry.value));
+                continue;
+            };
+            for (name, value) in tables {
+                let at = entry.value.base + name.span().start;
+                let value = entry.value.of(value);
+                let Some(toml) = value.get().as_table() else {
+                    notes.add(value.at(), not_a_table(key, value));
+                    continue;
+                };
+                let section = Section::new(table, toml, (value.base, at), notes);
+                let value = name.get_ref().as_ref();
+                sections.push((At { at, value }, section));
+            }
+        }
+        sections
+    }
+
     fn find(&self, name: &str) -> Option<Entry<'t>> {
+        let own = self.own(name);
+        own.or_else(|| self.below.iter().find_map(|below| below.own(name)))
+    }
+
+    fn own(&self, name: &str) -> Option<Entry<'t>> {
         let mut entries = self.entries.iter();
         entries.find(|entry| entry.name == name).copied()
     }
@@ -285,8 +337,12 @@ impl<'t> Section<'t> {
 fn unknown_key(table: Table, name: &str) -> Reason {
     let elsewhere = schema::KEYS
         .iter()
-        .find(|key| key.name == name && key.table != Table::Root);
+        .find(|key| key.name == name && !matches!(key.table, Table::Root | Table::Defaults));
     let advice = match (elsewhere, suggest::closest(name, schema::keys_of(table))) {
+        // One letter more or less: the other table's key of this name is hardly meant.
+        (_, Some(meant)) if format!("{name}s") == meant || name == format!("{meant}s") => {
+            Advice::DidYouMean(meant)
+        }
         (Some(key), _) if key.example.starts_with("[[") => Advice::Write(key.example),
         (Some(key), _) => Advice::BelongsIn(key.table),
         (None, Some(meant)) => Advice::DidYouMean(meant),

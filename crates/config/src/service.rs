@@ -7,15 +7,20 @@ use std::num::NonZeroU32;
 use api::{Family, Protocol, ServiceKey};
 
 use crate::address::{self, not_unicast};
-use crate::check::Checks;
 use crate::mistake::{Advice, Reason};
 use crate::notes::Notes;
 use crate::schema::{self, Table};
 use crate::section::{At, Section};
+use crate::shared::{self, Server, Shared, SharedFault};
 use crate::{Destination, OutOfRange, Service, Weight, limits, mark, options, read, rules};
 
 /// All services of the file.
-pub(crate) fn all(root: &Section<'_>, checks: &Checks, notes: &mut Notes<'_>) -> Vec<Service> {
+pub(crate) fn all<'t>(
+    root: &Section<'t>,
+    shared: &Shared<'t>,
+    subnets: &[(IpAddr, u8)],
+    notes: &mut Notes<'_>,
+) -> Vec<Service> {
     let (sections, beyond) = root.many(&schema::SERVICE, Table::Service, limits::SERVICES, notes);
     if let Some(at) = beyond {
         let number = limits::SERVICES + 1;
@@ -23,10 +28,20 @@ pub(crate) fn all(root: &Section<'_>, checks: &Checks, notes: &mut Notes<'_>) ->
     }
     let mut seen = Seen::default();
     let mut services = Vec::new();
-    for section in &sections {
-        services.extend(one(section, checks, &mut seen, notes));
+    for section in sections {
+        let section = shared.laid_over(section, notes);
+        notes.read_for(Some(section.at()));
+        services.extend(one(&section, shared, &mut seen, notes));
     }
+    notes.read_for(None);
+    let named = shared.servers.values();
+    let named = named.filter_map(|server| server.address.as_ref());
+    seen.servers.extend(named.map(|address| At {
+        at: address.at,
+        value: address.value,
+    }));
     seen.note_loops(notes);
+    seen.note_off_link(subnets, notes);
     services
 }
 
@@ -35,14 +50,15 @@ pub(crate) fn all(root: &Section<'_>, checks: &Checks, notes: &mut Notes<'_>) ->
 struct Seen {
     services: HashMap<ServiceKey, usize>,
     virtual_addresses: HashMap<IpAddr, usize>,
-    destinations: Vec<At<IpAddr>>,
+    /// Addresses of real servers, each where it is written.
+    servers: Vec<At<IpAddr>>,
     destinations_read: usize,
 }
 
 impl Seen {
     /// A destination that is anybody's virtual address would get its frames back at once.
     fn note_loops(&self, notes: &mut Notes<'_>) {
-        for destination in &self.destinations {
+        for destination in &self.servers {
             if let Some(&service) = self.virtual_addresses.get(&destination.value) {
                 let reason = Reason::DestinationIsVirtual {
                     destination: destination.value,
@@ -52,11 +68,26 @@ impl Seen {
             }
         }
     }
+
+    /// Direct routing changes MAC addresses alone, so a server must be on a link of the director's: in
+    /// one of its networks of that family, if the file names any.
+    fn note_off_link(&self, subnets: &[(IpAddr, u8)], notes: &mut Notes<'_>) {
+        for server in &self.servers {
+            let address = server.value;
+            let mut of_family = subnets
+                .iter()
+                .filter(|(subnet, _)| subnet.is_ipv4() == address.is_ipv4())
+                .peekable();
+            if of_family.peek().is_some() && !of_family.any(|subnet| mark::has(*subnet, address)) {
+                notes.add(server.at, Reason::Shared(SharedFault::OffLink { address }));
+            }
+        }
+    }
 }
 
-fn one(
-    section: &Section<'_>,
-    checks: &Checks,
+fn one<'t>(
+    section: &Section<'t>,
+    shared: &Shared<'t>,
     seen: &mut Seen,
     notes: &mut Notes<'_>,
 ) -> Option<Service> {
@@ -75,10 +106,10 @@ fn one(
     let share = options::share(section, notes);
     let mut exceptions = BTreeMap::new();
     let destinations = destinations(
-        section,
+        (section, shared),
         &offer,
         &mut |section, server, notes| {
-            let names = rules::names(section, &schema::DESTINATION_CHECKS, checks, notes);
+            let names = rules::names(section, &schema::DESTINATION_CHECKS, &shared.checks, notes);
             exceptions.extend(names.map(|names| (server, names)));
         },
         seen,
@@ -87,10 +118,19 @@ fn one(
     let health = rules::of_service(
         section,
         virtual_address,
-        checks,
+        shared,
         (&destinations, exceptions),
         notes,
     );
+    if let Some(sorry) = health.as_ref().and_then(|health| health.rules.sorry_server)
+        && !shared.servers.values().any(|server| {
+            let address = server.address.as_ref();
+            address.is_some_and(|address| address.value == sorry)
+        })
+        && let Some(at) = section.position(&schema::SORRY_SERVER)
+    {
+        seen.servers.push(At { at, value: sorry });
+    }
     let key = offer.key()?;
     match seen.services.get(&key) {
         Some(&first) => {
@@ -177,7 +217,7 @@ fn offer(section: &Section<'_>, notes: &mut Notes<'_>) -> Offer {
         return Offer::Address(address, protocol(section, &schema::PROTOCOL, notes));
     };
     for key in [&schema::SERVICE_ADDRESS, &schema::PROTOCOL] {
-        if section.position(key).is_some() {
+        if section.own_position(key).is_some() {
             notes.add(at, Reason::MarkAnd { key: key.name });
         }
     }
@@ -245,8 +285,8 @@ pub(crate) fn protocol(
     found
 }
 
-fn destinations(
-    service: &Section<'_>,
+fn destinations<'t>(
+    (service, shared): (&Section<'t>, &Shared<'t>),
     offer: &Offer,
     with: &mut dyn FnMut(&Section<'_>, IpAddr, &mut Notes<'_>),
     seen: &mut Seen,
@@ -258,14 +298,40 @@ fn destinations(
         let number = limits::DESTINATIONS + 1;
         notes.add(at, Reason::TooManyDestinations { number });
     }
-    seen.destinations_read += sections.len();
+    // Those of the list, as if each were a table of its own.
+    let mut listed = shared::names_of_servers(service, shared, notes);
+    if let Some(&(at, _)) = listed.get(room - sections.len()) {
+        let number = limits::DESTINATIONS + 1;
+        notes.add(at, Reason::TooManyDestinations { number });
+        listed.truncate(room - sections.len());
+    }
+    seen.destinations_read += sections.len() + listed.len();
+    let listed = listed.into_iter().map(|(at, server)| {
+        let mut section = Section::empty(Table::Destination, at);
+        section.over(&server.section);
+        (section, Some((at, server)))
+    });
+    let tables = sections.into_iter().map(|mut section| {
+        let named = section.string(&schema::DESTINATION_SERVER, notes);
+        let named = named.and_then(|name| Some((name.at, shared.server(&name, notes)?)));
+        if section.position(&schema::DESTINATION_SERVER).is_some()
+            && let Some(at) = section.position(&schema::ADDRESS)
+        {
+            notes.add(at, Reason::Shared(SharedFault::AddressAndServer));
+        }
+        if let Some((_, server)) = named {
+            section.over(&server.section);
+        }
+        (section, named)
+    });
+    let all: Vec<_> = listed.chain(tables).collect();
     let mut first_places: HashMap<IpAddr, usize> = HashMap::new();
     let mut destinations = Vec::new();
-    for section in &sections {
+    for (section, named) in &all {
         let weight = weight(section, notes);
         let (upper_threshold, lower_threshold) = options::thresholds(section, notes);
         note_forwarding(section, notes);
-        let Some((address, own_port)) = real_address(section, offer, notes) else {
+        let Some((address, own_port)) = real_address(section, *named, offer, notes) else {
             continue;
         };
         if let Some(&first) = first_places.get(&address.value) {
@@ -287,12 +353,14 @@ fn destinations(
             upper_threshold,
             lower_threshold,
         });
-        seen.destinations.push(address);
+        if named.is_none() {
+            seen.servers.push(address);
+        }
     }
     destinations
 }
 
-fn weight(section: &Section<'_>, notes: &mut Notes<'_>) -> Weight {
+pub(crate) fn weight(section: &Section<'_>, notes: &mut Notes<'_>) -> Weight {
     section
         .number(&schema::WEIGHT, Weight::try_from, notes)
         .map_or_else(Weight::default, |weight| weight.value)
@@ -302,24 +370,19 @@ fn weight(section: &Section<'_>, notes: &mut Notes<'_>) -> Weight {
 /// do. The port counts for firewall marks only, where it names the destination.
 fn real_address(
     section: &Section<'_>,
+    named: Option<(usize, &Server<'_>)>,
     offer: &Offer,
     notes: &mut Notes<'_>,
 ) -> Option<(At<IpAddr>, u16)> {
-    section.require(&schema::ADDRESS, notes);
     let port_key = section.number(&schema::PORT, port, notes);
-    let text = section.string(&schema::ADDRESS, notes)?;
-    let (real, port_in_address) =
-        match address::with_optional_port(text.value, schema::ADDRESS.example) {
-            Ok(parts) => parts,
-            Err(fault) => {
-                notes.add(text.at, Reason::Address(fault));
-                return None;
-            }
-        };
-    if let Some(kind) = not_unicast(&real) {
-        let address = real;
-        notes.add(text.at, Reason::DestinationNotUnicast { address, kind });
-    }
+    let (text, port_in_address) = match named {
+        Some((at, server)) => {
+            let value = server.address.as_ref()?.value;
+            (At { at, value }, None)
+        }
+        None => own_address(section, notes)?,
+    };
+    let real = text.value;
     if let (Some(key), Some(port)) = (&port_key, port_in_address) {
         let destination = real;
         notes.add(key.at, Reason::PortGivenTwice { destination, port });
@@ -357,7 +420,29 @@ fn real_address(
     Some((address, own_port.unwrap_or(0)))
 }
 
-fn note_family(text: &At<&str>, real: IpAddr, virtual_address: IpAddr, notes: &mut Notes<'_>) {
+/// The address that the destination itself has, with its port.
+fn own_address(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<(At<IpAddr>, Option<u16>)> {
+    if section.position(&schema::DESTINATION_SERVER).is_none() {
+        section.require(&schema::ADDRESS, notes);
+    }
+    let text = section.string(&schema::ADDRESS, notes)?;
+    let at = text.at;
+    match address::with_optional_port(text.value, schema::ADDRESS.example) {
+        Ok((value, port)) => {
+            if let Some(kind) = not_unicast(&value) {
+                let address = value;
+                notes.add(at, Reason::DestinationNotUnicast { address, kind });
+            }
+            Some((At { at, value }, port))
+        }
+        Err(fault) => {
+            notes.add(at, Reason::Address(fault));
+            None
+        }
+    }
+}
+
+fn note_family(text: &At<IpAddr>, real: IpAddr, virtual_address: IpAddr, notes: &mut Notes<'_>) {
     if real.is_ipv4() != virtual_address.is_ipv4() {
         let reason = Reason::FamiliesDiffer {
             destination: real,

@@ -22,6 +22,18 @@ pub(crate) fn closest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
+/// What to do about a name that is none of `known`: the closest of them, or else to `define` it.
+pub(crate) fn among<'c>(
+    name: &str,
+    known: impl IntoIterator<Item = &'c str>,
+    define: &str,
+) -> String {
+    match closest(name, known) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => define.to_owned(),
+    }
+}
+
 fn folded(word: &str) -> Vec<char> {
     word.chars()
         .map(|c| {

@@ -40,6 +40,18 @@ fn the_examples_of_the_page_are_right_and_the_long_one_states_the_defaults() {
 }
 
 #[test]
+fn the_example_of_what_is_said_once_is_right() {
+    let text = block("## Said once, used often", "toml");
+    let config = Config::parse(text, "config.md").unwrap();
+    let weights = config.services.iter().map(|service| {
+        let destinations = service.destinations.iter();
+        destinations.map(|one| one.weight.into()).collect()
+    });
+    let weights: Vec<Vec<u32>> = weights.collect();
+    assert_eq!(weights, [[2, 1], [2, 1], [2, 5]]);
+}
+
+#[test]
 fn the_mistakes_on_the_page_are_the_ones_that_are_printed() {
     let mistakes = Config::parse(block("<!-- mistakes:in -->", "toml"), "director.toml");
     let printed = mistakes.expect_err("the example is wrong").to_string();
@@ -62,19 +74,38 @@ fn checks_of_examples() -> String {
     text
 }
 
-/// These stand in a service without an address.
-fn is_of_marked_services(key: &schema::Key) -> bool {
-    key.table == schema::Table::Service && matches!(key.name, "mark" | "family")
+/// Keys of which a service, or a destination, can have only one.
+fn is_of_the_second_service(key: &schema::Key) -> bool {
+    let of_service = key.table == schema::Table::Service;
+    of_service && matches!(key.name, "mark" | "family" | "real_servers")
 }
+
+/// Tables that make the names in the examples known, and those whose keys are another's.
+const REST: &str = r#"
+[template.web]
+scheduler = "wrr"
+
+[defaults.service]
+scheduler = "wrr"
+
+[defaults.check]
+interval = "2s"
+"#;
 
 /// A file of all the examples, but without the key `left_out`.
 fn file_of_examples(left_out: &schema::Key) -> String {
     let mut text = String::new();
     let mut table = schema::Table::Root;
     for key in schema::KEYS {
-        if matches!(key.table, schema::Table::Root | schema::Table::Check)
+        let is_for_later = matches!(
+            key.table,
+            schema::Table::Root | schema::Table::Check | schema::Table::Defaults
+        );
+        let is_either = key.table == schema::Table::Destination && key.name == "real_server";
+        if is_for_later
+            || is_either
             || key.name == "destination"
-            || is_of_marked_services(&key)
+            || is_of_the_second_service(&key)
             || key == *left_out
         {
             continue;
@@ -83,13 +114,21 @@ fn file_of_examples(left_out: &schema::Key) -> String {
             table = key.table;
             text += &format!("{table}\n");
         }
-        text += &format!("{} = {}\n", key.name, key.example);
+        // The same server, once by its address and once by its name, would be a mistake.
+        let other = (table == schema::Table::RealServer && key.name == "address")
+            .then_some("\"192.168.188.108\"");
+        text += &format!("{} = {}\n", key.name, other.unwrap_or(key.example));
     }
     text += "[[service]]\n";
-    for key in schema::KEYS.iter().filter(|key| is_of_marked_services(key)) {
+    for key in schema::KEYS
+        .iter()
+        .filter(|key| is_of_the_second_service(key))
+    {
         text += &format!("{} = {}\n", key.name, key.example);
     }
-    text + &checks_of_examples()
+    text + "[[service]]\nmark = 8\n[[service.destination]]\nreal_server = \"rs1\"\n"
+        + REST
+        + &checks_of_examples()
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What holds for every text.
 
-use dirigo_config::{Config, schema};
+use dirigo_config::{Config, Source, schema};
 use proptest::prelude::*;
 
 const GOOD: &str = r#"[director]
@@ -13,10 +13,18 @@ max = 1048576
 tcp = 900
 [vips]
 manage = true
+[defaults.service]
+share = 50
+[template.web]
+scheduler = "wrr"
+[[real_server]]
+name = "rs1"
+address = "192.168.188.111"
 [[service]]
 address = "192.168.188.120:80"
 protocol = "tcp"
-scheduler = "wrr"
+template = "web"
+real_servers = ["rs1"]
 [[service.destination]]
 address = "192.168.188.107"
 weight = 1
@@ -90,6 +98,28 @@ fn piece() -> impl Strategy<Value = String> {
     proptest::sample::select(words)
 }
 
+/// Every mistake of several texts is at a place of the text that it names.
+fn check_all(texts: &[String]) -> Result<(), TestCaseError> {
+    let names: Vec<String> = (0..texts.len()).map(|number| format!("{number}")).collect();
+    let sources: Vec<Source<'_>> = names
+        .iter()
+        .zip(texts)
+        .map(|(name, text)| Source::new(name, text))
+        .collect();
+    let Err(mistakes) = Config::parse_all(&sources) else {
+        return Ok(());
+    };
+    for mistake in &mistakes.list {
+        let file: usize = mistake.file.parse().expect("one of the names");
+        let line = texts[file].split('\n').nth(mistake.line - 1);
+        let columns = line.map(|line| 1..=line.chars().count() + 1);
+        prop_assert!(columns.is_some_and(|columns| columns.contains(&mistake.column)));
+    }
+    let files: Vec<_> = mistakes.list.iter().map(|mistake| &mistake.file).collect();
+    prop_assert!(files.is_sorted(), "{:?}", files);
+    Ok(())
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic_and_every_mistake_is_inside_the_file(text in any::<String>()) {
@@ -115,6 +145,19 @@ proptest! {
             text.replace_range(from..to.max(from), &piece);
         }
         check(&text)?;
+    }
+
+    #[test]
+    fn no_heap_of_files_makes_it_panic_and_every_mistake_names_its_own(
+        files in proptest::collection::vec(proptest::collection::vec(piece(), 0..30), 1..5),
+        separator in proptest::sample::select(vec![" ", "\n"]),
+        with_good in any::<bool>(),
+    ) {
+        let mut texts: Vec<String> = files.iter().map(|pieces| pieces.join(separator)).collect();
+        if with_good {
+            texts.insert(texts.len() / 2, GOOD.to_owned());
+        }
+        check_all(&texts)?;
     }
 
     #[test]

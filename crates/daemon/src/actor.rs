@@ -14,11 +14,12 @@ use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 
-use api::{Refusal, RefusalCode};
+use api::{Author, Refusal, RefusalCode};
 use control::{Event, HostAddress, Link, Observed, Plan, Questions, State, TrashReading};
 use tracing::error;
 
 use crate::estimates::Estimates;
+use crate::events;
 use crate::execute::Rooms;
 use crate::files::{Files, Written};
 use crate::health::Health;
@@ -31,9 +32,13 @@ use crate::view;
 use crate::watchdog::Watchdog;
 
 mod change;
+mod different;
 mod health;
 mod network;
 mod stop;
+
+pub(crate) use different::of as difference;
+pub(crate) use network::tell_attached;
 
 /// The actor.
 pub(crate) struct Actor<P, H> {
@@ -100,7 +105,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             let left = tick.saturating_duration_since(Instant::now());
             match inbox.recv_timeout(left) {
                 Ok(Message::Stop(stop, reply)) => {
-                    let done = self.stop(stop.release);
+                    let done = self.stop(stop.release, Author::Api);
                     let failed = done.is_err();
                     let _gone = reply.send(done);
                     if !failed {
@@ -108,7 +113,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                     }
                 }
                 Ok(Message::Terminate) => {
-                    let _logged = self.stop(self.about.release_on_stop);
+                    let _logged = self.stop(self.about.release_on_stop, Author::Signal);
                     return;
                 }
                 Ok(message) => self.receive(message),
@@ -145,8 +150,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
-            Message::Change(change, reply) => self.change(change, reply),
-            Message::Batch(changes, reply) => self.batch(changes, reply),
+            Message::Change(change, by, reply) => self.change(change, by, reply),
+            Message::Batch(changes, by, reply) => self.batch(changes, by, reply),
             Message::Network(notice) => self.notice(notice),
             // Handled by `run`.
             Message::Stop(..) | Message::Terminate => {}
@@ -155,14 +160,25 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Applies an event: step, save, carry out. On failure everything is as before.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
+        let by = matches!(event, Event::Config(_)).then_some(Author::File);
+        self.apply_by(event, by)
+    }
+
+    /// The same, telling what is different in the table, and by whom.
+    fn apply_by(&mut self, event: Event, by: Option<Author>) -> Result<(), Refusal> {
         let addresses = match event {
             Event::Change(_) | Event::Config(_) | Event::Services(_) => self.addresses()?,
             _ => Vec::new(),
         };
         let observed = self.answers(self.state.questions(&event), addresses);
         let can_wait = matches!(event, Event::Links(_));
+        let is_clear = matches!(event, Event::Change(api::Change::Clear));
         let plan = control::step(&mut self.state, event, &observed)?;
-        self.follow(&plan, can_wait)
+        let different = by.filter(|_| !is_clear);
+        let different = different.map(|by| different::of(&self.state, by));
+        self.follow(&plan, can_wait)?;
+        different.into_iter().flatten().for_each(events::emit);
+        Ok(())
     }
 
     /// Makes the file and the rooms follow the state; on failure the state follows them.

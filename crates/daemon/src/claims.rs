@@ -10,7 +10,7 @@
 //! in two ways: announcements are broadcast, and an answer comes to who asks. So this thread listens
 //! all the time and asks once in a while, as RFC 5227 asks, which teaches nobody anything.
 //!
-//! It decides nothing and changes nothing: an event is a line of the log, told once when it begins
+//! It decides nothing and changes nothing: an event, told once when it begins
 //! and once when it has ended, and a counter of `dirigo status`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,13 +18,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use api::{EventKind, Occurrence};
 use netlink::arp::Arp;
 use netlink::ndp::Ndp;
 use netlink::{FrameSocket, Link, Mac, Netlink, mac_text};
-use tracing::{debug, info, warn};
+use tracing::debug;
 
-use crate::limits;
 use crate::resolver::read_claim;
+use crate::{events, limits};
 
 /// Frames so far that claimed one of our addresses for a MAC that is not ours.
 static CLAIMS: AtomicU64 = AtomicU64::new(0);
@@ -207,21 +208,19 @@ impl Listener {
             },
         );
         let how = if answers { "answers for" } else { "announces" };
-        warn!(
-            %vip,
-            mac = mac_text(&mac),
-            host = host_at(mac).map(|address| address.to_string()),
-            interface,
-            "another host {how} a virtual address: clients bypass the director; `dirigo doctor` tells more"
-        );
+        let mut what = Occurrence::of(EventKind::VipClaimed).vip(vip);
+        what.server = host_at(mac);
+        what = what.mac(mac_text(&mac)).interface(interface);
+        events::emit(what.because(format!("it {how} it")));
     }
 
     fn forget(&mut self, now: Instant) {
         self.going_on.retain(|(vip, mac), claim| {
             let goes_on = now.duration_since(claim.last) < limits::CLAIM_ENDED;
             if !goes_on {
-                let (mac, frames) = (mac_text(mac), claim.frames);
-                info!(%vip, mac, frames, "the other host no longer claims the virtual address");
+                let what = Occurrence::of(EventKind::VipClaimEnded).vip(*vip);
+                let what = what.mac(mac_text(mac));
+                events::emit(what.because(format!("after {} frames", claim.frames)));
             }
             goes_on
         });

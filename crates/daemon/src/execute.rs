@@ -1,12 +1,15 @@
 //! Plans are carried out here: each action goes to its room.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use anyhow::Context;
+use api::{EventKind, Occurrence};
 use control::{Action, Plan};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::announce::Announcements;
+use crate::events;
 use crate::host::Host;
 use crate::plane::Plane;
 
@@ -39,7 +42,7 @@ impl<P: Plane, H: Host> Rooms<P, H> {
         match action {
             Action::AddVip { address, interface } => {
                 if self.host.add_vip(*address, interface)? {
-                    info!(%address, interface, "virtual address added");
+                    tell(EventKind::VipAdded, *address, interface);
                 }
                 self.announcements
                     .begin(*address, interface, Instant::now());
@@ -53,7 +56,7 @@ impl<P: Plane, H: Host> Rooms<P, H> {
             Action::RemoveVip { address, interface } => {
                 self.announcements.cancel(*address);
                 self.host.remove_vip(*address, interface)?;
-                info!(%address, interface, "virtual address removed");
+                tell(EventKind::VipRemoved, *address, interface);
                 Ok(())
             }
             other => self.plane.carry_out(other),
@@ -68,4 +71,8 @@ impl<P: Plane, H: Host> Rooms<P, H> {
             }
         }
     }
+}
+
+fn tell(kind: EventKind, vip: IpAddr, interface: &str) {
+    events::emit(Occurrence::of(kind).vip(vip).interface(interface));
 }

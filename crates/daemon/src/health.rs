@@ -292,7 +292,7 @@ impl Health {
         }
         let omega = self.wanted.services.iter();
         for (service, _) in omega.filter(|(_, service)| service.rules.omega) {
-            self.log(&[News::Ended { service: *service }]);
+            self.tell(&[News::Ended { service: *service }]);
         }
     }
 }

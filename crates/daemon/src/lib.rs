@@ -27,6 +27,7 @@ mod announce;
 mod bpffs;
 mod claims;
 mod estimates;
+mod events;
 mod execute;
 mod explain;
 mod files;

@@ -56,6 +56,24 @@ pub const CONNECTIONS: usize = 64;
 /// Listings at once. Each walks the whole table in a thread of its own.
 pub const LISTINGS: usize = 4;
 
+/// Events that are remembered: hours of a quiet director, a minute of a bad one; half a megabyte.
+pub const EVENTS: usize = 1024;
+
+/// Events in one piece of a stream.
+pub const EVENTS_AT_ONCE: usize = 64;
+
+/// Pieces of a stream that wait for a slow reader; what follows waits in the ring.
+pub const EVENT_CHUNKS: usize = 2;
+
+/// Longest silence of a stream: half of what a client takes for the end.
+pub const EVENT_SILENCE: Duration = Duration::from_secs(5);
+
+/// When a browser that lost its stream comes back.
+pub const EVENT_RETRY: Duration = Duration::from_secs(1);
+
+/// Streams of events at once: half of the connections, so that commands find a place.
+pub const FOLLOWERS: usize = CONNECTIONS / 2;
+
 /// How long a stopping daemon waits for open requests.
 pub const STOP_WAIT: Duration = Duration::from_secs(2);
 

@@ -41,7 +41,7 @@ pub(crate) fn start(
         list(&connections, &wanted, &sender);
         drop(permit);
     });
-    Ok(Chunks(receiver))
+    Ok(Chunks::of(receiver))
 }
 
 /// [`api::Connection`] before it is text.
@@ -141,6 +141,13 @@ impl Wanted {
 
 /// Pieces of an answer, as they are made.
 pub(crate) struct Chunks(mpsc::Receiver<Bytes>);
+
+impl Chunks {
+    /// What comes out of a channel.
+    pub(crate) fn of(receiver: mpsc::Receiver<Bytes>) -> Self {
+        Self(receiver)
+    }
+}
 
 impl hyper::body::Body for Chunks {
     type Data = Bytes;

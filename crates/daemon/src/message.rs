@@ -25,9 +25,17 @@ pub(crate) enum Message {
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`
-    Change(api::Change, oneshot::Sender<Result<(), Refusal>>),
+    Change(
+        api::Change,
+        api::Author,
+        oneshot::Sender<Result<(), Refusal>>,
+    ),
     /// `POST /v1/batches`
-    Batch(Vec<api::Change>, oneshot::Sender<Vec<Option<Refusal>>>),
+    Batch(
+        Vec<api::Change>,
+        api::Author,
+        oneshot::Sender<Vec<Option<Refusal>>>,
+    ),
     /// `POST /v1/stop`
     Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),
     /// A signal asks us to end.

@@ -16,13 +16,14 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::limits;
 use crate::message::Message;
 
 mod connections;
 mod daemon;
+mod events;
 mod explain;
 mod health;
 mod table;
@@ -32,6 +33,7 @@ mod table;
 pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
+    followers: Arc<Semaphore>,
 }
 
 /// A refusal as an HTTP answer.
@@ -51,6 +53,7 @@ fn all() -> Routes {
     [
         daemon::routes(),
         table::routes(),
+        events::routes(),
         health::routes(),
         explain::routes(),
         connections::routes(),
@@ -64,6 +67,7 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+        followers: Arc::new(Semaphore::new(limits::FOLLOWERS)),
     };
     let Routes { router, known } = all();
     let unknown = move || std::future::ready(unknown(&known));
@@ -145,6 +149,17 @@ fn unknown(known: &[Route]) -> Refused {
 }
 
 impl Desk {
+    /// A place for a stream that stays open.
+    pub(crate) fn follow(&self) -> Result<OwnedSemaphorePermit, Refused> {
+        let place = Arc::clone(&self.followers).try_acquire_owned();
+        place.map_err(|_| {
+            refused(
+                RefusalCode::Full,
+                format!("{} streams are open already: close one", limits::FOLLOWERS),
+            )
+        })
+    }
+
     /// Sends a message that carries its own reply channel, and waits for the reply.
     pub(crate) async fn ask<T>(
         &self,

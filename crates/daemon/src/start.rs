@@ -11,11 +11,12 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
 use anyhow::Context;
+use api::{Author, EventKind, Occurrence};
 use config::ConnectionsMax;
 use control::{Desired, Event, Link, Observed, Plan, Saved, State};
 use tracing::{info, warn};
 
-use crate::actor::{About, Actor, File, wanted};
+use crate::actor::{About, Actor, File, difference, tell_attached, wanted};
 use crate::announce::Announcements;
 use crate::bpffs::PinRoot;
 use crate::estimates::Estimates;
@@ -26,7 +27,7 @@ use crate::host::{self, Host};
 use crate::message::Message;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
-use crate::{Error, Options, claims, limits, permission, resolver};
+use crate::{Error, Options, claims, events, limits, permission, resolver};
 
 /// A daemon that is ready to work.
 pub(crate) struct Started {
@@ -94,6 +95,7 @@ fn bring_up(
     let wanted = wanted(&state, &health);
     resolver.want(wanted.clone(), false);
     hear_first_answers(&mut state, &mut health, &inbox);
+    tell_links(&left.state, &state);
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
     let written = files.save(&state, &plan)?;
     let mut rooms = Rooms {
@@ -131,6 +133,16 @@ fn bring_up(
         is_unhealthy: false,
         estimates,
     };
+    let (services, destinations) = (actor.state.services.len(), actor.state.destinations.len());
+    let how = match adopted {
+        true => "took over a running data plane",
+        false => "with a new data plane",
+    };
+    let what = Occurrence::of(EventKind::DaemonStarted).because(how);
+    events::emit(what.new(format!(
+        "version {}, services: {services}, destinations: {destinations}",
+        env!("CARGO_PKG_VERSION")
+    )));
     Ok(Started {
         actor,
         inbox,
@@ -187,22 +199,15 @@ fn attach(plane: &mut impl Plane, options: &Options) -> anyhow::Result<()> {
         let mode = plane
             .attach(name, options.config.require_native)
             .with_context(|| format!("attaching to {name}"))?;
-        if mode == "native" {
-            info!(interface = name, mode, "attached");
-        } else {
-            warn!(
-                interface = name,
-                mode, "attached in generic mode: several times slower than the driver could be"
-            );
-        }
+        tell_attached(name, mode);
     }
     for (name, index, _) in plane.attached() {
         if !wanted.contains(&name) {
             match plane.detach(index) {
-                Ok(()) => info!(
-                    interface = name,
-                    "detached: the configuration names it no more"
-                ),
+                Ok(()) => {
+                    let what = Occurrence::of(EventKind::InterfaceDetached).interface(&name);
+                    events::emit(what.because("the configuration names it no more"));
+                }
                 Err(error) => warn!(interface = name, %error, "cannot be detached"),
             }
         }
@@ -283,7 +288,13 @@ fn next_state(
             addresses: host.addresses()?,
             ..Observed::default()
         };
+        let is_config = matches!(event, Event::Config(_));
         control::step(&mut state, event, &observed).map_err(Error::Config)?;
+        // Where nothing was before, that all is new is said in one line.
+        if is_config && !left.services.is_empty() {
+            let different = difference(&state, Author::File).into_iter();
+            different.for_each(events::emit);
+        }
     }
     Ok(state)
 }
@@ -337,16 +348,28 @@ fn hear_first_answers(state: &mut State, health: &mut Health, inbox: &Receiver<M
             warn!(%refusal, "a real server cannot be used");
         }
     }
+}
+
+/// How real servers are reached, where that is news.
+fn tell_links(left: &State, state: &State) {
     for (address, link) in &state.links {
-        match link {
-            Link::Unresolved { reason } => {
-                warn!(real_server = %address, reason, "real server unresolved");
-            }
-            Link::Local => info!(real_server = %address, "real server is this host"),
-            Link::Via { mac, .. } => {
-                let mac = netlink::mac_text(mac);
-                info!(real_server = %address, mac, "real server resolved");
-            }
+        let old = left.links.get(address);
+        if old == Some(link) {
+            continue;
         }
+        let of = |kind| Occurrence::of(kind).server(*address);
+        events::emit(match link {
+            Link::Unresolved { reason } => of(EventKind::ServerUnresolved).because(reason),
+            Link::Local => of(EventKind::ServerLocal),
+            Link::Via { mac, slot } => {
+                let mut what = of(EventKind::ServerResolved).new(netlink::mac_text(mac));
+                what.interface = state.egress.get(slot).map(|egress| egress.name.clone());
+                what.old = match old {
+                    Some(Link::Via { mac, .. }) => Some(netlink::mac_text(mac)),
+                    _ => None,
+                };
+                what
+            }
+        });
     }
 }

@@ -3,20 +3,26 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use api::{Change, Refusal};
+use api::{Author, Change, Refusal};
 use control::{Event, Link};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::{Actor, Waiting};
+use super::{Actor, Waiting, different};
+use crate::events;
 use crate::host::Host;
 use crate::limits;
 use crate::plane::Plane;
 
 impl<P: Plane, H: Host> Actor<P, H> {
-    pub(super) fn change(&mut self, change: Change, reply: oneshot::Sender<Result<(), Refusal>>) {
+    pub(super) fn change(
+        &mut self,
+        change: Change,
+        by: Author,
+        reply: oneshot::Sender<Result<(), Refusal>>,
+    ) {
         let awaited = added(&change);
-        match self.change_table(change) {
+        match self.change_table(change, by) {
             Ok(()) => self.answer_when_heard(awaited.into_iter().collect(), || {
                 let _gone = reply.send(Ok(()));
             }),
@@ -31,13 +37,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
     pub(super) fn batch(
         &mut self,
         changes: Vec<Change>,
+        by: Author,
         reply: oneshot::Sender<Vec<Option<Refusal>>>,
     ) {
         let awaited = changes.iter().filter_map(added).collect();
         let texts: Vec<String> = changes.iter().map(describe).collect();
         let count = changes.len();
         let refusals = self
-            .step_all(changes)
+            .step_all(changes, by)
             .unwrap_or_else(|refusal| vec![Some(refusal); count]);
         for (change, refusal) in texts.iter().zip(&refusals) {
             log(change, refusal.as_ref());
@@ -48,22 +55,33 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     /// One plan and one save for all of them.
-    fn step_all(&mut self, changes: Vec<Change>) -> Result<Vec<Option<Refusal>>, Refusal> {
+    fn step_all(
+        &mut self,
+        changes: Vec<Change>,
+        by: Author,
+    ) -> Result<Vec<Option<Refusal>>, Refusal> {
         let zeroed = zeroed(&changes);
+        let all = changes.clone();
         let questions = self.state.questions_of_changes(&changes);
         let observed = self.answers(questions, self.addresses()?);
         let (answers, plan) = control::step_all(&mut self.state, changes, &observed);
+        let mut told = different::of(&self.state, by);
+        let done = changes_done(&all, &answers);
+        told.extend(done.filter_map(|change| different::of_change(change, by)));
         self.follow(&plan, false)?;
+        told.into_iter().for_each(events::emit);
         self.estimates.zero(&self.state, &zeroed);
         Ok(answers)
     }
 
-    fn change_table(&mut self, change: Change) -> Result<(), Refusal> {
+    fn change_table(&mut self, change: Change, by: Author) -> Result<(), Refusal> {
         let text = describe(&change);
         let zeroed = zeroed(std::slice::from_ref(&change));
-        let done = self.apply(Event::Change(change));
+        let told = different::of_change(&change, by);
+        let done = self.apply_by(Event::Change(change), Some(by));
         log(&text, done.as_ref().err());
         if done.is_ok() {
+            told.into_iter().for_each(events::emit);
             self.estimates.zero(&self.state, &zeroed);
         }
         done
@@ -111,10 +129,20 @@ fn zeroed(changes: &[Change]) -> Vec<Option<api::ServiceKey>> {
     zeroed.collect()
 }
 
+/// Those that were not refused.
+fn changes_done<'a>(
+    changes: &'a [Change],
+    refusals: &'a [Option<Refusal>],
+) -> impl Iterator<Item = &'a Change> {
+    let all = changes.iter().zip(refusals);
+    all.filter(|(_, refusal)| refusal.is_none())
+        .map(|(change, _)| change)
+}
+
+/// What became different is an event; what did not is said here.
 fn log(change: &str, refusal: Option<&Refusal>) {
-    match refusal {
-        None => info!(change, "table changed"),
-        Some(refusal) => info!(change, %refusal, "change refused"),
+    if let Some(refusal) = refusal {
+        info!(change, %refusal, "change refused");
     }
 }
 

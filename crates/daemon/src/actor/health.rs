@@ -13,7 +13,7 @@ use crate::plane::Plane;
 impl<P: Plane, H: Host> Actor<P, H> {
     /// Checks have found something new.
     pub(super) fn health_news(&mut self, news: &[News]) {
-        self.health.log(news);
+        self.health.tell(news);
         let different = self.health.take(news);
         if different.is_empty() {
             return;

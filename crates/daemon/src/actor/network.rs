@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use api::RefusalCode;
-use control::{Action, Event, LinkReport, Plan};
-use tracing::{error, info, warn};
+use api::{EventKind, EventLevel, Occurrence, RefusalCode};
+use control::{Action, Event, Link, LinkReport, Plan};
+use tracing::{error, warn};
 
 use super::{Actor, wanted};
+use crate::events;
 use crate::host::{Host, Interface};
 use crate::plane::Plane;
 use crate::resolver::Notice;
@@ -17,16 +18,18 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let event = match notice {
             Notice::Links(links) => {
                 for (address, link) in &links {
-                    self.log_link(*address, link);
+                    self.tell_link(*address, link);
                 }
                 self.health.heard(&links);
                 Event::Links(links)
             }
             Notice::Interface { index, name, mac } => {
+                self.tell_changed(index, &name, mac);
                 self.attach_if_new(index, &name);
                 Event::Interface { index, name, mac }
             }
             Notice::InterfaceGone { index } => {
+                self.tell_gone(index);
                 self.detach(index);
                 Event::InterfaceGone { index }
             }
@@ -100,20 +103,43 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn log_link(&self, address: IpAddr, link: &LinkReport) {
+    fn tell_link(&self, address: IpAddr, link: &LinkReport) {
         match link {
             LinkReport::Unresolved { reason } => {
-                warn!(real_server = %address, reason, "real server unresolved");
+                let what = Occurrence::of(EventKind::ServerUnresolved).server(address);
+                events::emit(what.because(reason));
             }
-            LinkReport::Local => info!(real_server = %address, "real server is this host"),
+            LinkReport::Local => {
+                events::emit(Occurrence::of(EventKind::ServerLocal).server(address));
+            }
             LinkReport::Via { mac, interface } => {
+                let mut what = Occurrence::of(EventKind::ServerResolved).server(address);
                 let mut egress = self.state.egress.values();
-                let interface = egress
-                    .find(|egress| egress.index == *interface)
-                    .map(|egress| egress.name.as_str());
-                let mac = netlink::mac_text(mac);
-                info!(real_server = %address, mac, interface, "real server resolved");
+                let egress = egress.find(|egress| egress.index == *interface);
+                what.interface = egress.map(|egress| egress.name.clone());
+                if let Some(Link::Via { mac, .. }) = self.state.links.get(&address) {
+                    what = what.old(netlink::mac_text(mac));
+                }
+                events::emit(what.new(netlink::mac_text(mac)));
             }
+        }
+    }
+
+    fn tell_changed(&self, index: u32, name: &str, mac: [u8; 6]) {
+        let mut egress = self.state.egress.values();
+        let known = egress.find(|one| one.index == index && one.mac != mac);
+        if let Some(known) = known {
+            let what = Occurrence::of(EventKind::InterfaceChanged).interface(name);
+            let what = what.old(netlink::mac_text(&known.mac));
+            events::emit(what.new(netlink::mac_text(&mac)));
+        }
+    }
+
+    fn tell_gone(&self, index: u32) {
+        let mut egress = self.state.egress.values();
+        if let Some(known) = egress.find(|one| one.index == index) {
+            let what = Occurrence::of(EventKind::InterfaceGone);
+            events::emit(what.interface(&known.name));
         }
     }
 
@@ -131,7 +157,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
         let failure = match plane.attach(name, self.about.require_native) {
             Ok(mode) => {
-                info!(interface = name, mode, "attached again");
+                tell_attached(name, mode);
                 None
             }
             Err(error) => Some(crate::chain(&error)),
@@ -139,7 +165,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if let Some(error) = &failure
             && self.attach_failure != failure
         {
-            error!(interface = name, error, "cannot be attached again");
+            let what = Occurrence::of(EventKind::InterfaceFailed);
+            events::emit(what.interface(name).because(error));
         }
         self.attach_failure = failure;
     }
@@ -169,9 +196,26 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 })
                 .collect(),
         };
+        for action in &plan.actions {
+            if let Action::AddVip { address, interface } = action {
+                let what = Occurrence::of(EventKind::VipRestored).vip(*address);
+                events::emit(what.interface(interface));
+            }
+        }
         if !plan.is_empty() {
-            warn!("virtual addresses were removed and are put back");
             self.rooms.carry_out_what_works(&plan);
         }
     }
+}
+
+/// The program is attached; generic mode is several times slower than the driver could be.
+pub(crate) fn tell_attached(interface: &str, mode: &str) {
+    let what = Occurrence::of(EventKind::InterfaceAttached);
+    let what = what.interface(interface).new(mode);
+    events::emit(match mode {
+        "native" => what,
+        _ => what
+            .level(EventLevel::Warning)
+            .because("several times slower than the driver could be"),
+    });
 }

@@ -1,16 +1,17 @@
 //! The end of a daemon, with or without its forwarding.
 
-use api::Refusal;
+use api::{Author, EventKind, Occurrence, Refusal};
 use control::Plan;
-use tracing::{error, info};
+use tracing::error;
 
 use super::{Actor, internal};
+use crate::events;
 use crate::host::Host;
 use crate::plane::Plane;
 
 impl<P: Plane, H: Host> Actor<P, H> {
     /// An orderly end: forwarding stays, unless it is released.
-    pub(super) fn stop(&mut self, release: bool) -> Result<(), Refusal> {
+    pub(super) fn stop(&mut self, release: bool, by: Author) -> Result<(), Refusal> {
         crate::notify(&[sd_notify::NotifyState::Stopping]);
         self.health.stop();
         for waiting in std::mem::take(&mut self.waiting) {
@@ -23,7 +24,13 @@ impl<P: Plane, H: Host> Actor<P, H> {
         };
         match done {
             Ok(()) => {
-                info!(release, "stopped");
+                let what = match release {
+                    true => "forwarding has ended",
+                    false => "forwarding goes on",
+                };
+                let stopped = Occurrence::of(EventKind::DaemonStopped);
+                events::emit(stopped.by(by).because(what));
+                events::bus().close();
                 Ok(())
             }
             Err(error) => {

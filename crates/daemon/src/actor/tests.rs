@@ -264,7 +264,7 @@ fn releasing_takes_away_addresses_and_data_plane_and_forgets_the_files() {
     }
     assert!(!world.actor.rooms.host.vips.is_empty());
 
-    world.actor.stop(true).unwrap();
+    world.actor.stop(true, Author::Signal).unwrap();
 
     assert!(world.actor.rooms.host.vips.is_empty());
     assert!(world.actor.rooms.plane.released);
@@ -280,7 +280,7 @@ fn a_daemon_that_cannot_stop_goes_on_as_before() {
     let before = world.actor.state.clone();
     world.actor.files = Files::within(&world._folder.path().join("missing"), "model");
 
-    assert!(world.actor.stop(false).is_err());
+    assert!(world.actor.stop(false, Author::Signal).is_err());
 
     assert_eq!(world.actor.state, before);
     assert!(before.applied.is_some());
@@ -296,7 +296,7 @@ fn adding_a_destination_is_answered_when_its_server_was_heard_of() {
         panic!("it is a change");
     };
     let (reply, mut answer) = oneshot::channel();
-    world.actor.change(change, reply);
+    world.actor.change(change, Author::Api, reply);
     assert!(answer.try_recv().is_err(), "nothing is known of the server");
 
     let Event::Links(links) = resolve(1) else {
