@@ -42,7 +42,7 @@ const KEPT: &[Kept] = &[
     needed(Capability::CAP_BPF, "to load the program"),
     needed(
         Capability::CAP_PERFMON,
-        "to load the program: its way of reading packets",
+        "to load the program without detours against Spectre in it",
     ),
     useful(Capability::CAP_SETUID, "to run a script check as its user"),
     useful(
@@ -52,6 +52,10 @@ const KEPT: &[Kept] = &[
     useful(
         Capability::CAP_KILL,
         "to end a script check whose time is over",
+    ),
+    useful(
+        Capability::CAP_NET_BIND_SERVICE,
+        "to listen on a port below 1024, if the configuration says so",
     ),
     useful(
         Capability::CAP_CHOWN,
