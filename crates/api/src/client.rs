@@ -24,8 +24,9 @@ use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
 use crate::{
-    BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation, Refusal,
-    Service, ServiceHealth, Status, Stop, Told,
+    BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation,
+    Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Service, ServiceHealth, Status, Stop,
+    Told,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -138,6 +139,24 @@ impl Client {
     /// Every [`ClientError`].
     pub fn health(&self) -> Result<Vec<ServiceHealth>, ClientError> {
         self.get("/v1/health")
+    }
+
+    /// Real servers that are in maintenance.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn maintenance(&self) -> Result<Vec<Maintenance>, ClientError> {
+        self.get("/v1/maintenance")
+    }
+
+    /// Takes a real server out of service, or back; what is waited for is not waited for here.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; a refusal leaves everything as it was.
+    pub fn maintain(&self, order: &MaintenanceOrder) -> Result<MaintenanceDone, ClientError> {
+        read(&self.post("/v1/maintenance", order)?)
     }
 
     /// What would become of a packet, and why. Nothing is changed by asking.
@@ -287,6 +306,17 @@ impl Client {
         route: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
+        self.ask_for(method, route, "application/json", body).await
+    }
+
+    /// The same, with the form of answer that is wanted.
+    pub(crate) async fn ask_for(
+        &self,
+        method: Method,
+        route: &str,
+        accept: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
         let stream = tokio::net::UnixStream::connect(&self.path)
             .await
             .map_err(|source| self.not_connected(source))?;
@@ -299,6 +329,7 @@ impl Client {
             .method(method)
             .uri(route)
             .header(hyper::header::HOST, "dirigo")
+            .header(hyper::header::ACCEPT, accept)
             .header(hyper::header::USER_AGENT, self.program)
             .header(hyper::header::CONTENT_TYPE, "application/json")
             .body(Full::new(body))
@@ -358,7 +389,7 @@ impl Client {
         }
     }
 
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ClientError> {
+    pub(crate) async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, ClientError> {
         tokio::time::timeout(SILENCE_MAX, work)
             .await
             .map_err(|_| ClientError::Silent {
@@ -368,7 +399,7 @@ impl Client {
 }
 
 /// Runs one call to its end on this thread.
-fn run<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
+pub(crate) fn run<T>(work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -393,7 +424,7 @@ fn refused(status: StatusCode, body: &[u8]) -> ClientError {
     }
 }
 
-fn unreadable(error: hyper::Error) -> ClientError {
+pub(crate) fn unreadable(error: hyper::Error) -> ClientError {
     ClientError::Protocol(error.to_string())
 }
 

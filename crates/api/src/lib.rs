@@ -11,9 +11,12 @@
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
+//! | `GET /metrics` | → Prometheus text or OpenMetrics ([`MetricsFormat`]) |
 //! | `GET /v1/events` | [`EventQuery`] after a `?` → [`Event`]s as they come (server-sent events), or with `follow=false` the remembered ones, one a line |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
+//! | `GET /v1/maintenance` | → [`Vec<Maintenance>`](Maintenance), real servers that are held |
+//! | `POST /v1/maintenance` | [`MaintenanceOrder`] → [`MaintenanceDone`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
 //!
 //! Errors come as [`Refusal`] with a status of 4xx or 5xx.
@@ -33,6 +36,8 @@ mod flags;
 mod health;
 mod key;
 mod lines;
+mod maintenance;
+mod metrics;
 mod prefix;
 mod query;
 mod settings;
@@ -47,6 +52,8 @@ pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
+pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
+pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use settings::{

@@ -93,6 +93,9 @@ pub struct Destination {
     pub rates: Rates,
     /// How frames reach it now, or why they cannot.
     pub link: LinkState,
+    /// While it is in maintenance: the weight that it has again afterwards. That of the settings is then 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_weight: Option<u32>,
 }
 
 /// What the kernel's neighbour table says of a destination.

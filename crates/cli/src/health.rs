@@ -16,8 +16,12 @@ pub struct Args {
 
 /// Shows the health of real servers.
 pub fn main(args: &Args) -> ExitCode {
-    finish(show(&args.common, Client::health, |services| {
-        text(services)
+    if args.common.json {
+        return finish(show(&args.common, Client::health, |_| String::new()));
+    }
+    let ask = |client: &Client| Ok((client.health()?, client.maintenance()?));
+    finish(show(&args.common, ask, |(services, maintenance)| {
+        text(services) + &crate::drain::summary(maintenance)
     }))
 }
 

@@ -16,12 +16,14 @@ mod talk;
 mod check;
 mod connections;
 mod doctor;
+mod drain;
 mod events;
 mod exit;
 mod explain;
 mod health;
 mod ipvsadm;
 mod lab;
+mod metrics;
 mod pages;
 mod realserver;
 mod run;
@@ -53,10 +55,18 @@ enum Command {
     Health(health::Args),
     /// Remembered connections
     Connections(connections::Args),
+    /// What is counted, as text for Prometheus; once
+    Metrics(metrics::Args),
     /// What became different, when, and why
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
     Explain(explain::Args),
+    /// No new connections for a real server; shows what is left until it is empty
+    Drain(drain::DrainArgs),
+    /// No new connections for a real server, until it is enabled; waits for nothing
+    Disable(drain::Args),
+    /// Ends what drain or disable began
+    Enable(drain::Args),
     /// ipvsadm's own grammar and output
     #[command(disable_help_flag = true, disable_version_flag = true)]
     Ipvsadm(ipvsadm::Args),
@@ -87,8 +97,12 @@ fn main() -> std::process::ExitCode {
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
+        Command::Metrics(args) => metrics::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
+        Command::Drain(args) => drain::drain(&args),
+        Command::Disable(args) => drain::disable(&args),
+        Command::Enable(args) => drain::enable(&args),
         Command::Ipvsadm(args) => ipvsadm::main(&Called::Ipvsadm("dirigo ipvsadm"), args),
         Command::Realserver(args) => realserver::main(args),
         Command::Doctor(args) => doctor::main(args),

@@ -61,9 +61,9 @@ pub fn status(args: &StatusArgs) -> ExitCode {
     if args.common.json {
         return finish(show(&args.common, Client::status, status_text));
     }
-    let ask = |client: &Client| Ok((client.status()?, client.health()?));
-    finish(show(&args.common, ask, |(status, health)| {
-        status_text(status) + &crate::health::summary(health)
+    let ask = |client: &Client| Ok((client.status()?, client.health()?, client.maintenance()?));
+    finish(show(&args.common, ask, |(status, health, maintenance)| {
+        status_text(status) + &crate::health::summary(health) + &crate::drain::summary(maintenance)
     }))
 }
 
@@ -267,7 +267,7 @@ fn services_text(services: &[Service]) -> String {
                 stats.packets.to_string(),
                 stats.bytes.to_string(),
                 origin(destination.origin).to_owned(),
-                link(&destination.link),
+                link(&destination.link) + &maintenance(destination),
             ]);
         }
     }
@@ -323,7 +323,13 @@ fn link(link: &LinkState) -> String {
     }
 }
 
-fn duration(seconds: u64) -> String {
+fn maintenance(destination: &api::Destination) -> String {
+    destination.held_weight.map_or_else(String::new, |weight| {
+        format!("; in maintenance, weight {weight} when enabled")
+    })
+}
+
+pub(crate) fn duration(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let clock = format!("{:02}:{:02}:{:02}", rest / 3_600, rest / 60 % 60, rest % 60);
     match days {
@@ -389,6 +395,7 @@ mod tests {
                 ..Stats::default()
             },
             overloaded: false,
+            held_weight: None,
             rates: api::Rates::default(),
             link,
         }

@@ -24,6 +24,7 @@ mod folder;
 pub mod limits;
 mod lines;
 mod mark;
+mod metrics;
 mod mistake;
 mod notes;
 mod options;
@@ -40,6 +41,7 @@ pub use address::AddressFault;
 pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
 pub use folder::PIECES;
 pub use mark::Mark;
+pub use metrics::Metrics;
 pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
 pub use rules::Health;
 pub use shared::SharedFault;
@@ -68,6 +70,8 @@ pub struct Config {
     pub settings: api::Settings,
     /// Whether the daemon adds, announces and removes the virtual addresses.
     pub manage_vips: bool,
+    /// What a scrape of `/metrics` shows.
+    pub metrics: Metrics,
     /// Which packets have which firewall mark; of several rules the first one counts.
     pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.

@@ -81,3 +81,11 @@ pub const MISTAKES: usize = 1_000;
 /// Characters of a key or value that a message quotes before it cuts them short: a
 /// message should stay readable when the file is not.
 pub const QUOTED_CHARS: usize = 60;
+
+/// Series of one scrape. Below a thousand not even those fit that are always there; five million are all that
+/// the largest table has, and about 600 MB of text.
+pub const MAX_SERIES: RangeInclusive<i64> = 1_000..=5_000_000;
+
+/// Series of one scrape when the file does not say how many: what 1,000 services with 20,000 destinations have,
+/// and what a small Prometheus takes without being asked.
+pub const MAX_SERIES_DEFAULT: u32 = 200_000;

@@ -12,7 +12,7 @@ use crate::section::{At, Section};
 use crate::shared::Shared;
 use crate::{
     Config, ConnReuseMode, ConnectionsMax, InterfaceName, OnStop, Seconds, Source, Timeouts, check,
-    limits, mark, service, suggest,
+    limits, mark, metrics, service, suggest,
 };
 
 /// Reads the main file and the pieces as one.
@@ -161,6 +161,7 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
         manage_vips: vips
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
+        metrics: metrics::read(root, notes),
         marks: mark::all(root, notes),
         services: service::all(root, &shared, &subnets.unwrap_or_default(), notes),
         real_servers: shared

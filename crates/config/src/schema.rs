@@ -17,6 +17,8 @@ pub enum Table {
     Settings,
     /// `[vips]`
     Vips,
+    /// `[metrics]`
+    Metrics,
     /// `[defaults]`
     Defaults,
     /// `[defaults.service]`
@@ -46,6 +48,7 @@ impl fmt::Display for Table {
             Self::Timeouts => "[timeouts]",
             Self::Settings => "[settings]",
             Self::Vips => "[vips]",
+            Self::Metrics => "[metrics]",
             Self::Defaults => "[defaults]",
             Self::DefaultsOfServices => "[defaults.service]",
             Self::DefaultsOfChecks => "[defaults.check]",
@@ -83,6 +86,7 @@ pub(crate) const CONNECTIONS: Key = key(Table::Root, "connections", "[connection
 pub(crate) const TIMEOUTS: Key = key(Table::Root, "timeouts", "[timeouts]");
 pub(crate) const SETTINGS: Key = key(Table::Root, "settings", "[settings]");
 pub(crate) const VIPS: Key = key(Table::Root, "vips", "[vips]");
+pub(crate) const METRICS: Key = key(Table::Root, "metrics", "[metrics]");
 pub(crate) const DEFAULTS: Key = key(Table::Root, "defaults", "[defaults.service]");
 pub(crate) const TEMPLATE: Key = key(Table::Root, "template", "[template.web]");
 pub(crate) const REAL_SERVER: Key = key(Table::Root, "real_server", "[[real_server]]");
@@ -112,6 +116,9 @@ pub(crate) const LBLCR_EXPIRATION: Key = key(Table::Settings, "lblcr_expiration"
 pub(crate) const CONN_REUSE_MODE: Key = key(Table::Settings, "conn_reuse_mode", "1");
 
 pub(crate) const MANAGE: Key = key(Table::Vips, "manage", "true");
+
+pub(crate) const PER_DESTINATION: Key = key(Table::Metrics, "per_destination", "true");
+pub(crate) const MAX_SERIES: Key = key(Table::Metrics, "max_series", "200000");
 
 pub(crate) const DEFAULTS_SERVICE: Key = key(Table::Defaults, "service", "[defaults.service]");
 pub(crate) const DEFAULTS_CHECK: Key = key(Table::Defaults, "check", "[defaults.check]");
@@ -193,12 +200,13 @@ pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/loca
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
 /// What is said once for the whole director, in the main file.
-pub(crate) const OF_THE_MAIN_FILE: [&Key; 6] = [
+pub(crate) const OF_THE_MAIN_FILE: [&Key; 7] = [
     &DIRECTOR,
     &CONNECTIONS,
     &TIMEOUTS,
     &SETTINGS,
     &VIPS,
+    &METRICS,
     &DEFAULTS,
 ];
 
@@ -224,12 +232,13 @@ const OF_CHECKS_BY_DEFAULT: [&Key; 8] = [
 ];
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 96] = [
+pub const KEYS: [Key; 99] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
     SETTINGS,
     VIPS,
+    METRICS,
     DEFAULTS,
     TEMPLATE,
     REAL_SERVER,
@@ -253,6 +262,8 @@ pub const KEYS: [Key; 96] = [
     LBLC_EXPIRATION,
     LBLCR_EXPIRATION,
     MANAGE,
+    PER_DESTINATION,
+    MAX_SERIES,
     DEFAULTS_SERVICE,
     DEFAULTS_CHECK,
     SERVICE_ADDRESS,

@@ -45,6 +45,7 @@ wrong! {
     keys_in_the_wrong_table
     keys_misspelt
     keys_unknown
+    metrics_that_do_not_fit
     mistakes_of_every_kind_at_once
     more_interfaces_than_there_is_room
     no_interfaces_in_the_list

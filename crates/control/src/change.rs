@@ -315,7 +315,8 @@ fn with_port_of(key: &ServiceKey, destination: SocketAddr) -> SocketAddr {
 
 /// The free id that has rested longest.
 fn free_destination_id(state: &mut State) -> Result<u32, Refusal> {
-    let largest = limits::DESTINATION_IDS - 1;
+    // The last one is nobody: templates of drained destinations are turned there.
+    let largest = limits::DESTINATION_IDS - 2;
     let free = (0..largest)
         .map(|step| (state.last_id + step) % largest + 1)
         .find(|id| !state.destinations.contains_key(id) && !state.trash.contains_key(id))

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::maintenance::Maintain;
 use crate::mark::MarkRule;
 use crate::state::State;
 
@@ -19,6 +20,8 @@ pub enum Event {
     /// What the configuration says of some of its services, as the health of their destinations
     /// allows now.
     Services(Vec<DesiredService>),
+    /// A real server is taken out of service for maintenance, or comes back.
+    Maintain(Maintain),
     /// How real servers can be reached has changed: each with how it is reached now.
     Links(Vec<(IpAddr, LinkReport)>),
     /// An interface that frames may leave through, as it is now.
@@ -234,7 +237,9 @@ impl State {
                     ..Questions::default()
                 }
             }
-            Event::InterfaceGone { .. } | Event::Resume => self.questions_of_all(0),
+            Event::Maintain(_) | Event::InterfaceGone { .. } | Event::Resume => {
+                self.questions_of_all(0)
+            }
             Event::Interface { .. } | Event::Trash { .. } => Questions::default(),
         }
     }

@@ -29,6 +29,7 @@ mod index;
 mod ledger;
 pub mod limits;
 mod link;
+mod maintenance;
 mod mark;
 mod parts;
 mod plan;
@@ -44,6 +45,7 @@ pub use event::{
     Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,
 };
 pub use ledger::Ledger;
+pub use maintenance::{Maintain, Maintenance, Order};
 pub use mark::MarkRule;
 pub use plan::{Action, Plan};
 pub use schedule::{Dynamic, Hash, Schedule};
@@ -96,6 +98,7 @@ fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Ref
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
         Event::Config(desired) => reconcile::apply(state, desired, observed),
         Event::Services(services) => reconcile::apply_some(state, services, observed),
+        Event::Maintain(maintain) => maintenance::apply(state, maintain, observed),
         Event::Links(reports) => {
             for (address, report) in reports {
                 link::report(state, address, report, observed);

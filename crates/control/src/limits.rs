@@ -7,6 +7,9 @@ pub const SERVICES: u32 = 16_384;
 /// connection table keeps 17 bits for each; number 0 is never used.
 pub const DESTINATION_IDS: u32 = 131_072;
 
+/// Orders of maintenance: people give them, and each step that changes one copies them.
+pub const ORDERS: usize = 4_096;
+
 /// Destinations of one service whose scheduler chooses by a rotation or a table: `wrr` may need half a million
 /// slots for as many with different weights, an eighth of what the data plane has.
 pub const STATIC_DESTINATIONS: usize = 1_024;

@@ -114,6 +114,14 @@ impl Schedule {
         }
     }
 
+    /// The same table, asked for another slot when the one in a slot cannot be chosen. `dh` has no such way.
+    pub(crate) fn falling_back(mut self) -> Self {
+        if let Self::Table { hash, fallback, .. } = &mut self {
+            *fallback = *hash != Hash::Destination;
+        }
+        self
+    }
+
     /// The rotation, if it is one.
     #[must_use]
     pub fn rotation(&self) -> Option<&Rotation> {

@@ -6,12 +6,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use api::{ServiceKey, Stats};
+use config::Scheduler;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::event::{Desired, Observed, Questions};
 use crate::index::Index;
 use crate::ledger::Ledger;
 use crate::limits;
+use crate::maintenance::Maintenance;
 use crate::mark::{self, MarkRule};
 pub use crate::parts::{
     Destination, Egress, Link, Reach, Saved, Service, TimeoutsSet, Trashed, Vip,
@@ -49,6 +51,9 @@ pub struct Rest {
     /// Which packets have which firewall mark.
     #[serde(default)]
     pub marks: Arc<Vec<MarkRule>>,
+    /// Real servers that get no new connections.
+    #[serde(default)]
+    pub maintenance: Arc<Maintenance>,
     /// Idle timeouts.
     pub timeouts: api::Timeouts,
     /// Those of them that were set at runtime.
@@ -96,7 +101,7 @@ impl State {
                 let link = self.links.get(&destination.address.ip());
                 Some(Candidate {
                     id: *id,
-                    weight: destination.settings.weight,
+                    weight: self.maintenance.weight(destination),
                     last_weight: destination.last_weight,
                     address: destination.address,
                     usable: link.is_some_and(Link::is_usable),
@@ -108,7 +113,30 @@ impl State {
     /// What the data plane must choose by for a service.
     #[must_use]
     pub fn schedule(&self, service: &Service) -> Schedule {
-        Schedule::of(&service.settings, &service.place, &self.candidates(service))
+        let list = self.candidates(service);
+        let is_held = |one: &Candidate| {
+            let destination = self.destinations.get(&one.id);
+            destination.is_some_and(|one| self.maintenance.holds(&one.service, one.address.ip()))
+        };
+        if !list.iter().any(is_held) {
+            return Schedule::of(&service.settings, &service.place, &list);
+        }
+        let list: Vec<Candidate> = match service.scheduler() {
+            Scheduler::Dh => list.into_iter().filter(|one| !is_held(one)).collect(),
+            // Who has which slot stays as it is, so that only clients of the held ones move.
+            Scheduler::Sh | Scheduler::Mh => list.into_iter().map(|one| self.unheld(one)).collect(),
+            _ => list,
+        };
+        Schedule::of(&service.settings, &service.place, &list).falling_back()
+    }
+
+    /// A candidate with the weight that it has without maintenance.
+    fn unheld(&self, one: Candidate) -> Candidate {
+        let destination = self.destinations.get(&one.id);
+        Candidate {
+            weight: destination.map_or(one.weight, |destination| destination.settings.weight),
+            ..one
+        }
     }
 
     /// The part of the connection table that a service may take, in percent.

@@ -26,6 +26,7 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::{Connections, Message};
+use crate::metrics::Changes;
 use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::view;
@@ -34,6 +35,8 @@ use crate::watchdog::Watchdog;
 mod change;
 mod different;
 mod health;
+mod maintenance;
+mod metrics;
 mod network;
 mod stop;
 
@@ -61,6 +64,8 @@ pub(crate) struct Actor<P, H> {
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
+    /// What the resolver told, counted.
+    pub(crate) changes: Changes,
 }
 
 /// How the file stands to the state. What the network tells may be written later when it cannot be at once:
@@ -84,6 +89,7 @@ pub(crate) struct About {
     pub(crate) started: Instant,
     pub(crate) require_native: bool,
     pub(crate) release_on_stop: bool,
+    pub(crate) metrics: config::Metrics,
 }
 
 /// A reply that waits for real servers' first answers.
@@ -142,6 +148,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             Message::HealthView(reply) => {
                 let _gone = reply.send(self.health.view());
             }
+            Message::Metrics(reply) => {
+                let _gone = reply.send(self.metrics());
+            }
             Message::Health(news) => self.health_news(&news),
             Message::Explain(query, reply) => {
                 let plane = &self.rooms.plane;
@@ -152,6 +161,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             Message::Change(change, by, reply) => self.change(change, by, reply),
             Message::Batch(changes, by, reply) => self.batch(changes, by, reply),
+            Message::MaintenanceView(reply) => {
+                let _gone = reply.send(self.maintenance());
+            }
+            Message::Maintain(order, reply) => {
+                let _gone = reply.send(self.maintain(order));
+            }
             Message::Network(notice) => self.notice(notice),
             // Handled by `run`.
             Message::Stop(..) | Message::Terminate => {}
@@ -167,7 +182,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// The same, telling what is different in the table, and by whom.
     fn apply_by(&mut self, event: Event, by: Option<Author>) -> Result<(), Refusal> {
         let addresses = match event {
-            Event::Change(_) | Event::Config(_) | Event::Services(_) => self.addresses()?,
+            Event::Change(_) | Event::Config(_) | Event::Services(_) | Event::Maintain(_) => {
+                self.addresses()?
+            }
             _ => Vec::new(),
         };
         let observed = self.answers(self.state.questions(&event), addresses);
@@ -277,6 +294,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
             self.catch_up_with_health();
+            self.look_after_maintenance();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();

@@ -30,6 +30,14 @@ use crate::{events, limits};
 /// Frames so far that claimed one of our addresses for a MAC that is not ours.
 static CLAIMS: AtomicU64 = AtomicU64::new(0);
 
+/// Claims that go on now.
+static GOING_ON: AtomicU64 = AtomicU64::new(0);
+
+/// How many claims of other hosts go on now.
+pub(crate) fn going_on() -> u64 {
+    GOING_ON.load(Ordering::Relaxed)
+}
+
 /// How often that was heard since the daemon started.
 pub(crate) fn count() -> u64 {
     CLAIMS.load(Ordering::Relaxed)
@@ -207,11 +215,16 @@ impl Listener {
                 frames: 1,
             },
         );
+        self.count_going_on();
         let how = if answers { "answers for" } else { "announces" };
         let mut what = Occurrence::of(EventKind::VipClaimed).vip(vip);
         what.server = host_at(mac);
         what = what.mac(mac_text(&mac)).interface(interface);
         events::emit(what.because(format!("it {how} it")));
+    }
+
+    fn count_going_on(&self) {
+        GOING_ON.store(self.going_on.len() as u64, Ordering::Relaxed);
     }
 
     fn forget(&mut self, now: Instant) {
@@ -224,6 +237,7 @@ impl Listener {
             }
             goes_on
         });
+        self.count_going_on();
     }
 }
 

@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use crate::message::Message;
 
 mod log;
+mod measures;
 mod view;
 
 /// What an earlier daemon knew: which destinations were well, and which not.
@@ -136,6 +137,15 @@ impl Health {
         self.wanted.services.values().flat_map(|service| {
             let all = service.destinations.keys().copied();
             all.chain(service.rules.sorry_server)
+        })
+    }
+
+    /// Destinations of services with checks, whether they are in the table or not.
+    pub(crate) fn destinations(&self) -> impl Iterator<Item = (ServiceKey, IpAddr)> + '_ {
+        self.wanted.services.iter().flat_map(|(key, service)| {
+            let key = self.keys.get(key).copied();
+            let servers = service.destinations.keys();
+            servers.filter_map(move |server| Some((key?, *server)))
         })
     }
 

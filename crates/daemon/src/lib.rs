@@ -36,6 +36,7 @@ mod host;
 mod limits;
 mod listing;
 mod message;
+mod metrics;
 #[cfg(test)]
 mod model;
 mod permission;

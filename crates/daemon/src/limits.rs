@@ -17,6 +17,13 @@ pub const TRASH_TICKS: u64 = 100;
 /// virtual addresses, changes of the network. A second: what is wrong so long is seen by people.
 pub const LOOK_TICKS: u64 = 10;
 
+/// How long after a real server was drained templates are looked for again that a processor made at that
+/// very moment, in seconds.
+pub const TEMPLATES_TURNED_S: u64 = 3;
+
+/// Real servers that a refusal names: enough to see a slip of the finger.
+pub const SERVERS_SHOWN: usize = 8;
+
 /// Ticks in which every counter is looked at once: IPVS's 2 s.
 pub const ESTIMATE_TICKS: u32 = 20;
 
@@ -55,6 +62,13 @@ pub const CONNECTIONS: usize = 64;
 
 /// Listings at once. Each walks the whole table in a thread of its own.
 pub const LISTINGS: usize = 4;
+
+/// Scrapes of metrics at once: two Prometheus servers, and a person who looks.
+pub const SCRAPES: usize = 3;
+
+/// How old a count of the connection table by state may be when metrics show it. The largest table is a
+/// quarter of a gibibyte to read; people scrape every 15 s.
+pub const COUNT_AGE: Duration = Duration::from_secs(10);
 
 /// Events that are remembered: hours of a quiet director, a minute of a bad one; half a megabyte.
 pub const EVENTS: usize = 1024;

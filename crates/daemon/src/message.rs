@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use api::{Refusal, Service, Status};
 use tokio::sync::oneshot;
 
+use crate::metrics::Snapshot;
 use crate::plane::Listing;
 use crate::resolver::Notice;
 
@@ -22,6 +23,8 @@ pub(crate) enum Message {
         api::ExplainQuery,
         oneshot::Sender<Result<api::Explanation, Refusal>>,
     ),
+    /// `GET /metrics`
+    Metrics(oneshot::Sender<Snapshot>),
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/changes`
@@ -35,6 +38,13 @@ pub(crate) enum Message {
         Vec<api::Change>,
         api::Author,
         oneshot::Sender<Vec<Option<Refusal>>>,
+    ),
+    /// `GET /v1/maintenance`
+    MaintenanceView(oneshot::Sender<Vec<api::Maintenance>>),
+    /// `POST /v1/maintenance`
+    Maintain(
+        api::MaintenanceOrder,
+        oneshot::Sender<Result<api::MaintenanceDone, Refusal>>,
     ),
     /// `POST /v1/stop`
     Stop(api::Stop, oneshot::Sender<Result<(), Refusal>>),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use control::{Action, HostAddress, Reach, Schedule};
 
 use crate::host::{Host, Interface};
+use crate::metrics::Readings;
 use crate::plane::{Listing, Plane};
 
 /// Actions that still succeed, shared by plane and host.
@@ -104,6 +105,16 @@ impl Plane for ModelPlane {
         self.templates.clone()
     }
 
+    fn let_go(&mut self, _ids: &BTreeSet<u32>) -> u64 {
+        self.is_idle = true;
+        3
+    }
+
+    fn turn_templates(&mut self, ids: &BTreeSet<u32>) -> u64 {
+        self.templates.retain(|id, _| !ids.contains(id));
+        0
+    }
+
     fn sweep(&self, _parts: usize) {}
 
     fn explain(
@@ -112,6 +123,10 @@ impl Plane for ModelPlane {
         _dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation> {
         anyhow::bail!("a model forwards nothing")
+    }
+
+    fn readings(&self) -> Box<dyn Readings> {
+        Box::new(ModelReadings)
     }
 
     fn listing(&self) -> Listing {
@@ -146,6 +161,39 @@ impl Plane for ModelPlane {
     fn release(&mut self) -> anyhow::Result<()> {
         self.released = true;
         Ok(())
+    }
+}
+
+/// Nothing was ever forwarded but two packets for each destination.
+pub(crate) struct ModelReadings;
+
+impl Readings for ModelReadings {
+    fn stats(&self, _id: u32) -> api::Stats {
+        api::Stats {
+            packets: 2,
+            ..api::Stats::default()
+        }
+    }
+
+    fn gauges(&self, _id: u32) -> (u32, u32) {
+        (1, 2)
+    }
+
+    fn is_overloaded(&self, _id: u32) -> bool {
+        false
+    }
+
+    fn population(&self, _service: u32) -> u64 {
+        3
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        let names = director::verdict::counter_names();
+        names.map(|(_, name)| (name, 0)).collect()
+    }
+
+    fn states(&self) -> Vec<dataplane::StateCount> {
+        Vec::new()
     }
 }
 

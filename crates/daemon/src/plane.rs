@@ -1,6 +1,6 @@
 //! The seam to the data plane: the actor writes through it, tests put a model behind it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use control::{Action, Reach};
@@ -11,6 +11,7 @@ use dataplane::{
 use director::limits::BUCKET_SLOTS;
 
 use crate::bpffs::PinRoot;
+use crate::metrics::Readings;
 
 /// What the actor needs of a data plane.
 pub(crate) trait Plane {
@@ -28,6 +29,10 @@ pub(crate) trait Plane {
     fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// Ends the connections of destinations; how many.
+    fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64;
+    /// Has persistence templates lead to these destinations no more.
+    fn turn_templates(&mut self, ids: &BTreeSet<u32>) -> u64;
     /// Forgets connections that have run out, in a part of the table: one of `parts`.
     fn sweep(&self, parts: usize);
     /// What would become of a packet; `dead` is a destination that is taken for dead.
@@ -36,6 +41,8 @@ pub(crate) trait Plane {
         flow: &dataplane::Flow,
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation>;
+    /// Counters and gauges for another thread.
+    fn readings(&self) -> Box<dyn Readings>;
     /// A view of the connections for another thread.
     fn listing(&self) -> Listing;
     /// Services that it holds.
@@ -146,13 +153,7 @@ impl Plane for Kernel {
     }
 
     fn stats(&self, id: u32) -> api::Stats {
-        let stats = self.dataplane.destination_stats(id);
-        api::Stats {
-            connections: stats.connections,
-            packets: stats.packets,
-            bytes: stats.bytes,
-            ..api::Stats::default()
-        }
+        shown(self.dataplane.destination_stats(id))
     }
 
     fn is_overloaded(&self, id: u32) -> bool {
@@ -161,6 +162,14 @@ impl Plane for Kernel {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.dataplane.counters()
+    }
+
+    fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64 {
+        self.dataplane.let_go(ids)
+    }
+
+    fn turn_templates(&mut self, ids: &BTreeSet<u32>) -> u64 {
+        self.dataplane.turn_templates(ids)
     }
 
     fn sweep(&self, parts: usize) {
@@ -174,6 +183,10 @@ impl Plane for Kernel {
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation> {
         Ok(self.dataplane.explain(flow, dead)?)
+    }
+
+    fn readings(&self) -> Box<dyn Readings> {
+        Box::new(self.dataplane.readings())
     }
 
     fn listing(&self) -> Listing {
@@ -214,9 +227,46 @@ impl Plane for Kernel {
     }
 }
 
+impl Readings for dataplane::Readings {
+    fn stats(&self, id: u32) -> api::Stats {
+        shown(self.destination_stats(id))
+    }
+
+    fn gauges(&self, id: u32) -> (u32, u32) {
+        self.gauges(id)
+    }
+
+    fn is_overloaded(&self, id: u32) -> bool {
+        self.is_overloaded(id)
+    }
+
+    fn population(&self, service: u32) -> u64 {
+        self.population(service)
+    }
+
+    fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.counters()
+    }
+
+    fn states(&self) -> Vec<dataplane::StateCount> {
+        self.states()
+    }
+}
+
+fn shown(stats: dataplane::Stats) -> api::Stats {
+    api::Stats {
+        connections: stats.connections,
+        packets: stats.packets,
+        bytes: stats.bytes,
+        ..api::Stats::default()
+    }
+}
+
 /// The table's room is the data plane's: `control` may give no number that does not fit.
 const _: () = assert!(control::limits::SERVICES == director::limits::SERVICES);
 const _: () = assert!(control::limits::DESTINATION_IDS == director::limits::DESTINATIONS);
+/// Nobody's number is one that `control` never gives.
+const _: () = assert!(dataplane::NOBODY == control::limits::DESTINATION_IDS - 1);
 const _: () = assert!(control::limits::EGRESS_SLOTS as u32 == director::limits::INTERFACES);
 
 fn link(reach: Reach) -> DestinationLink {

@@ -20,12 +20,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::limits;
 use crate::message::Message;
+use crate::metrics::Scrapes;
 
 mod connections;
 mod daemon;
 mod events;
 mod explain;
 mod health;
+mod maintenance;
+mod metrics;
 mod table;
 
 /// What handlers share.
@@ -33,6 +36,7 @@ mod table;
 pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
+    scrapes: Arc<Scrapes>,
     followers: Arc<Semaphore>,
 }
 
@@ -55,8 +59,10 @@ fn all() -> Routes {
         table::routes(),
         events::routes(),
         health::routes(),
+        maintenance::routes(),
         explain::routes(),
         connections::routes(),
+        metrics::routes(),
     ]
     .into_iter()
     .fold(Routes::default(), Routes::with)
@@ -67,6 +73,7 @@ pub(crate) fn routes(actor: SyncSender<Message>) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+        scrapes: Arc::default(),
         followers: Arc::new(Semaphore::new(limits::FOLLOWERS)),
     };
     let Routes { router, known } = all();

@@ -25,6 +25,7 @@ use crate::files::Files;
 use crate::health::Health;
 use crate::host::{self, Host};
 use crate::message::Message;
+use crate::metrics::Changes;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
 use crate::{Error, Options, claims, events, limits, permission, resolver};
@@ -113,6 +114,7 @@ fn bring_up(
         started,
         require_native: options.config.require_native,
         release_on_stop: options.config.on_stop == config::OnStop::Release,
+        metrics: options.config.metrics,
     };
     let mut estimates = Estimates::default();
     estimates.take_over(&state, &rooms.plane);
@@ -132,6 +134,7 @@ fn bring_up(
         health,
         is_unhealthy: false,
         estimates,
+        changes: Changes::default(),
     };
     let (services, destinations) = (actor.state.services.len(), actor.state.destinations.len());
     let how = match adopted {

@@ -51,9 +51,14 @@ fn destination(
     estimates: &Estimates,
 ) -> Destination {
     let (active, inactive) = plane.gauges(id);
+    let mut settings = destination.settings.clone();
+    let server = destination.address.ip();
+    let is_held = state.maintenance.holds(&destination.service, server);
+    let held_weight = is_held.then(|| std::mem::take(&mut settings.weight));
     Destination {
         destination: destination.address,
-        settings: destination.settings.clone(),
+        settings,
+        held_weight,
         origin: destination.origin,
         active,
         inactive,

@@ -183,13 +183,18 @@ impl Table {
         if !is_over {
             return Some(false);
         }
+        Some(self.take(slot, tag, entry))
+    }
+
+    /// Takes the owner out of a slot, if it is still this one and its entry still this; whether it was.
+    pub(crate) fn take(&self, slot: usize, tag: u64, entry: Entry) -> bool {
         let order = (Ordering::AcqRel, Ordering::Relaxed);
         if self
             .tag(slot)
             .compare_exchange(tag, CLAIMED, order.0, order.1)
             .is_err()
         {
-            return Some(false);
+            return false;
         }
         // Between the look and the claim a packet may have renewed it: then it stays.
         let taken = self
@@ -201,7 +206,7 @@ impl Table {
         }
         self.tag(slot)
             .store(if is_taken { FREE } else { tag }, Ordering::Release);
-        Some(is_taken)
+        is_taken
     }
 
     /// A template whose time is over but that has connections lives on by a minute, from then on.
@@ -267,6 +272,19 @@ impl Table {
         templates
     }
 
+    /// How many entries are in each state; two words of each slot are read.
+    pub(crate) fn count_states(&self) -> [u64; STATES] {
+        let mut counts = [0; STATES];
+        for slot in 0..self.slots() {
+            let tag = self.tag(slot).load(Ordering::Acquire);
+            if tag != FREE && tag != CLAIMED {
+                let entry = Entry(self.entry(slot).load(Ordering::Acquire));
+                counts[usize::from(entry.state().0) & (STATES - 1)] += 1;
+            }
+        }
+        counts
+    }
+
     /// The connection in a slot, read between two equal looks at its tag.
     fn connection(&self, slot: usize, settings: &Settings, tick: u32) -> Option<Connection> {
         let tag = self.tag(slot).load(Ordering::Acquire);
@@ -295,12 +313,12 @@ impl Table {
         })
     }
 
-    fn tag(&self, slot: usize) -> &std::sync::atomic::AtomicU64 {
+    pub(crate) fn tag(&self, slot: usize) -> &std::sync::atomic::AtomicU64 {
         self.buckets
             .word_at(slot / BUCKET_SLOTS, slot % BUCKET_SLOTS * 2)
     }
 
-    fn entry(&self, slot: usize) -> &std::sync::atomic::AtomicU64 {
+    pub(crate) fn entry(&self, slot: usize) -> &std::sync::atomic::AtomicU64 {
         self.buckets
             .word_at(slot / BUCKET_SLOTS, slot % BUCKET_SLOTS * 2 + 1)
     }

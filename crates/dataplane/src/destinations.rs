@@ -1,8 +1,10 @@
 //! Destinations in the data path: how frames reach them, and what they may be given.
 
+use aya::maps::{MapData, PerCpuArray};
 use director::headers::Mac;
 use director::tables::{Link, Weight};
 
+use crate::Stats;
 use crate::map::{SharedStanding, Words};
 
 /// A destination, as the data path knows it.
@@ -115,4 +117,20 @@ impl SharedStanding<'_> {
         self.swap_thresholds(0);
         self.change_weight(|_| 0);
     }
+}
+
+/// What a destination was sent, over all CPUs.
+pub(crate) fn sum(statistics: &PerCpuArray<MapData, [u64; 3]>, id: u32) -> Stats {
+    let Ok(values) = statistics.get(&id, 0) else {
+        return Stats::default();
+    };
+    values
+        .iter()
+        .fold(Stats::default(), |sum, [connections, packets, bytes]| {
+            Stats {
+                connections: sum.connections + connections,
+                packets: sum.packets + packets,
+                bytes: sum.bytes + bytes,
+            }
+        })
 }

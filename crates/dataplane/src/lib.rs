@@ -25,11 +25,13 @@ mod connections;
 mod destinations;
 mod error;
 mod explain;
+mod leave;
 mod localities;
 mod map;
 mod marks;
 mod object;
 mod pins;
+mod readings;
 mod services;
 mod settings;
 mod snapshot;
@@ -42,8 +44,10 @@ pub use connections::{Connection, Swept};
 pub use destinations::{Destination, DestinationLink, Standing};
 pub use error::Error;
 pub use explain::{Decision, Explanation, Flow};
+pub use leave::NOBODY;
 pub use marks::MarkRule;
 pub use object::Programs;
+pub use readings::{Readings, StateCount};
 pub use services::{Dynamic, Hash, Rules, Schedule, Segment, ServiceKey};
 pub use settings::Behaviour;
 
@@ -106,6 +110,7 @@ pub struct Dataplane {
     egress: Words,
     statistics: PerCpuArray<aya::maps::MapData, [u64; 3]>,
     verdicts: PerCpuArray<aya::maps::MapData, u64>,
+    readings: Readings,
     memory_bytes: u64,
 }
 
@@ -138,6 +143,7 @@ impl Dataplane {
             egress: maps.words("EGRESS")?,
             statistics: maps.per_cpu("STATISTICS")?,
             verdicts: maps.per_cpu("VERDICTS")?,
+            readings: Readings::new(&maps, connections.clone())?,
             memory_bytes: maps.memory_bytes()?,
             object,
             directory,
@@ -360,18 +366,7 @@ impl Dataplane {
     /// What a destination was sent, over all CPUs.
     #[must_use]
     pub fn destination_stats(&self, id: u32) -> Stats {
-        let Ok(values) = self.statistics.get(&id, 0) else {
-            return Stats::default();
-        };
-        values
-            .iter()
-            .fold(Stats::default(), |sum, [connections, packets, bytes]| {
-                Stats {
-                    connections: sum.connections + connections,
-                    packets: sum.packets + packets,
-                    bytes: sum.bytes + bytes,
-                }
-            })
+        destinations::sum(&self.statistics, id)
     }
 
     /// Every counter by name, over all CPUs.
@@ -385,6 +380,12 @@ impl Dataplane {
         verdict::counter_names()
             .map(|(number, name)| (name, total(number)))
             .collect()
+    }
+
+    /// Counters and gauges for another thread: it shares the maps, not this object.
+    #[must_use]
+    pub fn readings(&self) -> Readings {
+        self.readings.clone()
     }
 
     /// Shows every remembered connection, in no order.

@@ -31,3 +31,5 @@ pub mod reason;
 pub mod runner;
 pub mod service;
 pub mod state;
+#[cfg(feature = "run")]
+pub mod tally;

@@ -14,7 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use netlink::Mac;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -27,6 +27,7 @@ use crate::path::{TruePath, Way};
 use crate::probe::Standing;
 use crate::reason::{Outcome, Reason};
 use crate::state::{News, ProbeKey, State, Wanted};
+use crate::tally::Tally;
 
 /// How a real server is reached, as the network shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +54,19 @@ enum Order {
 #[derive(Debug)]
 pub struct Handle {
     orders: UnboundedSender<Order>,
+    tally: Tally,
 }
 
 impl Handle {
     /// Replaces what is wanted. Never waits. False if the thread has ended.
     pub fn want(&self, wanted: Wanted) -> bool {
         self.orders.send(Order::Want(Box::new(wanted))).is_ok()
+    }
+
+    /// What the checks did, counted.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally.clone()
     }
 
     /// Replaces how real servers are reached. Never waits. False if the thread has ended.
@@ -71,6 +79,8 @@ impl Handle {
 /// thread by returning false.
 pub fn spawn(tell: impl FnMut(Vec<News>) -> bool + Send + 'static) -> io::Result<Handle> {
     let (orders, inbox) = unbounded_channel();
+    let tally = Tally::default();
+    let counts = tally.clone();
     let thread = std::thread::Builder::new().name("health".to_owned());
     thread.spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -78,18 +88,18 @@ pub fn spawn(tell: impl FnMut(Vec<News>) -> bool + Send + 'static) -> io::Result
             .build();
         match runtime {
             Ok(runtime) => {
-                let runner = Runner::new(Box::new(tell));
+                let runner = Runner::new(Box::new(tell), counts);
                 LocalSet::new().block_on(&runtime, runner.run(inbox));
             }
             Err(error) => tracing::error!(%error, "health checks cannot run"),
         }
     })?;
-    Ok(Handle { orders })
+    Ok(Handle { orders, tally })
 }
 
 /// What an attempt brings back.
 enum Found {
-    Outcome(ProbeKey, Outcome),
+    Outcome(ProbeKey, Outcome, Duration),
     /// The same check passes at the real server's own address.
     OnlyOwnAddress(ProbeKey, Reason),
     Nothing,
@@ -107,10 +117,11 @@ struct Runner {
     attempts: JoinSet<Found>,
     dice: RandomState,
     throws: u64,
+    tally: Tally,
 }
 
 impl Runner {
-    fn new(tell: Box<dyn FnMut(Vec<News>) -> bool + Send>) -> Self {
+    fn new(tell: Box<dyn FnMut(Vec<News>) -> bool + Send>, tally: Tally) -> Self {
         Self {
             tell,
             state: State::default(),
@@ -122,6 +133,7 @@ impl Runner {
             attempts: JoinSet::new(),
             dice: RandomState::new(),
             throws: 0,
+            tally,
         }
     }
 
@@ -155,7 +167,11 @@ impl Runner {
     }
 
     fn say(&mut self, news: Vec<News>) -> bool {
-        news.is_empty() || (self.tell)(news)
+        if news.is_empty() {
+            return true;
+        }
+        self.tally.news(&news);
+        (self.tell)(news)
     }
 
     fn obey(&mut self, order: Order) -> Vec<News> {
@@ -175,7 +191,9 @@ impl Runner {
                     *throws += 1;
                     dice.hash_one(*throws)
                 };
-                self.state.configure(&wanted, Instant::now(), throw)
+                let news = self.state.configure(&wanted, Instant::now(), throw);
+                self.tally.keep(|key| self.state.standing(key).is_some());
+                news
             }
             Order::Links(links) => {
                 let known = &self.links;
@@ -204,11 +222,12 @@ impl Runner {
             }
             let target = self.target(&key, &check);
             self.attempts.spawn_local(async move {
+                let begun = Instant::now();
                 let outcome = match target {
                     Ok(target) => attempt(&check, &target).await,
                     Err(reason) => Outcome::Failed(reason),
                 };
-                Found::Outcome(key, outcome)
+                Found::Outcome(key, outcome, begun.elapsed())
             });
         }
     }
@@ -216,13 +235,16 @@ impl Runner {
     fn take(&mut self, found: Found) -> Vec<News> {
         let now = Instant::now();
         match found {
-            Found::Outcome(key, outcome) => {
+            Found::Outcome(key, outcome, took) => {
                 // Addresses of this host may have changed since the way was found.
                 if let Outcome::Failed(Reason::Local(_)) = outcome {
                     self.ways.remove(&key.server);
                 }
                 let dice = self.throw();
                 let news = self.state.finished(&key, &outcome, now, dice);
+                if let Some(standing) = self.state.standing(&key) {
+                    self.tally.attempt(&key, &outcome, took, standing);
+                }
                 self.ask_at_own_address(&news);
                 news
             }

@@ -318,6 +318,13 @@ impl State {
         self.spread(number, change, now)
     }
 
+    /// What is believed of a probe; `None` if there is no such one.
+    #[must_use]
+    pub fn standing(&self, key: &ProbeKey) -> Option<Standing> {
+        let number = self.numbers.get(key)?;
+        Some(self.probes.get(number)?.probe.standing())
+    }
+
     fn entry(&mut self, key: &ProbeKey) -> Option<(u32, &mut Entry)> {
         let number = *self.numbers.get(key)?;
         Some((number, self.probes.get_mut(&number)?))

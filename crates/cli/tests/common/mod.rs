@@ -32,7 +32,8 @@ pub fn is_root() -> bool {
 pub struct Director {
     pub instance: String,
     daemon: Child,
-    _namespaces: [Namespace; 2],
+    _namespace: Namespace,
+    servers: Namespace,
     _folder: tempfile::TempDir,
 }
 
@@ -70,7 +71,8 @@ impl Director {
         let director = Self {
             instance,
             daemon,
-            _namespaces: [namespace, servers],
+            _namespace: namespace,
+            servers,
             _folder: folder,
         };
         let started = Instant::now();
@@ -96,6 +98,14 @@ impl Director {
             .map(|one| one.parse::<u64>().unwrap())
             .sum();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// Begins a TCP connection from the segment to a service at the director's own address; nobody answers.
+    pub fn begin(&self, port: u16) {
+        let service = std::net::SocketAddr::from(([192, 0, 2, 2], port));
+        let begin = || std::net::TcpStream::connect_timeout(&service, Duration::from_millis(100));
+        let answer = self.servers.run(begin).unwrap();
+        assert!(answer.is_err(), "somebody answers on {service}");
     }
 
     /// The binary as `ipvsadm`.

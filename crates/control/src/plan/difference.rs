@@ -170,7 +170,7 @@ impl<'a> Side<'a> {
         Some(Standing {
             reach,
             service: service.map_or(0, |service| service.id),
-            weight: settings.weight,
+            weight: self.rest.maintenance.weight(destination),
             upper_threshold: settings.upper_threshold,
             lower_threshold: settings.lower_threshold,
         })

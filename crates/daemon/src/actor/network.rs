@@ -20,6 +20,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 for (address, link) in &links {
                     self.tell_link(*address, link);
                 }
+                self.changes.count(&links);
                 self.health.heard(&links);
                 Event::Links(links)
             }

@@ -119,6 +119,7 @@ impl World {
                 started: Instant::now(),
                 require_native: false,
                 release_on_stop: false,
+                metrics: config::Metrics::default(),
             },
             wanted: Wanted::default(),
             waiting: Vec::new(),
@@ -130,6 +131,7 @@ impl World {
             health: crate::health::Health::default(),
             is_unhealthy: false,
             estimates: Estimates::default(),
+            changes: crate::metrics::Changes::default(),
         };
         Self {
             actor,

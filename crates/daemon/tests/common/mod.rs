@@ -467,6 +467,14 @@ impl Conversation {
         })
     }
 
+    /// How it fails when it is used.
+    pub fn failure(&mut self) -> std::io::ErrorKind {
+        let mut byte = [0];
+        let used = self.stream.write_all(&[7]);
+        let used = used.and_then(|()| self.stream.read_exact(&mut byte));
+        used.expect_err("it still carries").kind()
+    }
+
     /// Whether it still carries.
     pub fn echoes(&mut self) -> bool {
         let mut byte = [0];

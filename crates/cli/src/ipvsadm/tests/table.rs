@@ -158,6 +158,7 @@ impl Members for Service {
             inactive: 0,
             templates: 0,
             overloaded: false,
+            held_weight: None,
             rates: Rates::default(),
             stats: Stats::default(),
             link: LinkState::Local,
