@@ -32,6 +32,9 @@ pub struct DestinationHealth {
     /// Why it is down.
     #[serde(default)]
     pub reason: Option<String>,
+    /// Why it is suspected, while its checks have not settled it.
+    #[serde(default)]
+    pub suspected: Option<String>,
     /// Its checks.
     pub checks: Vec<CheckState>,
 }

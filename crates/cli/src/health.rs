@@ -119,6 +119,10 @@ fn why(service: &ServiceHealth) -> String {
         lines += &format!("{}: the quorum is lost\n", service.service);
     }
     for destination in &service.destinations {
+        if let Some(suspected) = &destination.suspected {
+            let server = destination.server;
+            lines += &format!("{}: {server}: suspected: {suspected}\n", service.service);
+        }
         let failed = destination.checks.iter();
         let failed = failed.filter(|check| check.health == HealthState::Down);
         for check in failed {
@@ -151,6 +155,7 @@ mod tests {
             weight,
             health: check.health,
             reason: check.reason.clone(),
+            suspected: None,
             checks: vec![check],
         };
         let services = [ServiceHealth {

@@ -42,6 +42,9 @@ pub struct Order {
     pub service: Option<ServiceKey>,
     /// Since when, by a clock that goes on while the host sleeps and daemons come and go.
     pub since_s: u64,
+    /// Whether its last connection is waited for.
+    #[serde(default)]
+    pub awaited: bool,
     /// When what is left of its connections is let go, by the same clock.
     pub until_s: Option<u64>,
     /// Whether it is removed when it has no connection any more.
@@ -236,6 +239,7 @@ fn finish(
     };
     let order = &mut Arc::make_mut(&mut state.maintenance).orders[position];
     order.until_s = None;
+    order.awaited = false;
     if !std::mem::take(&mut order.remove) {
         return Ok(());
     }

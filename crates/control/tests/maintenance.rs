@@ -14,6 +14,7 @@ fn order(server: IpAddr, service: Option<ServiceKey>) -> Order {
         server,
         service,
         since_s: 7,
+        awaited: true,
         until_s: None,
         remove: false,
         removed: false,

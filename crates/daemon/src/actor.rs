@@ -29,6 +29,7 @@ use crate::message::{Connections, Message};
 use crate::metrics::Changes;
 use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
+use crate::suspicion::Suspicion;
 use crate::view;
 use crate::watchdog::Watchdog;
 
@@ -39,6 +40,7 @@ mod maintenance;
 mod metrics;
 mod network;
 mod stop;
+mod suspicion;
 
 pub(crate) use different::of as difference;
 pub(crate) use network::tell_attached;
@@ -64,6 +66,7 @@ pub(crate) struct Actor<P, H> {
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
+    pub(crate) suspicion: Suspicion,
     /// What the resolver told, counted.
     pub(crate) changes: Changes,
 }
@@ -295,6 +298,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.look_around();
             self.catch_up_with_health();
             self.look_after_maintenance();
+        }
+        if self.ticks.is_multiple_of(limits::SUSPECT_TICKS) {
+            self.suspect();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();

@@ -21,10 +21,14 @@ use health::probe::Standing;
 use health::reason::Reason;
 use health::runner::{self, Handle, Link};
 use health::service::Effect;
-use health::state::{News, ProbeKey, State, Transport, Wanted, WantedDestination, WantedService};
+use health::state::{
+    News, ProbeKey, State, Transport, Wanted, WantedDestination, WantedService, probe_key,
+};
 use tracing::{info, warn};
 
+use crate::limits;
 use crate::message::Message;
+use crate::suspicion::Suspect;
 
 mod log;
 mod measures;
@@ -46,6 +50,8 @@ pub(crate) struct Health {
     probes: BTreeMap<ProbeKey, Probed>,
     /// What the resolver said last of each real server.
     links: BTreeMap<IpAddr, LinkReport>,
+    /// Real servers that answered nobody, since when, and why it is thought.
+    suspected: BTreeMap<(ServiceKey, IpAddr), (Instant, String)>,
     runner: Option<Handle>,
 }
 
@@ -245,6 +251,9 @@ impl Health {
             None => effects.remove(&server),
         };
         let old = old.as_ref().and_then(Effect::weight);
+        if weight.is_none_or(|weight| weight == 0) {
+            self.suspected.remove(&(key, server));
+        }
         (old != weight).then_some(key)
     }
 
@@ -278,6 +287,38 @@ impl Health {
             service.destinations.push((sorry, settings));
         }
         Some(service)
+    }
+
+    /// Has a real server that answers nobody checked at once.
+    pub(crate) fn suspect(&mut self, suspect: Suspect) {
+        let Suspect {
+            service,
+            server,
+            reason,
+        } = suspect;
+        let own = self.keys.iter().find(|(_, key)| **key == service);
+        let Some((own, wanted)) =
+            own.and_then(|(own, _)| Some((own, self.wanted.services.get(own)?)))
+        else {
+            return;
+        };
+        let checks = wanted.destinations.get(&server).into_iter();
+        let named = checks.flat_map(|destination| &destination.checks);
+        let probes = named.filter_map(|name| {
+            let check = self.wanted.checks.get(name)?;
+            Some(probe_key(*own, server, name, check))
+        });
+        if let Some(runner) = &self.runner {
+            runner.hurry(probes.collect());
+        }
+        self.suspected
+            .insert((service, server), (Instant::now(), reason));
+    }
+
+    /// Why a real server is suspected, while that is not settled.
+    fn suspicion(&self, service: ServiceKey, server: IpAddr) -> Option<&str> {
+        let (since, reason) = self.suspected.get(&(service, server))?;
+        (since.elapsed() < limits::SUSPECT_SHOWN).then_some(reason)
     }
 
     /// What the next daemon shall begin with.

@@ -46,6 +46,7 @@ mod resolver;
 mod server;
 mod socket;
 mod start;
+mod suspicion;
 mod view;
 mod watchdog;
 

@@ -24,6 +24,18 @@ pub const TEMPLATES_TURNED_S: u64 = 3;
 /// Real servers that a refusal names: enough to see a slip of the finger.
 pub const SERVERS_SHOWN: usize = 8;
 
+/// Ticks between two comparisons of new connections: 2 s, in which a busy service has enough of them.
+pub const SUSPECT_TICKS: u64 = 20;
+
+/// New connections in that time from which on a destination is judged. With fewer, chance would.
+pub const SUSPECT_CONNECTIONS: u64 = 3;
+
+/// How long one that was suspected is left alone: its checks have answered long before.
+pub const SUSPECT_AGAIN: Duration = Duration::from_secs(30);
+
+/// How long `dirigo health` shows it, if its checks pass all the same.
+pub const SUSPECT_SHOWN: Duration = Duration::from_secs(60);
+
 /// Ticks in which every counter is looked at once: IPVS's 2 s.
 pub const ESTIMATE_TICKS: u32 = 20;
 

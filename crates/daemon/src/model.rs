@@ -105,6 +105,13 @@ impl Plane for ModelPlane {
         self.templates.clone()
     }
 
+    fn unanswered(
+        &self,
+        _ids: &BTreeSet<u32>,
+    ) -> std::collections::HashMap<u32, dataplane::Unanswered> {
+        std::collections::HashMap::new()
+    }
+
     fn let_go(&mut self, _ids: &BTreeSet<u32>) -> u64 {
         self.is_idle = true;
         3

@@ -29,6 +29,8 @@ pub(crate) trait Plane {
     fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
     fn counters(&self) -> Vec<(&'static str, u64)>;
+    /// Connections of destinations that nobody has answered.
+    fn unanswered(&self, ids: &BTreeSet<u32>) -> HashMap<u32, dataplane::Unanswered>;
     /// Ends the connections of destinations; how many.
     fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64;
     /// Has persistence templates lead to these destinations no more.
@@ -162,6 +164,10 @@ impl Plane for Kernel {
 
     fn counters(&self) -> Vec<(&'static str, u64)> {
         self.dataplane.counters()
+    }
+
+    fn unanswered(&self, ids: &BTreeSet<u32>) -> HashMap<u32, dataplane::Unanswered> {
+        self.dataplane.unanswered(ids)
     }
 
     fn let_go(&mut self, ids: &BTreeSet<u32>) -> u64 {

@@ -28,6 +28,7 @@ use crate::message::Message;
 use crate::metrics::Changes;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
+use crate::suspicion::Suspicion;
 use crate::{Error, Options, claims, events, limits, permission, resolver};
 
 /// A daemon that is ready to work.
@@ -134,6 +135,7 @@ fn bring_up(
         health,
         is_unhealthy: false,
         estimates,
+        suspicion: Suspicion::default(),
         changes: Changes::default(),
     };
     let (services, destinations) = (actor.state.services.len(), actor.state.destinations.len());

@@ -36,6 +36,7 @@ mod services;
 mod settings;
 mod snapshot;
 mod sys;
+mod unanswered;
 
 pub mod test_run;
 
@@ -50,6 +51,7 @@ pub use object::Programs;
 pub use readings::{Readings, StateCount};
 pub use services::{Dynamic, Hash, Rules, Schedule, Segment, ServiceKey};
 pub use settings::Behaviour;
+pub use unanswered::Unanswered;
 
 use std::sync::atomic::Ordering;
 

@@ -32,6 +32,10 @@ pub const ORDERS: usize = 4096;
 /// How long a check waits for the first word of where its real server is, before it looks again.
 pub const UNHEARD_WAIT: Duration = Duration::from_millis(100);
 
+/// How soon a suspected real server is asked again while it fails, if its check has no fast interval: often
+/// enough that a usual `fall` is decided in seconds.
+pub const HURRY_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Probes of one director: ten times the largest set that is measured.
 pub const PROBES: usize = 20_000;
 

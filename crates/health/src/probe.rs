@@ -45,6 +45,8 @@ pub struct Probe {
     reason: Option<Reason>,
     share: Option<Share>,
     took: Option<Duration>,
+    /// Whether somebody suspects it: while it fails, it is asked quickly.
+    hurried: bool,
 }
 
 /// What an outcome changed.
@@ -82,6 +84,7 @@ impl Probe {
             reason: None,
             share: None,
             took: None,
+            hurried: false,
         }
     }
 
@@ -127,6 +130,13 @@ impl Probe {
         self.pace = pace;
     }
 
+    /// Somebody suspects the real server: the next attempt is due now, and quick ones follow while they fail. One
+    /// that is under way is the next.
+    pub fn hurry(&mut self, now: Instant) {
+        self.hurried = true;
+        self.due = self.due.min(now);
+    }
+
     /// An attempt begins.
     pub fn start(&mut self, now: Instant) {
         self.started = Some(now);
@@ -160,6 +170,7 @@ impl Probe {
                 self.reason = Some(explained.unwrap_or_else(|| why.clone()));
             }
         }
+        self.hurried &= self.against > 0;
         self.due = (started + self.interval(dice)).max(now);
         let told = told(was, reason);
         let is = self.change(was);
@@ -202,6 +213,7 @@ impl Probe {
     fn interval(&self, dice: u64) -> Duration {
         let interval = match self.pace.fast_interval {
             Some(fast) if self.against > 0 => fast,
+            None if self.hurried => self.pace.interval.min(limits::HURRY_INTERVAL),
             _ => self.pace.interval,
         };
         interval.saturating_sub(part(interval, dice, u32::from(self.pace.jitter_percent)))

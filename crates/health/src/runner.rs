@@ -48,6 +48,7 @@ pub enum Link {
 enum Order {
     Want(Box<Wanted>),
     Links(BTreeMap<IpAddr, Link>),
+    Hurry(Vec<ProbeKey>),
 }
 
 /// The way to a running thread. It ends when this is dropped.
@@ -61,6 +62,11 @@ impl Handle {
     /// Replaces what is wanted. Never waits. False if the thread has ended.
     pub fn want(&self, wanted: Wanted) -> bool {
         self.orders.send(Order::Want(Box::new(wanted))).is_ok()
+    }
+
+    /// Brings probes forward: somebody suspects their real servers. Never waits. False if the thread has ended.
+    pub fn hurry(&self, probes: Vec<ProbeKey>) -> bool {
+        self.orders.send(Order::Hurry(probes)).is_ok()
     }
 
     /// What the checks did, counted.
@@ -194,6 +200,10 @@ impl Runner {
                 let news = self.state.configure(&wanted, Instant::now(), throw);
                 self.tally.keep(|key| self.state.standing(key).is_some());
                 news
+            }
+            Order::Hurry(probes) => {
+                self.state.hurry(&probes, Instant::now());
+                Vec::new()
             }
             Order::Links(links) => {
                 let known = &self.links;

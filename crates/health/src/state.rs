@@ -301,6 +301,22 @@ impl State {
         self.spread(number, change, now)
     }
 
+    /// Somebody suspects real servers: these probes are due now.
+    pub fn hurry(&mut self, keys: &[ProbeKey], now: Instant) {
+        for key in keys {
+            let Some((number, entry)) = self.entry(key) else {
+                continue;
+            };
+            let before = entry.probe.due();
+            entry.probe.hurry(now);
+            let due = entry.probe.due();
+            if let Some(before) = before {
+                self.queue.remove(&(before, number));
+            }
+            self.queue.extend(due.map(|due| (due, number)));
+        }
+    }
+
     /// An attempt could not be made yet.
     pub fn postpone(&mut self, key: &ProbeKey, until: Instant) {
         if let Some((number, entry)) = self.entry(key) {

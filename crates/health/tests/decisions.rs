@@ -86,6 +86,45 @@ fn the_first_answer_decides_then_fall_and_rise_do() {
 }
 
 #[test]
+fn a_suspected_server_is_asked_at_once_and_quickly_while_it_fails() {
+    let slow = Pace {
+        interval: Duration::from_secs(600),
+        fast_interval: None,
+        jitter_percent: 0,
+        ..pace(1, 3)
+    };
+    let mut probe = Probe::new(slow, Standing::Up, Instant::now(), 0);
+    play(&mut probe, &[passed()]);
+    let now = probe.due().unwrap() - Duration::from_secs(500);
+    probe.hurry(now);
+    assert_eq!(probe.due(), Some(now));
+    assert_eq!(
+        play(&mut probe, &[failed(), failed(), failed()]),
+        [Standing::Up, Standing::Up, Standing::Down]
+    );
+    assert!(
+        probe.due().unwrap() >= now + Duration::from_secs(600),
+        "decided: as usual again"
+    );
+    let decided = now + 2 * limits::HURRY_INTERVAL;
+    assert!(
+        probe.since() < decided + Duration::from_millis(10),
+        "within seconds"
+    );
+
+    let mut probe = Probe::new(slow, Standing::Up, Instant::now(), 0);
+    play(&mut probe, &[passed()]);
+    let now = probe.due().unwrap() - Duration::from_secs(500);
+    probe.hurry(now);
+    play(&mut probe, &[passed()]);
+    assert_eq!(
+        probe.due(),
+        Some(now + Duration::from_secs(600)),
+        "a pass ends the hurry"
+    );
+}
+
+#[test]
 fn what_is_the_directors_own_fault_changes_nothing_but_is_told() {
     use Standing::{Down, Unchecked, Up};
     let own = || Outcome::Failed(Reason::Local("no user".to_owned()));

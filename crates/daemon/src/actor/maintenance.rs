@@ -11,11 +11,15 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use api::{Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, RefusalCode, ServiceKey};
+use api::{
+    EventKind, Maintenance, MaintenanceDone, MaintenanceOrder, Occurrence, Refusal, RefusalCode,
+    ServiceKey,
+};
 use control::{Event, Maintain, Order};
-use tracing::{error, info};
+use tracing::error;
 
 use super::{Actor, now_s};
+use crate::events;
 use crate::host::Host;
 use crate::limits;
 use crate::plane::Plane;
@@ -27,10 +31,23 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let mut let_go = 0;
         match order {
             MaintenanceOrder::Enable { .. } => {
+                let is_meant = |order: &Order| {
+                    order.server == server && (service.is_none() || order.service == service)
+                };
+                let was_awaited = {
+                    let mut orders = self.state.maintenance.orders();
+                    orders.any(|order| is_meant(order) && order.awaited)
+                };
                 self.apply(Event::Maintain(Maintain::End { server, service }))?;
-                info!(%server, service = shown(service), "maintenance ended");
+                if was_awaited {
+                    tell(EventKind::DrainEnded, server, service, None);
+                }
+                tell(EventKind::ServerEnabled, server, service, None);
             }
-            MaintenanceOrder::Disable { .. } => self.hold(server, service, None, false)?,
+            MaintenanceOrder::Disable { .. } => {
+                self.hold(server, service, None)?;
+                tell(EventKind::ServerDisabled, server, service, None);
+            }
             MaintenanceOrder::Drain {
                 deadline_s,
                 remove,
@@ -38,11 +55,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 ..
             } => {
                 let deadline_s = if now { Some(0) } else { deadline_s };
-                self.hold(server, service, deadline_s, remove)?;
+                self.hold(server, service, Some((deadline_s, remove)))?;
+                tell(EventKind::DrainBegun, server, service, None);
                 if now {
                     let_go = self.let_go(server, service);
                 }
-                self.look_after(server, service);
+                self.look_after(server, service, let_go);
             }
         }
         let orders = self.maintenance().into_iter();
@@ -52,25 +70,26 @@ impl<P: Plane, H: Host> Actor<P, H> {
         })
     }
 
+    /// Holds a real server; with `drain` its last connection is waited for, so long, and it may be removed then.
     fn hold(
         &mut self,
         server: IpAddr,
         service: Option<ServiceKey>,
-        deadline_s: Option<u64>,
-        remove: bool,
+        drain: Option<(Option<u64>, bool)>,
     ) -> Result<(), Refusal> {
         self.check_known(server, service)?;
         let since_s = now_s();
+        let (deadline_s, remove) = drain.unwrap_or((None, false));
         let order = Order {
             server,
             service,
             since_s,
+            awaited: drain.is_some(),
             until_s: deadline_s.map(|deadline_s| since_s.saturating_add(deadline_s)),
             remove,
             removed: false,
         };
         self.apply(Event::Maintain(Maintain::Hold(order)))?;
-        info!(%server, service = shown(service), deadline_s, remove, "maintenance: no new connections");
         self.turn_templates(server, service);
         Ok(())
     }
@@ -133,21 +152,20 @@ impl<P: Plane, H: Host> Actor<P, H> {
             if is_young {
                 self.turn_templates(server, service);
             }
-            self.look_after(server, service);
+            self.look_after(server, service, 0);
         }
     }
 
-    /// Finishes an order that waits for nothing more; lets go when its deadline is over.
-    fn look_after(&mut self, server: IpAddr, service: Option<ServiceKey>) {
+    /// Finishes an order whose last connection has gone; lets go when its deadline is over.
+    fn look_after(&mut self, server: IpAddr, service: Option<ServiceKey>, mut let_go: u64) {
         let is_it = |order: &&Order| (order.server, order.service) == (server, service);
         let order = self.state.maintenance.orders().find(is_it);
-        let waits = order.map(|order| (order.remove, order.until_s));
-        let Some((remove, until_s)) = waits.filter(|waits| *waits != (false, None)) else {
+        let Some(order) = order.filter(|order| order.awaited) else {
             return;
         };
+        let (remove, until_s) = (order.remove, order.until_s);
         if self.count(server, service) > 0 && until_s.is_some_and(|until| until <= now_s()) {
-            let count = self.let_go(server, service);
-            info!(%server, service = shown(service), count, "maintenance: connections let go");
+            let_go += self.let_go(server, service);
         }
         if self.count(server, service) > 0 {
             return;
@@ -158,13 +176,17 @@ impl<P: Plane, H: Host> Actor<P, H> {
             service,
             is_named,
         };
-        match self.apply(Event::Maintain(finish)) {
-            Ok(()) if remove => info!(%server, service = shown(service), "maintenance: removed"),
-            Ok(()) => info!(%server, service = shown(service), "maintenance: drained"),
-            Err(refusal) => {
-                error!(%server, %refusal, "maintenance: cannot be finished, is tried again");
-            }
+        if let Err(refusal) = self.apply(Event::Maintain(finish)) {
+            error!(%server, %refusal, "a drain cannot be finished and is tried again");
+            return;
         }
+        let left = match let_go {
+            0 => "it has no connection any more".to_owned(),
+            count => format!("{count} connections were let go"),
+        };
+        let removed = if remove { ", and it is removed" } else { "" };
+        let why = format!("{left}{removed}");
+        tell(EventKind::Drained, server, service, Some(&why));
     }
 
     fn count(&self, server: IpAddr, service: Option<ServiceKey>) -> u64 {
@@ -225,6 +247,11 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 }
 
-fn shown(service: Option<ServiceKey>) -> String {
-    service.map_or_else(|| "all".to_owned(), |key| key.to_string())
+fn tell(kind: EventKind, server: IpAddr, service: Option<ServiceKey>, why: Option<&str>) {
+    let mut what = Occurrence::of(kind).server(server);
+    what.service = service;
+    events::emit(match why {
+        Some(why) => what.because(why),
+        None => what,
+    });
 }

@@ -130,6 +130,7 @@ impl World {
             written: None,
             health: crate::health::Health::default(),
             is_unhealthy: false,
+            suspicion: Suspicion::default(),
             estimates: Estimates::default(),
             changes: crate::metrics::Changes::default(),
         };

@@ -53,6 +53,7 @@ impl Health {
             weight: effect.and_then(Effect::weight),
             health,
             reason,
+            suspected: self.suspicion(own, server).map(str::to_owned),
             checks: checks
                 .filter_map(|name| self.check(key, server, name))
                 .collect(),
