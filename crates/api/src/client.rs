@@ -1,4 +1,4 @@
-//! A blocking client for the daemon's socket.
+//! A blocking client for a daemon, by its socket or over TCP.
 //!
 //! ```text
 //! Client::services() ─► connect ─► GET /v1/services ─► collect ─► Vec<Service>
@@ -23,10 +23,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::lines::Lines;
+use crate::remote::Wire;
 use crate::{
-    BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation,
-    Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Service, ServiceHealth, Status, Stop,
-    Told,
+    Access, BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation,
+    Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Remote, Service, ServiceHealth,
+    Status, Stop, Told,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -74,15 +75,30 @@ pub enum ClientError {
     /// The answer was not what the protocol promises.
     #[error("the daemon's answer cannot be read: {0}")]
     Protocol(String),
+    /// The daemon elsewhere cannot be reached.
+    #[error("no daemon answers at {url}: {source}")]
+    NoRemote {
+        /// Where it was looked for.
+        url: String,
+        /// What went wrong.
+        source: std::io::Error,
+    },
     /// This process could not set up what a call needs.
     #[error("cannot prepare a request: {0}")]
     Local(#[source] std::io::Error),
 }
 
-/// One daemon, by its socket; each call is one request.
+/// Where a daemon is.
+#[derive(Clone, Debug)]
+enum Place {
+    Socket(PathBuf),
+    Remote(Box<Remote>),
+}
+
+/// One daemon, by its socket or over TCP; each call is one request.
 #[derive(Clone, Debug)]
 pub struct Client {
-    path: PathBuf,
+    place: Place,
     program: &'static str,
 }
 
@@ -97,7 +113,16 @@ impl Client {
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
         Self {
-            path: path.into(),
+            place: Place::Socket(path.into()),
+            program: "dirigo",
+        }
+    }
+
+    /// A client for a daemon that is reached over TCP.
+    #[must_use]
+    pub fn remote(remote: Remote) -> Self {
+        Self {
+            place: Place::Remote(Box::new(remote)),
             program: "dirigo",
         }
     }
@@ -111,7 +136,19 @@ impl Client {
     /// Where this client looks for the daemon.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        match &self.place {
+            Place::Socket(path) => path,
+            Place::Remote(remote) => Path::new(remote.url()),
+        }
+    }
+
+    /// What this caller may do.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn access(&self) -> Result<Access, ClientError> {
+        self.get("/v1/access")
     }
 
     /// The daemon and its data plane.
@@ -317,18 +354,25 @@ impl Client {
         accept: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
-        let stream = tokio::net::UnixStream::connect(&self.path)
-            .await
-            .map_err(|source| self.not_connected(source))?;
+        let connected = self.in_time(self.connect()).await?;
+        let stream = connected.map_err(|source| self.not_connected(source))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(unreadable)?;
         // The connection's own errors reach us through the request; it ends with the runtime.
         tokio::spawn(connection);
-        let request = Request::builder()
+        let (host, token) = match &self.place {
+            Place::Socket(_) => ("dirigo".to_owned(), None),
+            Place::Remote(remote) => (remote.authority(), remote.token()),
+        };
+        let mut request = Request::builder();
+        if let Some(token) = token {
+            request = request.header(hyper::header::AUTHORIZATION, token);
+        }
+        let request = request
             .method(method)
             .uri(route)
-            .header(hyper::header::HOST, "dirigo")
+            .header(hyper::header::HOST, host)
             .header(hyper::header::ACCEPT, accept)
             .header(hyper::header::USER_AGENT, self.program)
             .header(hyper::header::CONTENT_TYPE, "application/json")
@@ -345,8 +389,21 @@ impl Client {
         Err(refused(status, &self.collect(answer).await?))
     }
 
+    async fn connect(&self) -> std::io::Result<Box<dyn Wire>> {
+        match &self.place {
+            Place::Socket(path) => Ok(Box::new(tokio::net::UnixStream::connect(path).await?)),
+            Place::Remote(remote) => remote.connect().await,
+        }
+    }
+
     fn not_connected(&self, source: std::io::Error) -> ClientError {
-        let path = self.path.clone();
+        let path = match &self.place {
+            Place::Socket(path) => path.clone(),
+            Place::Remote(remote) => {
+                let url = remote.url().to_owned();
+                return ClientError::NoRemote { url, source };
+            }
+        };
         match source.kind() {
             std::io::ErrorKind::PermissionDenied => ClientError::NotPermitted { path, source },
             _ => ClientError::Unreachable { path, source },
@@ -393,7 +450,7 @@ impl Client {
         tokio::time::timeout(SILENCE_MAX, work)
             .await
             .map_err(|_| ClientError::Silent {
-                path: self.path.clone(),
+                path: self.path().to_owned(),
             })
     }
 }

@@ -7,6 +7,7 @@
 //! | route | body → answer |
 //! | --- | --- |
 //! | `GET /v1/status` | → [`Status`] |
+//! | `GET /v1/access` | → [`Access`]: what the caller may do |
 //! | `GET /v1/services` | → [`Vec<Service>`] |
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+mod access;
 mod behaviour;
 mod client;
 mod event;
@@ -40,10 +42,12 @@ mod maintenance;
 mod metrics;
 mod prefix;
 mod query;
+mod remote;
 mod settings;
 mod text;
 mod view;
 
+pub use access::Access;
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
 pub use event::{Author, Event, EventKind, EventLevel, Missed, Occurrence, Told};
@@ -56,6 +60,7 @@ pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
 pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
+pub use remote::{Remote, RemoteError};
 pub use settings::{
     DestinationSettings, ForwardingMethod, Netmask, Persistence, ServiceSettings, Tunnel,
     TunnelChecksum, TunnelKind,

@@ -91,7 +91,7 @@ pub fn main(called: &Called<'_>, args: Args) -> ExitCode {
             Called::Ipvsadm(name) => name,
             Called::Wrapper(_) | Called::Proc => "ipvsadm",
         },
-        kernel: &mut api::Client::new(&crate::instance(None)).of_program("ipvsadm"),
+        kernel: &mut crate::remote::client(None).of_program("ipvsadm"),
         names: &names::SystemNames::default(),
         input: BufReader::with_capacity(INPUT_BYTES, &mut input),
         has_input,

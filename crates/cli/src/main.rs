@@ -26,6 +26,7 @@ mod lab;
 mod metrics;
 mod pages;
 mod realserver;
+mod remote;
 mod run;
 mod show;
 
@@ -35,6 +36,8 @@ use ipvsadm::{Called, Wrapper};
 #[derive(Parser)]
 #[command(name = "dirigo", version, about, max_term_width = 100)]
 struct Cli {
+    #[command(flatten)]
+    remote: remote::Args,
     #[command(subcommand)]
     command: Command,
 }
@@ -87,9 +90,16 @@ enum Command {
 fn main() -> std::process::ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if let Some((called, words)) = as_ipvsadm(&words) {
+        if let Err(error) = remote::choose(None) {
+            return bad_remote(&error);
+        }
         return ipvsadm::main(&called, ipvsadm::Args { words });
     }
-    match Cli::parse().command {
+    let cli = Cli::parse();
+    if let Err(error) = remote::choose(Some(&cli.remote)) {
+        return bad_remote(&error);
+    }
+    match cli.command {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
@@ -110,6 +120,11 @@ fn main() -> std::process::ExitCode {
         Command::Man(args) => pages::man(&args),
         Command::Completions(args) => pages::completions(&args),
     }
+}
+
+fn bad_remote(error: &api::RemoteError) -> std::process::ExitCode {
+    talk!("dirigo: {error}");
+    std::process::ExitCode::from(run::USAGE)
 }
 
 /// When this is `ipvsadm …`, one of its scripts, or `dirigo ipvsadm …`: how it was called, and the

@@ -10,7 +10,7 @@ use tracing_subscriber::EnvFilter;
 use crate::exit;
 
 /// What clap, too, answers to bad usage.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 
 /// Arguments.
 #[derive(clap::Args)]
@@ -54,6 +54,9 @@ pub struct DownArgs {
 
 /// Runs `dirigo down`.
 pub fn down(args: DownArgs) -> ExitCode {
+    if let Some(client) = crate::remote::chosen() {
+        return down_there(&client, args.release);
+    }
     let instance = crate::instance(args.instance.as_deref());
     match daemon::down(&instance, args.release) {
         Ok(Down::Stopped) if args.release => {
@@ -77,6 +80,18 @@ pub fn down(args: DownArgs) -> ExitCode {
         Err(error) => return failed("down", &error),
     }
     ExitCode::SUCCESS
+}
+
+/// Stops the daemon of another host, which says when it has done so.
+fn down_there(client: &api::Client, release: bool) -> ExitCode {
+    let done = client.stop(api::Stop { release });
+    if done.is_ok() {
+        talk!(
+            "dirigo down: the daemon at {} ends",
+            client.path().display()
+        );
+    }
+    crate::show::finish(done.map_err(Into::into))
 }
 
 /// All mistakes, as `dirigo check` prints them.

@@ -24,7 +24,7 @@ pub(crate) struct Common {
 
 impl Common {
     pub(crate) fn client(&self) -> Client {
-        Client::new(&crate::instance(self.instance.as_deref()))
+        crate::remote::client(self.instance.as_deref())
     }
 }
 
@@ -114,7 +114,9 @@ pub(crate) fn finish(done: Result<(), ShowError>) -> ExitCode {
 
 fn code(error: &ShowError) -> u8 {
     match error {
-        ShowError::Client(ClientError::Unreachable { .. }) => exit::UNREACHABLE,
+        ShowError::Client(ClientError::Unreachable { .. } | ClientError::NoRemote { .. }) => {
+            exit::UNREACHABLE
+        }
         ShowError::Client(ClientError::NotPermitted { .. }) => exit::NOT_PERMITTED,
         ShowError::Client(ClientError::Refused(refusal))
             if refusal.code == RefusalCode::NotPermitted =>

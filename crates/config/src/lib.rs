@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 mod address;
 mod check;
+mod doors;
 mod folder;
 pub mod limits;
 mod lines;
@@ -39,6 +40,7 @@ mod values;
 
 pub use address::AddressFault;
 pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
+pub use doors::{Api, ApiFault, Listen, TlsFiles};
 pub use folder::PIECES;
 pub use mark::Mark;
 pub use metrics::Metrics;
@@ -70,6 +72,8 @@ pub struct Config {
     pub settings: api::Settings,
     /// Whether the daemon adds, announces and removes the virtual addresses.
     pub manage_vips: bool,
+    /// Who may ask the daemon.
+    pub api: Api,
     /// What a scrape of `/metrics` shows.
     pub metrics: Metrics,
     /// Which packets have which firewall mark; of several rules the first one counts.

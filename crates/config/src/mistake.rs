@@ -14,6 +14,7 @@ use api::{Protocol, SchedulerFlags, ServiceKey};
 
 use crate::address::AddressFault;
 use crate::check::CheckFault;
+use crate::doors::ApiFault;
 use crate::schema::Table;
 use crate::shared::SharedFault;
 use crate::values::BadInterfaceName;
@@ -137,6 +138,8 @@ pub enum Reason {
     Used { reason: Box<Reason>, by: Place },
     #[error(transparent)]
     Shared(SharedFault),
+    #[error(transparent)]
+    Api(ApiFault),
     #[error(transparent)]
     Check(CheckFault),
     #[error(transparent)]

@@ -134,6 +134,7 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
     let timeouts = root.one(&schema::TIMEOUTS, Table::Timeouts, notes);
     let settings = root.one(&schema::SETTINGS, Table::Settings, notes);
     let vips = root.one(&schema::VIPS, Table::Vips, notes);
+    let api = root.one(&schema::API, Table::Api, notes);
     let checks = check::all(root, notes);
     let shared = Shared::read(root, checks, notes);
     let subnets = director
@@ -161,6 +162,9 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
         manage_vips: vips
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
+        api: api.map_or_else(crate::Api::default, |section| {
+            crate::doors::api(&section, notes)
+        }),
         metrics: metrics::read(root, notes),
         marks: mark::all(root, notes),
         services: service::all(root, &shared, &subnets.unwrap_or_default(), notes),

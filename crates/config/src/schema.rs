@@ -17,6 +17,8 @@ pub enum Table {
     Settings,
     /// `[vips]`
     Vips,
+    /// `[api]`
+    Api,
     /// `[metrics]`
     Metrics,
     /// `[defaults]`
@@ -48,6 +50,7 @@ impl fmt::Display for Table {
             Self::Timeouts => "[timeouts]",
             Self::Settings => "[settings]",
             Self::Vips => "[vips]",
+            Self::Api => "[api]",
             Self::Metrics => "[metrics]",
             Self::Defaults => "[defaults]",
             Self::DefaultsOfServices => "[defaults.service]",
@@ -90,6 +93,7 @@ pub(crate) const METRICS: Key = key(Table::Root, "metrics", "[metrics]");
 pub(crate) const DEFAULTS: Key = key(Table::Root, "defaults", "[defaults.service]");
 pub(crate) const TEMPLATE: Key = key(Table::Root, "template", "[template.web]");
 pub(crate) const REAL_SERVER: Key = key(Table::Root, "real_server", "[[real_server]]");
+pub(crate) const API: Key = key(Table::Root, "api", "[api]");
 pub(crate) const SERVICE: Key = key(Table::Root, "service", "[[service]]");
 pub(crate) const MARK: Key = key(Table::Root, "mark", "[[mark]]");
 pub(crate) const CHECK: Key = key(Table::Root, "check", "[[check]]");
@@ -129,6 +133,15 @@ pub(crate) const SERVER_WEIGHT: Key = key(Table::RealServer, "weight", "1");
 pub(crate) const SERVER_UPPER: Key = key(Table::RealServer, "upper_threshold", "100");
 pub(crate) const SERVER_LOWER: Key = key(Table::RealServer, "lower_threshold", "75");
 pub(crate) const SERVER_CHECKS: Key = key(Table::RealServer, "checks", "[\"web\"]");
+
+pub(crate) const API_LISTEN: Key = key(Table::Api, "listen", "\"192.0.2.1:8443\"");
+pub(crate) const API_TLS: Key = key(Table::Api, "tls", "true");
+pub(crate) const API_CERTIFICATE: Key = key(Table::Api, "certificate", "\"/etc/dirigo/api.crt\"");
+pub(crate) const API_KEY: Key = key(Table::Api, "key", "\"/etc/dirigo/api.key\"");
+pub(crate) const API_TOKEN_FILE: Key = key(Table::Api, "token_file", "\"/etc/dirigo/token\"");
+pub(crate) const API_READ_TOKEN_FILE: Key =
+    key(Table::Api, "read_token_file", "\"/etc/dirigo/read-token\"");
+pub(crate) const API_EVERYONE_READS: Key = key(Table::Api, "everyone_reads", "false");
 
 pub(crate) const SERVICE_ADDRESS: Key = key(Table::Service, "address", "\"192.168.188.120:80\"");
 pub(crate) const PROTOCOL: Key = key(Table::Service, "protocol", "\"tcp\"");
@@ -200,7 +213,7 @@ pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/loca
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
 /// What is said once for the whole director, in the main file.
-pub(crate) const OF_THE_MAIN_FILE: [&Key; 7] = [
+pub(crate) const OF_THE_MAIN_FILE: [&Key; 8] = [
     &DIRECTOR,
     &CONNECTIONS,
     &TIMEOUTS,
@@ -208,6 +221,7 @@ pub(crate) const OF_THE_MAIN_FILE: [&Key; 7] = [
     &VIPS,
     &METRICS,
     &DEFAULTS,
+    &API,
 ];
 
 /// What a service is, or consists of; templates and defaults say the rest.
@@ -232,12 +246,13 @@ const OF_CHECKS_BY_DEFAULT: [&Key; 8] = [
 ];
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 99] = [
+pub const KEYS: [Key; 107] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
     SETTINGS,
     VIPS,
+    API,
     METRICS,
     DEFAULTS,
     TEMPLATE,
@@ -262,6 +277,13 @@ pub const KEYS: [Key; 99] = [
     LBLC_EXPIRATION,
     LBLCR_EXPIRATION,
     MANAGE,
+    API_LISTEN,
+    API_TLS,
+    API_CERTIFICATE,
+    API_KEY,
+    API_TOKEN_FILE,
+    API_READ_TOKEN_FILE,
+    API_EVERYONE_READS,
     PER_DESTINATION,
     MAX_SERIES,
     DEFAULTS_SERVICE,

@@ -29,6 +29,9 @@ wrong! {
     a_destination_that_is_the_virtual_address
     a_forwarding_method_other_than_direct_routing
     a_key_set_twice
+    a_listener_in_the_clear
+    a_listener_that_cannot_be
+    a_listener_without_its_address
     a_real_server_on_another_port
     a_service_defined_twice
     a_service_without_a_port

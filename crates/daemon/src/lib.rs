@@ -19,13 +19,15 @@
 use std::sync::mpsc::SyncSender;
 
 use sd_notify::NotifyState;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
+mod access;
 mod actor;
 mod announce;
 mod bpffs;
 mod claims;
+mod door;
 mod estimates;
 mod events;
 mod execute;
@@ -129,20 +131,30 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let files = Files::of(&options.instance)?;
     let held = files.lock_soon()?;
     held.note_command()?;
-    let done = work(options, &files);
+    // What is wrong with it is said before anything is done.
+    let door = options.config.api.listen.as_ref().map(door::open);
+    let done = match door.transpose() {
+        Ok(door) => work(options, &files, door),
+        Err(error) => Err(error.into()),
+    };
     files.discard_lock(held)?;
     done
 }
 
 /// What is done while the lock is held.
-fn work(options: &Options, files: &Files) -> Result<(), Error> {
+fn work(options: &Options, files: &Files, door: Option<door::Door>) -> Result<(), Error> {
     let started = start::start(options, files)?;
-    let done = serve(started, files);
+    let done = serve(started, files, options.config.api.everyone_reads, door);
     files.remove_socket()?;
     Ok(done?)
 }
 
-fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
+fn serve(
+    started: start::Started,
+    files: &Files,
+    everyone_reads: bool,
+    door: Option<door::Door>,
+) -> anyhow::Result<()> {
     let start::Started {
         mut actor,
         inbox,
@@ -152,10 +164,13 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let listener = {
+    let tokens = door.as_ref().map(|door| door.tokens.clone());
+    let (listener, network) = {
         let _inside = runtime.enter();
-        socket::Listener::bind(files)?
+        let listener = socket::Listener::bind(files, everyone_reads)?;
+        (listener, door.map(door::Door::serve).transpose()?)
     };
+    let routes = server::routes(outbox, tokens.unwrap_or_default());
     let (finished, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("actor".to_owned())
@@ -165,7 +180,7 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
         })?;
     notify(&[NotifyState::Ready]);
     info!(socket = %files.socket().display(), "ready");
-    runtime.block_on(answer(listener, server::routes(outbox), ended))?;
+    runtime.block_on(answer(listener, network, routes, ended))?;
     notify(&[NotifyState::Stopping]);
     // Listings that are still being written end with their readers.
     runtime.shutdown_background();
@@ -177,23 +192,37 @@ fn serve(started: start::Started, files: &Files) -> anyhow::Result<()> {
 /// Serves the API until the actor has ended, and then what is open for a while.
 async fn answer(
     listener: socket::Listener,
+    network: Option<door::Listener>,
     routes: axum::Router,
     ended: oneshot::Receiver<()>,
 ) -> std::io::Result<()> {
-    let (close, closing) = oneshot::channel::<()>();
-    let serving = axum::serve(listener, routes).with_graceful_shutdown(async {
-        let _dropped = closing.await;
+    let (close, closing) = watch::channel(());
+    let closed = |mut closing: watch::Receiver<()>| async move {
+        let _dropped = closing.changed().await;
+    };
+    let routes = routes.into_make_service_with_connect_info::<access::Peer>();
+    let network = network.map(|network| {
+        let serving = axum::serve(network, routes.clone());
+        tokio::spawn(
+            serving
+                .with_graceful_shutdown(closed(closing.clone()))
+                .into_future(),
+        )
     });
+    let serving = axum::serve(listener, routes).with_graceful_shutdown(closed(closing));
     let mut serving = tokio::spawn(serving.into_future());
     tokio::select! {
         done = &mut serving => return done.unwrap_or_else(|error| Err(std::io::Error::other(error))),
         _ended = ended => {}
     }
     drop(close);
-    if tokio::time::timeout(limits::STOP_WAIT, serving)
-        .await
-        .is_err()
-    {
+    let all = async {
+        let _ended = serving.await;
+        if let Some(network) = network {
+            let _ended = network.await;
+        }
+    };
+    if tokio::time::timeout(limits::STOP_WAIT, all).await.is_err() {
         warn!("requests were still open and are cut off");
     }
     Ok(())

@@ -72,6 +72,16 @@ pub const LISTING_CHUNKS: usize = 4;
 /// Open connections to the API; more wait. Commands ask once and go; a handful of programs watch.
 pub const CONNECTIONS: usize = 64;
 
+/// Length of a token: what nobody guesses, and what fits into a header beside others.
+pub const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=512;
+
+/// How long a TLS handshake may take: a few round trips around the world.
+pub const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// How long a connection from the network may be silent in both directions; streams say something every
+/// [`EVENT_SILENCE`].
+pub const SILENCE: Duration = Duration::from_secs(60);
+
 /// Listings at once. Each walks the whole table in a thread of its own.
 pub const LISTINGS: usize = 4;
 

@@ -1,7 +1,9 @@
-//! The API's socket: made private, with a bound on open connections.
+//! The API's socket: for root and the group, with a bound on open connections.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -9,10 +11,11 @@ use std::task::{Context, Poll};
 use anyhow::Context as _;
 use nix::sys::stat::{Mode, umask};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
 
+use crate::access::{Credentials, GROUP, Peer};
 use crate::files::Files;
 use crate::limits;
 
@@ -20,6 +23,7 @@ use crate::limits;
 /// kernel.
 pub(crate) struct Listener {
     listener: UnixListener,
+    path: PathBuf,
     free: Arc<Semaphore>,
 }
 
@@ -32,7 +36,7 @@ pub(crate) struct Connection {
 impl Listener {
     /// Replaces the socket of a dead daemon; the lock says that it is dead. Call it inside a
     /// runtime.
-    pub(crate) fn bind(files: &Files) -> anyhow::Result<Self> {
+    pub(crate) fn bind(files: &Files, everyone_reads: bool) -> anyhow::Result<Self> {
         files.remove_socket()?;
         let path = files.socket();
         // Never open to others, not even for a moment. The mask is the whole process's: no other
@@ -41,9 +45,16 @@ impl Listener {
         let bound = UnixListener::bind(&path);
         umask(before);
         let listener = bound.with_context(|| format!("listening on {}", path.display()))?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o660))?;
+        if let Some(group) = group()
+            && let Err(error) = std::os::unix::fs::chown(&path, None, Some(group))
+        {
+            warn!(%error, group = GROUP, "the group gets no access to the socket");
+        }
+        let mode = if everyone_reads { 0o666 } else { 0o660 };
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode))?;
         Ok(Self {
             listener,
+            path,
             free: Arc::new(Semaphore::new(limits::CONNECTIONS)),
         })
     }
@@ -51,22 +62,42 @@ impl Listener {
 
 impl axum::serve::Listener for Listener {
     type Io = Connection;
-    type Addr = SocketAddr;
+    type Addr = Peer;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, Peer) {
         // The semaphore is never closed.
         let place = Arc::clone(&self.free).acquire_owned().await.ok();
-        let (stream, address) = axum::serve::Listener::accept(&mut self.listener).await;
+        let (stream, _unnamed) = axum::serve::Listener::accept(&mut self.listener).await;
+        let peer = Peer::Local(credentials(&stream, &self.path));
         let connection = Connection {
             stream,
             _place: place,
         };
-        (connection, address)
+        (connection, peer)
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<Peer> {
+        Ok(Peer::Local(None))
     }
+}
+
+/// The number of the group whose members may change, where it exists.
+pub(crate) fn group() -> Option<u32> {
+    let found = nix::unistd::Group::from_name(GROUP);
+    found.ok().flatten().map(|group| group.gid.as_raw())
+}
+
+/// Who connected, as the kernel noted it then.
+fn credentials(stream: &UnixStream, path: &Path) -> Option<Credentials> {
+    let known = stream.peer_cred().and_then(|peer| {
+        let mut groups = netlink::peer::groups(stream.as_fd())?;
+        groups.push(peer.gid());
+        let user = peer.uid();
+        Ok(Credentials { user, groups })
+    });
+    known
+        .inspect_err(|error| warn!(%error, socket = %path.display(), "who connects is not known"))
+        .ok()
 }
 
 impl AsyncRead for Connection {
@@ -107,7 +138,7 @@ mod tests {
     async fn the_socket_is_for_root_and_its_group_and_lets_in_a_limited_number() {
         let folder = tempfile::tempdir().unwrap();
         let files = Files::within(folder.path(), "one");
-        let mut listener = Listener::bind(&files).unwrap();
+        let mut listener = Listener::bind(&files, false).unwrap();
         let mode = std::fs::metadata(files.socket()).unwrap().permissions();
         assert_eq!(mode.mode() & 0o777, 0o660);
 

@@ -138,7 +138,7 @@ fn systemd_is_told_of_the_start_of_the_work_and_of_the_end() {
     systemd
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    world.environment = vec![
+    world.child_environment = vec![
         ("NOTIFY_SOCKET".to_owned(), path.display().to_string()),
         ("WATCHDOG_USEC".to_owned(), "800000".to_owned()),
     ];

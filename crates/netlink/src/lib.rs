@@ -31,6 +31,7 @@ pub mod frame_socket;
 pub mod guard;
 pub mod namespace;
 pub mod ndp;
+pub mod peer;
 pub mod reply_socket;
 pub mod tun;
 

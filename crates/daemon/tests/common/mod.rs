@@ -87,11 +87,11 @@ pub struct World {
     pub client: Namespace,
     pub director: Namespace,
     pub servers: Vec<Namespace>,
+    /// What the daemon finds in its environment, besides.
+    pub child_environment: Vec<(&'static str, String)>,
     daemon: Option<Child>,
     /// What is started as the daemon.
     pub program: PathBuf,
-    /// With these variables besides.
-    pub environment: Vec<(String, String)>,
     pass: dataplane::PassProgram,
 }
 
@@ -127,9 +127,9 @@ impl World {
             client,
             director,
             servers,
+            child_environment: Vec::new(),
             daemon: None,
             program: std::env::current_exe().unwrap(),
-            environment: Vec::new(),
             pass,
         }
     }
@@ -168,6 +168,13 @@ impl World {
         assert!(!ended.success(), "{}", self.log());
     }
 
+    /// Starts a daemon that shall not run, and waits for its end.
+    pub fn start_in_vain(&mut self, config: &str) {
+        let mut command = self.command(config);
+        let ended = self.director.spawn(&mut command).unwrap().wait().unwrap();
+        assert!(!ended.success(), "{}", self.log());
+    }
+
     pub fn spawn(&mut self, config: &str) {
         let mut command = self.command(config);
         self.daemon = Some(self.director.spawn(&mut command).unwrap());
@@ -196,7 +203,7 @@ impl World {
             .args(["--exact", "the_daemon_as_a_child", "--nocapture"])
             .env(CHILD, &file)
             .env("DIRIGO_TEST_INSTANCE", instance)
-            .envs(self.environment.iter().cloned())
+            .envs(self.child_environment.iter().cloned())
             .stdout(Stdio::null())
             .stderr(log);
         command
