@@ -139,8 +139,8 @@ fn systemd_is_told_of_the_start_of_the_work_and_of_the_end() {
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     world.child_environment = vec![
-        ("NOTIFY_SOCKET".to_owned(), path.display().to_string()),
-        ("WATCHDOG_USEC".to_owned(), "800000".to_owned()),
+        ("NOTIFY_SOCKET", path.display().to_string()),
+        ("WATCHDOG_USEC", "800000".to_owned()),
     ];
     let config = world.classic("rr");
     world.start(&config);
