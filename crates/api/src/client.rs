@@ -310,6 +310,33 @@ impl Client {
         Ok(refusals)
     }
 
+    /// Has the daemon read its configuration and step to it; when this returns, that is done.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; after a refusal everything is as it was.
+    pub fn apply(&self, apply: &crate::Apply) -> Result<crate::Applied, ClientError> {
+        read(&self.post("/v1/apply", apply)?)
+    }
+
+    /// The configurations that were followed, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn generations(&self) -> Result<Vec<crate::Generation>, ClientError> {
+        self.get("/v1/generations")
+    }
+
+    /// Has the daemon step back to an earlier configuration; when this returns, that is done.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; after a refusal everything is as it was.
+    pub fn rollback(&self, rollback: &crate::Rollback) -> Result<crate::Applied, ClientError> {
+        read(&self.post("/v1/rollback", rollback)?)
+    }
+
     /// Asks the daemon to stop.
     ///
     /// # Errors

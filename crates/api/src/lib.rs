@@ -16,6 +16,9 @@
 //! | `GET /v1/events` | [`EventQuery`] after a `?` → [`Event`]s as they come (server-sent events), or with `follow=false` the remembered ones, one a line |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
+//! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |
+//! | `GET /v1/generations` | → [`Vec<Generation>`](Generation), oldest first |
+//! | `POST /v1/rollback` | [`Rollback`] → [`Applied`], or [`Refusal`] |
 //! | `GET /v1/maintenance` | → [`Vec<Maintenance>`](Maintenance), real servers that are held |
 //! | `POST /v1/maintenance` | [`MaintenanceOrder`] → [`MaintenanceDone`], or [`Refusal`] |
 //! | `POST /v1/stop` | [`Stop`] → nothing |
@@ -29,6 +32,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 mod access;
+mod apply;
 mod behaviour;
 mod client;
 mod event;
@@ -48,6 +52,10 @@ mod text;
 mod view;
 
 pub use access::Access;
+pub use apply::{
+    Applied, Apply, Configuration, DestinationDifference, Generation, GenerationOrigin, Rollback,
+    ServiceDifference,
+};
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
 pub use event::{Author, Event, EventKind, EventLevel, Missed, Occurrence, Told};
@@ -180,6 +188,8 @@ pub enum RefusalCode {
     Full,
     /// The peer may read but not change.
     NotPermitted,
+    /// The configuration is wrong, or asks for what this host cannot have.
+    BadConfig,
     /// The request could not be read.
     BadRequest,
     /// The kernel refused; the message says what.

@@ -190,6 +190,9 @@ pub struct Status {
     /// Connection behaviour.
     #[serde(default)]
     pub settings: Settings,
+    /// The configuration that the table follows.
+    #[serde(default)]
+    pub configuration: crate::Configuration,
     /// Verdict counters by reason name.
     pub counters: std::collections::BTreeMap<String, u64>,
 }

@@ -13,6 +13,7 @@ use clap::{Parser, Subcommand};
 #[macro_use]
 mod talk;
 
+mod apply;
 mod check;
 mod connections;
 mod doctor;
@@ -20,6 +21,7 @@ mod drain;
 mod events;
 mod exit;
 mod explain;
+mod generations;
 mod health;
 mod ipvsadm;
 mod lab;
@@ -50,6 +52,12 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// Have the daemon read its configuration again and step to it, or leave everything as it is
+    Apply(apply::Args),
+    /// The configurations that were followed, newest last
+    Generations(generations::Args),
+    /// Step back to an earlier configuration
+    Rollback(generations::RollbackArgs),
     /// The daemon and its data plane
     Status(show::StatusArgs),
     /// Virtual services and their destinations
@@ -103,6 +111,9 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Apply(args) => apply::main(args),
+        Command::Generations(args) => generations::main(&args),
+        Command::Rollback(args) => generations::rollback(&args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
         Command::Health(args) => health::main(&args),

@@ -25,13 +25,21 @@ pub struct Args {
 
 /// Runs the daemon in the foreground.
 pub fn main(args: Args) -> ExitCode {
-    let config = match Config::load(&args.config) {
-        Ok(config) => config,
+    let loaded = config::read_files(&args.config).and_then(|texts| {
+        let config = Config::of_files(&texts)?;
+        Ok((texts, config))
+    });
+    let (texts, config) = match loaded {
+        Ok(loaded) => loaded,
         Err(error) => return bad_config(&error),
     };
     log_to_stderr();
+    // Read again on SIGHUP, wherever the process stands then.
+    let file = std::path::absolute(&args.config).unwrap_or(args.config);
     let options = daemon::Options {
         instance: crate::instance(args.instance.as_deref()),
+        file,
+        texts,
         config,
     };
     match daemon::run(&options) {

@@ -144,6 +144,9 @@ fn status_text(status: &Status) -> String {
             duration(status.uptime_s)
         ),
     ]);
+    for (name, text) in crate::apply::status(&status.configuration) {
+        table.add_row([name, &text]);
+    }
     for interface in &status.interfaces {
         let hint = match interface.mode.as_str() {
             "native" => "",
@@ -376,6 +379,14 @@ mod tests {
             rates: api::Rates::default(),
             timeouts: api::Timeouts::default(),
             settings: api::Settings::default(),
+            configuration: api::Configuration {
+                file: "/etc/dirigo/dirigo.toml".into(),
+                generation: 3,
+                origin: api::GenerationOrigin::Signal,
+                age_s: 61,
+                drift: 2,
+                failure: Some("one mistake\nand another".to_owned()),
+            },
             counters: [("forwarded", 72), ("not_a_service", 5), ("truncated", 0)]
                 .map(|(name, count)| (name.to_owned(), count))
                 .into(),

@@ -14,13 +14,20 @@ use crate::{LoadError, limits};
 pub const PIECES: &str = "conf.d";
 
 /// A file as it was read.
-pub(crate) struct Bytes {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its path.
     pub name: String,
+    /// All of it.
     pub bytes: Vec<u8>,
 }
 
 /// The main file first, then the pieces.
-pub(crate) fn read(path: &Path) -> Result<Vec<Bytes>, LoadError> {
+///
+/// # Errors
+///
+/// A file that cannot be read, or is too long.
+pub fn read(path: &Path) -> Result<Vec<File>, LoadError> {
     let mut files = vec![bounded(path, limits::FILE_BYTES)?];
     let mut left = limits::FILE_BYTES - files[0].bytes.len() as u64;
     for piece in pieces(path)? {
@@ -69,7 +76,7 @@ fn is_absent(error: &std::io::Error) -> bool {
 }
 
 /// The file's bytes, but not more than `limit`.
-fn bounded(path: &Path, limit: u64) -> Result<Bytes, LoadError> {
+fn bounded(path: &Path, limit: u64) -> Result<File, LoadError> {
     let unreadable = |source| LoadError::Unreadable {
         path: path.to_owned(),
         source,
@@ -84,7 +91,7 @@ fn bounded(path: &Path, limit: u64) -> Result<Bytes, LoadError> {
             path: path.to_owned(),
         });
     }
-    Ok(Bytes {
+    Ok(File {
         name: path.display().to_string(),
         bytes,
     })

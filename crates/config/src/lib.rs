@@ -41,7 +41,7 @@ mod values;
 pub use address::AddressFault;
 pub use check::{CheckFault, KINDS as CHECK_TYPES, takes as check_takes};
 pub use doors::{Api, ApiFault, Listen, TlsFiles};
-pub use folder::PIECES;
+pub use folder::{File, PIECES, read as read_files};
 pub use mark::Mark;
 pub use metrics::Metrics;
 pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
@@ -194,12 +194,20 @@ impl Config {
     ///
     /// A file that cannot be read, or all mistakes of all files.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
-        let files = folder::read(path)?;
+        Ok(Self::of_files(&folder::read(path)?)?)
+    }
+
+    /// Reads a configuration from files that [`read_files`] has brought.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes of all files.
+    pub fn of_files(files: &[File]) -> Result<Self, Mistakes> {
         let sources: Vec<Source<'_>> = files
             .iter()
             .map(|file| Source::of_bytes(&file.name, &file.bytes))
             .collect();
-        Ok(read::config(&sources)?)
+        read::config(&sources)
     }
 
     /// Reads a configuration from text; `file_name` is what the mistakes are prefixed with.

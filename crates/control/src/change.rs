@@ -9,9 +9,10 @@ use api::{
 use crate::check::{self, refusal};
 use crate::event::Observed;
 use crate::limits;
+use crate::link;
 use crate::rotation::Place;
 use crate::schedule::Cause;
-use crate::state::{Destination, Link, Rest, Service, State, Trashed};
+use crate::state::{Destination, Rest, Service, State, Trashed};
 
 pub(crate) fn apply(
     state: &mut State,
@@ -99,6 +100,17 @@ pub(crate) fn edit_service(
 ) -> Result<(), Refusal> {
     let service = state.services.get(&key).ok_or_else(|| no_service(&key))?;
     settings.share = settings.share.or(service.settings.share);
+    replace_service(state, key, settings, observed)
+}
+
+/// As an edit, but what is not said is not kept.
+pub(crate) fn replace_service(
+    state: &mut State,
+    key: ServiceKey,
+    settings: ServiceSettings,
+    observed: &Observed,
+) -> Result<(), Refusal> {
+    let service = state.services.get(&key).ok_or_else(|| no_service(&key))?;
     let scheduler = check::scheduler(&settings)?;
     if service.settings == settings {
         return Ok(());
@@ -229,7 +241,8 @@ pub(crate) fn add_destination(
         state.remove_deleted(id);
         state.add_destination(id, destination);
         if !state.links.contains_key(&address.ip()) {
-            state.links.insert(address.ip(), Link::unknown());
+            let link = link::first(state, address.ip(), observed);
+            state.links.insert(address.ip(), link);
         }
         service.list.insert(0, id);
         service.place.changed(&state.candidates(service));

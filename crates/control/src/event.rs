@@ -17,6 +17,14 @@ pub enum Event {
     Change(api::Change),
     /// The configuration was read.
     Config(Desired),
+    /// The configuration was read, and shall count in everything: what was made or changed at runtime gives
+    /// way to it.
+    Apply {
+        /// What it says.
+        desired: Desired,
+        /// The number that this state of the table shall have.
+        generation: u64,
+    },
     /// What the configuration says of some of its services, as the health of their destinations
     /// allows now.
     Services(Vec<DesiredService>),
@@ -132,6 +140,9 @@ pub struct Observed {
     pub total: api::Stats,
     /// Addresses of this host.
     pub addresses: Vec<HostAddress>,
+    /// How real servers are reached that may be new to the table.
+    #[serde(default)]
+    pub links: BTreeMap<IpAddr, LinkReport>,
 }
 
 /// An address of this host.
@@ -226,7 +237,9 @@ impl State {
                     ..Questions::default()
                 }
             }
-            Event::Config(desired) => self.questions_of_all(desired.services.len()),
+            Event::Config(desired) | Event::Apply { desired, .. } => {
+                self.questions_of_all(desired.services.len())
+            }
             Event::Services(services) => {
                 let known = services
                     .iter()

@@ -22,7 +22,9 @@
 
 mod change;
 mod check;
+mod compare;
 mod delta;
+mod enforce;
 mod event;
 pub mod hashing;
 mod index;
@@ -40,6 +42,7 @@ mod state;
 mod trash;
 mod vip;
 
+pub use compare::differences;
 pub use delta::Delta;
 pub use event::{
     Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,
@@ -97,6 +100,10 @@ fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Ref
     match event {
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
         Event::Config(desired) => reconcile::apply(state, desired, observed),
+        Event::Apply {
+            desired,
+            generation,
+        } => enforce::apply(state, desired, generation, observed),
         Event::Services(services) => reconcile::apply_some(state, services, observed),
         Event::Maintain(maintain) => maintenance::apply(state, maintain, observed),
         Event::Links(reports) => {

@@ -16,7 +16,20 @@ use crate::state::{Egress, Link, State};
 
 /// A real server's link was seen. Ignored for addresses that are no listed destination.
 pub(crate) fn report(state: &mut State, address: IpAddr, report: LinkReport, observed: &Observed) {
-    let link = match report {
+    let link = reported(state, report);
+    set(state, address, link, observed);
+}
+
+/// The link of a real server that is new to the table.
+pub(crate) fn first(state: &State, address: IpAddr, observed: &Observed) -> Link {
+    match observed.links.get(&address) {
+        Some(report) => reported(state, report.clone()),
+        None => Link::unknown(),
+    }
+}
+
+fn reported(state: &State, report: LinkReport) -> Link {
+    match report {
         LinkReport::Unresolved { reason } => Link::Unresolved { reason },
         LinkReport::Local => Link::Local,
         LinkReport::Via { mac, interface } => match slot_of(state, interface) {
@@ -25,8 +38,7 @@ pub(crate) fn report(state: &mut State, address: IpAddr, report: LinkReport, obs
                 reason: format!("interface {interface} towards it has no egress slot"),
             },
         },
-    };
-    set(state, address, link, observed);
+    }
 }
 
 /// An interface appeared or changed: it keeps its slot or gets one.

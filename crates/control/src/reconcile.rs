@@ -20,10 +20,7 @@ pub(crate) fn apply(
     desired: Desired,
     observed: &Observed,
 ) -> Result<(), Refusal> {
-    state.interfaces.clone_from(&desired.interfaces);
-    state.manage_vips = desired.manage_vips;
-    state.settings = desired.settings;
-    state.marks = Arc::new(desired.marks.clone());
+    follow_director(state, &desired);
     let before = state.applied.take().unwrap_or_default();
     follow_timeouts(state, before.timeouts, desired.timeouts);
     let before: BTreeMap<_, _> = before.services.iter().map(|old| (old.key, old)).collect();
@@ -58,6 +55,16 @@ pub(crate) fn apply_some(
     }
     state.applied = Some(applied);
     Ok(())
+}
+
+/// What the file says beside services and timeouts.
+pub(crate) fn follow_director(state: &mut State, desired: &Desired) {
+    state.interfaces.clone_from(&desired.interfaces);
+    state.manage_vips = desired.manage_vips;
+    state.settings = desired.settings;
+    if *state.marks != desired.marks {
+        state.marks = Arc::new(desired.marks.clone());
+    }
 }
 
 /// What was set at runtime stays, where the file does not differ from the one before; after an

@@ -69,6 +69,9 @@ pub struct Rest {
     /// The configuration that was applied last; forgotten at an orderly stop, so that the next
     /// start follows the file in everything it names.
     pub applied: Option<Arc<Desired>>,
+    /// Which generation of the configuration that is.
+    #[serde(default)]
+    pub generation: u64,
     /// Identity of the network namespace that interfaces and links are of.
     pub network: u64,
     /// Counts service incarnations and publications; each gets a number of its own.

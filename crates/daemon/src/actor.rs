@@ -33,6 +33,7 @@ use crate::suspicion::Suspicion;
 use crate::view;
 use crate::watchdog::Watchdog;
 
+mod apply;
 mod change;
 mod different;
 mod health;
@@ -42,6 +43,7 @@ mod network;
 mod stop;
 mod suspicion;
 
+pub(crate) use apply::{Job, Reload};
 pub(crate) use different::of as difference;
 pub(crate) use network::tell_attached;
 
@@ -53,6 +55,8 @@ pub(crate) struct Actor<P, H> {
     pub(crate) resolver: Option<Handle>,
     pub(crate) about: About,
     pub(crate) wanted: Wanted,
+    /// Whether others are wanted than at the last tick.
+    pub(crate) is_wanted_new: bool,
     pub(crate) waiting: Vec<Waiting>,
     pub(crate) ticks: u64,
     /// Whether something the network told could not be followed: it shall be told again.
@@ -66,6 +70,7 @@ pub(crate) struct Actor<P, H> {
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
+    pub(crate) reload: Reload,
     pub(crate) suspicion: Suspicion,
     /// What the resolver told, counted.
     pub(crate) changes: Changes,
@@ -162,6 +167,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
+            Message::Apply(job) => self.apply_soon(job),
+            Message::NotApplied(reason) => self.not_applied(reason),
             Message::Change(change, by, reply) => self.change(change, by, reply),
             Message::Batch(changes, by, reply) => self.batch(changes, by, reply),
             Message::MaintenanceView(reply) => {
@@ -178,19 +185,22 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Applies an event: step, save, carry out. On failure everything is as before.
     pub(crate) fn apply(&mut self, event: Event) -> Result<(), Refusal> {
-        let by = matches!(event, Event::Config(_)).then_some(Author::File);
+        let by = matches!(event, Event::Config(_) | Event::Apply { .. }).then_some(Author::File);
         self.apply_by(event, by)
     }
 
     /// The same, telling what is different in the table, and by whom.
     fn apply_by(&mut self, event: Event, by: Option<Author>) -> Result<(), Refusal> {
         let addresses = match event {
-            Event::Change(_) | Event::Config(_) | Event::Services(_) | Event::Maintain(_) => {
-                self.addresses()?
-            }
+            Event::Change(_)
+            | Event::Config(_)
+            | Event::Apply { .. }
+            | Event::Services(_)
+            | Event::Maintain(_) => self.addresses()?,
             _ => Vec::new(),
         };
-        let observed = self.answers(self.state.questions(&event), addresses);
+        let mut observed = self.answers(self.state.questions(&event), addresses);
+        observed.links = self.known_links(&event);
         let can_wait = matches!(event, Event::Links(_));
         let is_clear = matches!(event, Event::Change(api::Change::Clear));
         let plan = control::step(&mut self.state, event, &observed)?;
@@ -206,6 +216,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if plan.is_empty() && !self.state.has_changed() {
             return Ok(());
         }
+        self.reload.drift.set(None);
         let saved = match self.save(plan) {
             // The next daemon would be told again of links.
             Err(error) if can_wait => {
@@ -293,6 +304,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.estimates.tick(&self.state, &self.rooms.plane);
         self.rooms.announce(Instant::now());
         self.answer_waiting();
+        self.go_on_applying();
+        self.forget_links();
         self.save_if_behind();
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
@@ -333,15 +346,28 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Has the resolver look after the real servers of the state.
     pub(crate) fn tell_resolver(&mut self) {
-        let wanted = wanted(&self.state, &self.health);
+        let mut wanted = wanted(&self.state, &self.health);
+        for server in self.reload.servers() {
+            wanted.servers.entry(server).or_default();
+        }
         let same = wanted.servers.keys().eq(self.wanted.servers.keys())
             && (&wanted.vips, &wanted.interfaces) == (&self.wanted.vips, &self.wanted.interfaces);
         if same {
             return;
         }
         self.wanted = wanted.clone();
+        self.is_wanted_new = true;
         if let Some(resolver) = &mut self.resolver {
             resolver.want(wanted, false);
+        }
+    }
+
+    /// A tick after others are wanted the resolver knows it, and tells all of whoever comes again.
+    fn forget_links(&mut self) {
+        if std::mem::take(&mut self.is_wanted_new) {
+            let wanted = &self.wanted.servers;
+            self.health
+                .forget_links(|server| wanted.contains_key(server));
         }
     }
 
@@ -377,6 +403,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             rates: self.estimates.total_rates(),
             timeouts: self.state.timeouts,
             settings: self.state.settings,
+            configuration: self.configuration(),
             counters: plane
                 .counters()
                 .into_iter()

@@ -16,6 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::{EventKind, Occurrence};
@@ -43,12 +44,18 @@ pub(crate) fn count() -> u64 {
     CLAIMS.load(Ordering::Relaxed)
 }
 
-/// Listens on these interfaces as long as the process lives.
-pub(crate) fn spawn(interfaces: Vec<String>) -> std::io::Result<()> {
+/// Names of the interfaces that are listened on.
+static INTERFACES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Listens on the interfaces that are [named](listen_on) as long as the process lives.
+pub(crate) fn spawn() -> std::io::Result<()> {
     let thread = std::thread::Builder::new().name("claims".to_owned());
-    thread
-        .spawn(move || Listener::new(interfaces).run())
-        .map(drop)
+    thread.spawn(|| Listener::new().run()).map(drop)
+}
+
+/// Has these interfaces listened on from now on.
+pub(crate) fn listen_on(interfaces: Vec<String>) {
+    *INTERFACES.lock().unwrap_or_else(PoisonError::into_inner) = interfaces;
 }
 
 /// A claim that is going on.
@@ -77,9 +84,9 @@ struct Segment {
 }
 
 impl Listener {
-    fn new(names: Vec<String>) -> Self {
+    fn new() -> Self {
         Self {
-            names,
+            names: Vec::new(),
             segments: BTreeMap::new(),
             own_macs: BTreeSet::new(),
             going_on: BTreeMap::new(),
@@ -108,6 +115,9 @@ impl Listener {
 
     /// Addresses, MACs and interfaces as they are now.
     fn refresh(&mut self) -> Result<(), netlink::Error> {
+        let names = INTERFACES.lock().unwrap_or_else(PoisonError::into_inner);
+        self.names.clone_from(&names);
+        drop(names);
         let netlink = Netlink::open()?;
         let links = netlink.links()?;
         let addresses = netlink.addresses(None)?;

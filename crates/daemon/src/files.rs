@@ -5,6 +5,7 @@
 //! /run/dirigo/<instance>.state.json   the table and the plan being carried out: a line of it all, then
 //!                                     one for each step since
 //! /run/dirigo/<instance>.health.json  which destinations were well, and which not
+//! /run/dirigo/<instance>.generations  the configurations that were followed
 //! /run/dirigo/<instance>.sock    the API
 //! ```
 
@@ -17,6 +18,7 @@ use anyhow::Context;
 use control::{Delta, Plan, Saved, State};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::generations::Generations;
 use crate::health::Believed;
 use crate::{Error, limits};
 
@@ -100,6 +102,11 @@ impl Files {
 
     fn health(&self) -> PathBuf {
         self.path("health.json")
+    }
+
+    /// The configurations that were followed.
+    pub(crate) fn generations(&self) -> Generations {
+        Generations::within(self.path("generations"))
     }
 
     fn lock_file(&self) -> PathBuf {
@@ -286,6 +293,7 @@ impl Files {
     /// Removes the state of an instance that is released. Lock and socket keep their names as long
     /// as the process works: the next daemon waits for them.
     pub(crate) fn forget(&self) -> anyhow::Result<()> {
+        self.generations().forget_all()?;
         remove(&self.health())?;
         remove(&self.state())
     }

@@ -21,9 +21,7 @@ use health::probe::Standing;
 use health::reason::Reason;
 use health::runner::{self, Handle, Link};
 use health::service::Effect;
-use health::state::{
-    News, ProbeKey, State, Transport, Wanted, WantedDestination, WantedService, probe_key,
-};
+use health::state::{News, ProbeKey, Standings, Transport, Wanted, probe_key};
 use tracing::{info, warn};
 
 use crate::limits;
@@ -32,6 +30,7 @@ use crate::suspicion::Suspect;
 
 mod log;
 mod measures;
+mod next;
 mod view;
 
 /// What an earlier daemon knew: which destinations were well, and which not.
@@ -63,65 +62,31 @@ struct Probed {
 }
 
 impl Health {
-    /// Of a configuration, with what was known before.
-    pub(crate) fn new(config: &config::Config, desired: &Desired, believed: &Believed) -> Self {
-        let mut health = Self::default();
-        health.wanted.checks.clone_from(&config.checks);
-        let known: BTreeMap<_, _> = believed
-            .iter()
-            .map(|(service, server, up)| ((*service, *server), *up))
-            .collect();
-        for (service, base) in config.services.iter().zip(&desired.services) {
-            let (Some(own), Some(rules)) = (&service.health, key_of(&service.key)) else {
-                continue;
-            };
-            let destinations = service.destinations.iter().map(|destination| {
-                let server = destination.address.ip();
-                let checks = own.exceptions.get(&server).unwrap_or(&own.checks);
-                let believed = match known.get(&(service.key, server)) {
-                    Some(true) => Standing::Up,
-                    Some(false) => Standing::Down,
-                    None => Standing::Unchecked,
-                };
-                let wanted = WantedDestination {
-                    weight: destination.weight.into(),
-                    checks: checks.clone(),
-                    believed,
-                };
-                (server, wanted)
-            });
-            let wanted = WantedService {
-                rules: own.rules.clone(),
-                destinations: destinations.collect(),
-            };
-            health.wanted.services.insert(rules, wanted);
-            health.keys.insert(rules, service.key);
-            health.desired.insert(service.key, base.clone());
-            health.without_quorum.insert(service.key);
-        }
-        // What follows from what was known: decided here, as the thread will decide it.
-        let news = State::default().configure(&health.wanted, Instant::now(), || 0);
-        health.take(&news);
-        for (key, service) in &health.wanted.services {
-            let wanted = health::service::Service::new(service.rules.clone(), []);
-            if wanted.is_held()
-                && let Some(key) = health.keys.get(key)
-            {
-                health.without_quorum.remove(key);
-            }
-        }
-        health
-    }
-
     /// Starts to check, in the calling thread's network namespace.
     pub(crate) fn start(&mut self, outbox: &SyncSender<Message>) -> anyhow::Result<()> {
         if self.wanted.services.is_empty() {
             return Ok(());
         }
-        allow_descriptors();
-        let outbox = outbox.clone();
-        let runner = runner::spawn(move |news| outbox.send(Message::Health(news)).is_ok());
-        let runner = runner.context("starting health checks")?;
+        self.spawn(outbox)?;
+        self.ask();
+        Ok(())
+    }
+
+    /// Has a thread for what is to be checked next, if it needs one.
+    pub(crate) fn prepare(
+        &mut self,
+        outbox: &SyncSender<Message>,
+        next: &Self,
+    ) -> anyhow::Result<()> {
+        match self.runner.is_some() || next.wanted.services.is_empty() {
+            true => Ok(()),
+            false => self.spawn(outbox),
+        }
+    }
+
+    /// Tells the thread what is wanted.
+    pub(crate) fn ask(&self) {
+        let Some(runner) = &self.runner else { return };
         runner.links(self.known_links());
         runner.want(self.wanted.clone());
         info!(
@@ -129,13 +94,14 @@ impl Health {
             checks = self.wanted.checks.len(),
             "health checks begin"
         );
-        self.runner = Some(runner);
-        Ok(())
     }
 
-    /// Whether no service has checks.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.wanted.services.is_empty()
+    fn spawn(&mut self, outbox: &SyncSender<Message>) -> anyhow::Result<()> {
+        allow_descriptors();
+        let outbox = outbox.clone();
+        let runner = runner::spawn(move |news| outbox.send(Message::Health(news)).is_ok());
+        self.runner = Some(runner.context("starting health checks")?);
+        Ok(())
     }
 
     /// Real servers whose MACs are needed, whether they are in the table or not.
@@ -161,6 +127,11 @@ impl Health {
         if let Some(runner) = &self.runner {
             runner.links(self.known_links());
         }
+    }
+
+    /// Forgets what was said of real servers that nobody looks after any more.
+    pub(crate) fn forget_links(&mut self, is_wanted: impl Fn(&IpAddr) -> bool) {
+        self.links.retain(|server, _| is_wanted(server));
     }
 
     /// What the resolver said last of a real server.
@@ -229,11 +200,42 @@ impl Health {
                     }
                     key
                 }
+                News::Configured { services, gone } => {
+                    for key in gone {
+                        self.probes.remove(key);
+                    }
+                    different.extend(services.iter().filter_map(|one| self.replace(one)));
+                    None
+                }
                 News::Ended { .. } => None,
             };
             different.extend(touched);
         }
         different
+    }
+
+    /// All that is known of a service, whatever was thought of it before; the service, if its place in the table
+    /// changes.
+    fn replace(&mut self, known: &Standings) -> Option<ServiceKey> {
+        let key = *self.keys.get(&known.service)?;
+        match known.held {
+            true => self.without_quorum.remove(&key),
+            false => self.without_quorum.insert(key),
+        };
+        let sorry = match known.sorry {
+            Some(server) => self.sorry.insert(key, server),
+            None => self.sorry.remove(&key),
+        };
+        let effects = self.effects.insert(key, known.effects.clone());
+        let weights = |effects: &BTreeMap<IpAddr, Effect>| -> Vec<_> {
+            let weights = effects.iter();
+            weights
+                .map(|(server, one)| (*server, one.weight()))
+                .collect()
+        };
+        let is_same = sorry == known.sorry
+            && weights(&effects.unwrap_or_default()) == weights(&known.effects);
+        (!is_same).then_some(key)
     }
 
     /// The service, if its place in the table changes: a better reason changes nothing there.

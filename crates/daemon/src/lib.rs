@@ -16,6 +16,7 @@
 //!
 //! It never forks, never changes a real server, and never removes an address it did not add.
 
+use std::path::PathBuf;
 use std::sync::mpsc::SyncSender;
 
 use sd_notify::NotifyState;
@@ -33,6 +34,7 @@ mod events;
 mod execute;
 mod explain;
 mod files;
+mod generations;
 mod health;
 mod host;
 mod limits;
@@ -44,6 +46,7 @@ mod model;
 mod permission;
 mod plane;
 mod release;
+mod reread;
 mod resolver;
 mod server;
 mod socket;
@@ -62,6 +65,10 @@ use message::Message;
 pub struct Options {
     /// Name of the instance: its pins, its socket.
     pub instance: String,
+    /// The file that it was read from: it is read again on SIGHUP.
+    pub file: PathBuf,
+    /// What was read: that file, and its pieces.
+    pub texts: Vec<config::File>,
     /// What the operator wants.
     pub config: config::Config,
 }
@@ -143,16 +150,17 @@ pub fn run(options: &Options) -> Result<(), Error> {
 
 /// What is done while the lock is held.
 fn work(options: &Options, files: &Files, door: Option<door::Door>) -> Result<(), Error> {
+    let options = &reread::after_rollback(options, files);
     let started = start::start(options, files)?;
-    let done = serve(started, files, options.config.api.everyone_reads, door);
+    let done = serve(started, options, files, door);
     files.remove_socket()?;
     Ok(done?)
 }
 
 fn serve(
     started: start::Started,
+    options: &Options,
     files: &Files,
-    everyone_reads: bool,
     door: Option<door::Door>,
 ) -> anyhow::Result<()> {
     let start::Started {
@@ -160,17 +168,18 @@ fn serve(
         inbox,
         outbox,
     } = started;
-    watch_signals(outbox.clone())?;
+    watch_signals(outbox.clone(), options.file.clone())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let tokens = door.as_ref().map(|door| door.tokens.clone());
     let (listener, network) = {
         let _inside = runtime.enter();
-        let listener = socket::Listener::bind(files, everyone_reads)?;
+        let listener = socket::Listener::bind(files, options.config.api.everyone_reads)?;
         (listener, door.map(door::Door::serve).transpose()?)
     };
-    let routes = server::routes(outbox, tokens.unwrap_or_default());
+    let own = (options.file.clone(), files.generations());
+    let routes = server::routes(outbox, tokens.unwrap_or_default(), own);
     let (finished, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("actor".to_owned())
@@ -228,15 +237,19 @@ async fn answer(
     Ok(())
 }
 
-fn watch_signals(actor: SyncSender<Message>) -> anyhow::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM};
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+fn watch_signals(actor: SyncSender<Message>, file: PathBuf) -> anyhow::Result<()> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGHUP, SIGTERM, SIGINT])?;
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
                 info!(signal, "signal");
-                if actor.send(Message::Terminate).is_err() {
+                let message = match signal {
+                    SIGHUP => reread::on_signal(&file),
+                    _ => Message::Terminate,
+                };
+                if actor.send(message).is_err() {
                     return;
                 }
             }

@@ -117,6 +117,13 @@ pub const STOP_WAIT: Duration = Duration::from_secs(2);
 /// in the kernel meanwhile; we would refuse them. A live neighbour answers within milliseconds.
 pub const RESOLVE_WAIT: Duration = Duration::from_millis(500);
 
+/// Configurations that are kept to go back to: some weeks of changes, some megabytes at most.
+pub const GENERATIONS: usize = 20;
+
+/// How long a configuration waits for the first checks of real servers that are to take a service over: an
+/// attempt begins within a second and ends with its time.
+pub const CHECK_WAIT: Duration = Duration::from_secs(5);
+
 /// How long a fresh start waits for all real servers before it takes traffic; as above, with
 /// room for many.
 pub const START_WAIT: Duration = Duration::from_secs(1);

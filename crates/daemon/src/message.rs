@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use api::{Refusal, Service, Status};
 use tokio::sync::oneshot;
 
+use crate::actor::Job;
 use crate::metrics::Snapshot;
 use crate::plane::Listing;
 use crate::resolver::Notice;
@@ -39,6 +40,10 @@ pub(crate) enum Message {
         api::Author,
         oneshot::Sender<Vec<Option<Refusal>>>,
     ),
+    /// `POST /v1/apply`, SIGHUP: a configuration that was read.
+    Apply(Job),
+    /// SIGHUP, and the configuration cannot be read or is wrong.
+    NotApplied(String),
     /// `GET /v1/maintenance`
     MaintenanceView(oneshot::Sender<Vec<api::Maintenance>>),
     /// `POST /v1/maintenance`

@@ -4,6 +4,7 @@
 //! name ([`Routes::known`]), so that what is offered can be listed and compared with its description.
 
 use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 
@@ -21,10 +22,12 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::access::{self, Guard, Tokens};
+use crate::generations::Generations;
 use crate::limits;
 use crate::message::Message;
 use crate::metrics::Scrapes;
 
+mod apply;
 mod connections;
 mod daemon;
 mod events;
@@ -39,6 +42,9 @@ mod table;
 pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
+    /// The daemon's own configuration.
+    file: Arc<Path>,
+    generations: Arc<Generations>,
     scrapes: Arc<Scrapes>,
     followers: Arc<Semaphore>,
 }
@@ -65,6 +71,7 @@ fn all() -> Routes {
         maintenance::routes(),
         explain::routes(),
         connections::routes(),
+        apply::routes(),
         metrics::routes(),
     ]
     .into_iter()
@@ -72,10 +79,16 @@ fn all() -> Routes {
 }
 
 /// The routes of `crates/api`.
-pub(crate) fn routes(actor: SyncSender<Message>, tokens: Tokens) -> Router {
+pub(crate) fn routes(
+    actor: SyncSender<Message>,
+    tokens: Tokens,
+    (file, generations): (PathBuf, Generations),
+) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+        file: file.into(),
+        generations: generations.into(),
         scrapes: Arc::default(),
         followers: Arc::new(Semaphore::new(limits::FOLLOWERS)),
     };
@@ -200,16 +213,19 @@ impl Desk {
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
     ) -> Result<T, Refused> {
         let (reply, answer) = oneshot::channel();
-        self.actor
-            .try_send(message(reply))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => refused(
-                    RefusalCode::Full,
-                    format!("{} requests wait already: try again", limits::MESSAGES),
-                ),
-                TrySendError::Disconnected(_) => stopping(),
-            })?;
+        self.send(message(reply))?;
         answer.await.map_err(|_| stopping())
+    }
+
+    /// Sends a message.
+    pub(crate) fn send(&self, message: Message) -> Result<(), Refused> {
+        self.actor.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => refused(
+                RefusalCode::Full,
+                format!("{} requests wait already: try again", limits::MESSAGES),
+            ),
+            TrySendError::Disconnected(_) => stopping(),
+        })
     }
 }
 
@@ -240,7 +256,8 @@ pub(crate) fn refused(code: RefusalCode, message: String) -> Refused {
     Refused(Refusal { code, message })
 }
 
-fn stopping() -> Refused {
+/// A refusal of a daemon that ends.
+pub(crate) fn stopping() -> Refused {
     refused(RefusalCode::Internal, "the daemon is stopping".to_owned())
 }
 
@@ -250,9 +267,10 @@ fn status_of(code: RefusalCode) -> StatusCode {
         RefusalCode::NoSuchService
         | RefusalCode::NoSuchDestination
         | RefusalCode::NoSuchScheduler => StatusCode::NOT_FOUND,
-        RefusalCode::OutOfRange | RefusalCode::BadAddress | RefusalCode::NotSupported => {
-            StatusCode::UNPROCESSABLE_ENTITY
-        }
+        RefusalCode::OutOfRange
+        | RefusalCode::BadAddress
+        | RefusalCode::NotSupported
+        | RefusalCode::BadConfig => StatusCode::UNPROCESSABLE_ENTITY,
         RefusalCode::Full => StatusCode::INSUFFICIENT_STORAGE,
         RefusalCode::NotPermitted => StatusCode::FORBIDDEN,
         RefusalCode::BadRequest => StatusCode::BAD_REQUEST,

@@ -16,7 +16,7 @@ use config::ConnectionsMax;
 use control::{Desired, Event, Link, Observed, Plan, Saved, State};
 use tracing::{info, warn};
 
-use crate::actor::{About, Actor, File, difference, tell_attached, wanted};
+use crate::actor::{About, Actor, File, Reload, difference, tell_attached, wanted};
 use crate::announce::Announcements;
 use crate::bpffs::PinRoot;
 use crate::estimates::Estimates;
@@ -29,7 +29,7 @@ use crate::metrics::Changes;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
 use crate::suspicion::Suspicion;
-use crate::{Error, Options, claims, events, limits, permission, resolver};
+use crate::{Error, Options, claims, events, limits, permission, reread, resolver};
 
 /// A daemon that is ready to work.
 pub(crate) struct Started {
@@ -97,6 +97,9 @@ fn bring_up(
     let wanted = wanted(&state, &health);
     resolver.want(wanted.clone(), false);
     hear_first_answers(&mut state, &mut health, &inbox);
+    let generations = files.generations();
+    let kept = reread::at_start(options, &generations, left.state.generation)?;
+    state.generation = kept.generation.number;
     tell_links(&left.state, &state);
     let plan = Plan::resumed(&left.state, &left.pending, &state, &plane.published());
     let written = files.save(&state, &plan)?;
@@ -106,9 +109,11 @@ fn bring_up(
         announcements: Announcements::default(),
     };
     rooms.carry_out(&plan)?;
+    generations.prune(state.generation);
     health.start(&outbox)?;
     let names = options.config.interfaces.iter().map(ToString::to_string);
-    claims::spawn(names.collect()).context("starting the thread that listens for claims")?;
+    claims::listen_on(names.collect());
+    claims::spawn().context("starting the thread that listens for claims")?;
     let about = About {
         instance: options.instance.clone(),
         adopted,
@@ -126,6 +131,7 @@ fn bring_up(
         resolver: Some(resolver),
         about,
         wanted,
+        is_wanted_new: false,
         waiting: Vec::new(),
         ticks: 0,
         is_behind: false,
@@ -135,6 +141,12 @@ fn bring_up(
         health,
         is_unhealthy: false,
         estimates,
+        reload: Reload::new(
+            options.file.clone(),
+            options.config.clone().into(),
+            (generations, kept),
+            outbox.clone(),
+        ),
         suspicion: Suspicion::default(),
         changes: Changes::default(),
     };

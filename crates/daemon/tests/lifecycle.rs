@@ -337,6 +337,8 @@ fn a_second_daemon_of_an_instance_is_refused_with_the_pid_of_the_first() {
     world.start(&config);
     let options = daemon::Options {
         instance: world.instance.clone(),
+        file: "/config".into(),
+        texts: Vec::new(),
         config: config::Config::parse(&config, "second").unwrap(),
     };
     let second = world.director.run(|| daemon::run(&options)).unwrap();
@@ -473,6 +475,8 @@ fn a_start_that_fails_leaves_nothing_behind() {
     let config = world.classic("rr").replace("eth0", "nonsense0");
     let options = daemon::Options {
         instance: world.instance.clone(),
+        file: "/config".into(),
+        texts: Vec::new(),
         config: config::Config::parse(&config, "config").unwrap(),
     };
 

@@ -183,9 +183,12 @@ impl Runner {
     fn obey(&mut self, order: Order) -> Vec<News> {
         match order {
             Order::Want(wanted) => {
-                self.vips = wanted.services.keys().map(|key| key.address.ip()).collect();
+                let vips = wanted.services.keys().map(|key| key.address.ip()).collect();
+                if self.vips != vips {
+                    self.vips = vips;
+                    self.ways.clear();
+                }
                 self.checks.clone_from(&wanted.checks);
-                self.ways.clear();
                 // At once, while the process may still do it: it may let go of privileges later.
                 if wanted.checks.values().any(|check| check.to == To::Vip)
                     && let Err(reason) = self.path()

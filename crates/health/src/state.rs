@@ -23,7 +23,8 @@ use crate::service::{Effect, Health, Service};
 mod words;
 
 pub use words::{
-    News, ProbeKey, ServiceKey, Transport, Wanted, WantedDestination, WantedService, probe_key,
+    News, ProbeKey, ServiceKey, Standings, Transport, Wanted, WantedDestination, WantedService,
+    probe_key,
 };
 
 /// All probes and services.
@@ -35,6 +36,9 @@ pub struct State {
     /// Probes that no attempt is under way for, by time.
     queue: BTreeSet<(Instant, u32)>,
     services: BTreeMap<ServiceKey, Checked>,
+    checks: BTreeMap<Arc<str>, Arc<Check>>,
+    /// Probes that somebody has left, to be dropped if nobody else has come.
+    unused: BTreeSet<u32>,
 }
 
 #[derive(Debug)]
@@ -48,6 +52,7 @@ struct Entry {
 
 #[derive(Debug)]
 struct Checked {
+    wanted: Arc<WantedService>,
     service: Service,
     probes: BTreeMap<IpAddr, Vec<u32>>,
     told: BTreeMap<IpAddr, Effect>,
@@ -55,48 +60,111 @@ struct Checked {
 }
 
 impl State {
-    /// Makes the checks what is wanted. What stays keeps what is known of it.
+    /// Makes the checks what is wanted. What stays keeps what is known of it; what is the same is not
+    /// looked at, so that a change of one service costs little beside a thousand others.
     pub fn configure(
         &mut self,
         wanted: &Wanted,
         now: Instant,
         mut dice: impl FnMut() -> u64,
     ) -> Vec<News> {
+        let changed = self.take_checks(wanted);
         let mut news = self.drop_unwanted(wanted);
-        let checks: BTreeMap<&str, Arc<Check>> = wanted
-            .checks
-            .iter()
-            .map(|(name, check)| {
-                let mut check = check.clone();
-                check.pace = check.pace.bounded();
-                (&**name, Arc::new(check))
-            })
-            .collect();
-        for entry in self.probes.values_mut() {
-            entry.users.clear();
-        }
+        let mut services = Vec::new();
         for (key, service) in &wanted.services {
-            let mut probes = BTreeMap::new();
-            for (server, destination) in &service.destinations {
-                let named = destination.checks.iter();
-                let used = named.filter_map(|name| Some((name, checks.get(&**name)?)));
-                let numbers: Vec<u32> = used
-                    .filter_map(|(name, check)| {
-                        let key = probe_key(*key, *server, name, check);
-                        self.probe(key, check, destination.believed, now, &mut dice)
-                    })
-                    .collect();
-                for number in &numbers {
-                    if let Some(entry) = self.probes.get_mut(number) {
-                        entry.users.insert((*key, *server));
+            let is_same = self.services.get(key).is_some_and(|old| {
+                (Arc::ptr_eq(&old.wanted, service) || old.wanted == *service)
+                    && !service.uses_any(&changed)
+            });
+            if is_same {
+                continue;
+            }
+            let probes = self.probes_of(*key, service, now, &mut dice);
+            news.extend(self.set_service(*key, service, probes, now));
+            services.extend(self.standings(*key));
+        }
+        let gone = self.drop_unused_probes();
+        if !services.is_empty() || !gone.is_empty() {
+            news.push(News::Configured { services, gone });
+        }
+        news
+    }
+
+    /// Takes the checks over; says which are others than before.
+    fn take_checks(&mut self, wanted: &Wanted) -> BTreeSet<Arc<str>> {
+        let mut changed = BTreeSet::new();
+        let mut old = std::mem::take(&mut self.checks);
+        for (name, check) in &wanted.checks {
+            let mut check = check.clone();
+            check.pace = check.pace.bounded();
+            let known = old.remove(name);
+            if known.as_deref() != Some(&check) {
+                changed.insert(Arc::clone(name));
+            }
+            let check = known
+                .filter(|known| **known == check)
+                .unwrap_or_else(|| Arc::new(check));
+            self.checks.insert(Arc::clone(name), check);
+        }
+        changed.extend(old.into_keys());
+        changed
+    }
+
+    /// The probes of a service, those that are new made, and the service entered as their user.
+    fn probes_of(
+        &mut self,
+        key: ServiceKey,
+        service: &WantedService,
+        now: Instant,
+        dice: &mut impl FnMut() -> u64,
+    ) -> BTreeMap<IpAddr, Vec<u32>> {
+        self.leave_probes(key);
+        let mut probes = BTreeMap::new();
+        for (server, destination) in &service.destinations {
+            let mut numbers = Vec::with_capacity(destination.checks.len());
+            for name in &destination.checks {
+                let Some(check) = self.checks.get(name).map(Arc::clone) else {
+                    continue;
+                };
+                let probe = probe_key(key, *server, name, &check);
+                numbers.extend(self.probe(probe, &check, destination.believed, now, dice));
+            }
+            for number in &numbers {
+                if let Some(entry) = self.probes.get_mut(number) {
+                    entry.users.insert((key, *server));
+                }
+            }
+            probes.insert(*server, numbers);
+        }
+        probes
+    }
+
+    /// A service uses its probes no more.
+    fn leave_probes(&mut self, key: ServiceKey) {
+        let Some(checked) = self.services.get(&key) else {
+            return;
+        };
+        for (server, numbers) in &checked.probes {
+            for number in numbers {
+                if let Some(entry) = self.probes.get_mut(number) {
+                    entry.users.remove(&(key, *server));
+                    if entry.users.is_empty() {
+                        self.unused.insert(*number);
                     }
                 }
-                probes.insert(*server, numbers);
             }
-            news.extend(self.set_service(*key, service, probes, now));
         }
-        self.drop_unused_probes();
-        news
+    }
+
+    /// All that is known of a service.
+    fn standings(&self, service: ServiceKey) -> Option<Standings> {
+        let checked = self.services.get(&service)?;
+        Some(Standings {
+            service,
+            effects: checked.told.clone(),
+            held: checked.service.is_held(),
+            sorry: checked.sorry,
+        })
     }
 
     /// Services and destinations that are wanted no more.
@@ -113,8 +181,15 @@ impl State {
                 effect: None,
             }));
         }
-        self.services
-            .retain(|key, _| wanted.services.contains_key(key));
+        let gone = self.services.keys();
+        let gone: Vec<ServiceKey> = gone
+            .filter(|key| !wanted.services.contains_key(key))
+            .copied()
+            .collect();
+        for key in gone {
+            self.leave_probes(key);
+            self.services.remove(&key);
+        }
         news
     }
 
@@ -161,7 +236,7 @@ impl State {
     fn set_service(
         &mut self,
         key: ServiceKey,
-        wanted: &WantedService,
+        wanted: &Arc<WantedService>,
         probes: BTreeMap<IpAddr, Vec<u32>>,
         now: Instant,
     ) -> Vec<News> {
@@ -179,9 +254,11 @@ impl State {
                     quorum,
                 }));
                 checked.probes = probes;
+                checked.wanted = Arc::clone(wanted);
                 checked
             }
             std::collections::btree_map::Entry::Vacant(new) => new.insert(Checked {
+                wanted: Arc::clone(wanted),
                 service: Service::new(wanted.rules.clone(), weights),
                 probes,
                 told: BTreeMap::new(),
@@ -196,16 +273,22 @@ impl State {
         news
     }
 
-    fn drop_unused_probes(&mut self) {
-        let unused = self
-            .probes
-            .extract_if(.., |_, entry| entry.users.is_empty());
-        for (number, entry) in unused {
-            self.numbers.remove(&entry.key);
-            if let Some(due) = entry.probe.due() {
-                self.queue.remove(&(due, number));
+    fn drop_unused_probes(&mut self) -> Vec<ProbeKey> {
+        let mut gone = Vec::new();
+        for number in std::mem::take(&mut self.unused) {
+            let is_unused = |entry: &Entry| entry.users.is_empty();
+            if !self.probes.get(&number).is_some_and(is_unused) {
+                continue;
+            }
+            if let Some(entry) = self.probes.remove(&number) {
+                if let Some(due) = entry.probe.due() {
+                    self.queue.remove(&(due, number));
+                }
+                self.numbers.remove(&entry.key);
+                gone.push(entry.key);
             }
         }
+        gone
     }
 
     /// Puts a destination's probes together, and says if the quorum changes.

@@ -415,7 +415,7 @@ fn wanted(checks: &[(&str, Check)], services: &[(ServiceKey, &[&str])]) -> Wante
             rules: Rules::default(),
             destinations,
         };
-        (*key, wanted)
+        (*key, Arc::new(wanted))
     });
     Wanted {
         checks: checks
@@ -521,9 +521,21 @@ fn a_new_configuration_keeps_what_is_known_and_tells_only_what_is_different() {
     slower.pace.interval = Duration::from_secs(60);
     let after = wanted(&[("c", slower)], &[(web, &["c"]), (other, &["c"])]);
     let news = state.configure(&after, now, || 0);
-    assert_eq!(news.len(), 3, "{news:?}");
+    assert_eq!(news.len(), 4, "{news:?}");
+    let News::Configured { services, gone } = &news[3] else {
+        panic!("{news:?}");
+    };
+    let changed: Vec<_> = services.iter().map(|one| (one.service, one.held)).collect();
+    assert_eq!(
+        changed,
+        [(web, true), (other, true)],
+        "the check is another"
+    );
+    assert!(gone.is_empty());
+    // The same again is nothing.
+    assert_eq!(state.configure(&after, now, || 0), []);
     assert!(matches!(news[0], News::Quorum { service, quorum } if service == other && quorum.held));
-    for (told, server) in news[1..].iter().zip([A, B]) {
+    for (told, server) in news[1..3].iter().zip([A, B]) {
         let expected = News::Destination {
             service: other,
             server,
@@ -533,9 +545,11 @@ fn a_new_configuration_keeps_what_is_known_and_tells_only_what_is_different() {
     }
     // And what is gone is let go.
     let news = state.configure(&Wanted::default(), now, || 0);
-    assert_eq!(news.len(), 4);
+    assert_eq!(news.len(), 5);
+    assert!(matches!(&news[4], News::Configured { gone, .. } if gone.len() == 2));
     assert!(
-        news.iter()
+        news[..4]
+            .iter()
             .all(|news| matches!(news, News::Destination { effect: None, .. }))
     );
     assert!(state.is_empty());
@@ -565,6 +579,13 @@ proptest! {
                 }
             };
             for one in news {
+                if let News::Configured { services, .. } = &one {
+                    for standings in services {
+                        let mine = told.iter().filter(|((service, _), _)| *service == standings.service);
+                        let mine: BTreeMap<IpAddr, Effect> = mine.map(|((_, server), effect)| (*server, effect.clone())).collect();
+                        prop_assert_eq!(&mine, &standings.effects);
+                    }
+                }
                 if let News::Destination { service, server, effect } = one {
                     match effect {
                         Some(effect) => prop_assert_ne!(told.insert((service, server), effect.clone()), Some(effect)),

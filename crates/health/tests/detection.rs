@@ -70,7 +70,7 @@ impl Watch {
         handle.links(links(segment));
         handle.want(Wanted {
             checks: BTreeMap::from([(name, check)]),
-            services: BTreeMap::from([(key, service)]),
+            services: BTreeMap::from([(key, service.into())]),
         });
         Self { handle, news }
     }
@@ -332,7 +332,7 @@ fn the_director_checks_a_service_of_its_own() {
     check.pace = PACE;
     watch.handle.want(Wanted {
         checks: BTreeMap::from([(name, check)]),
-        services: BTreeMap::from([(key, service)]),
+        services: BTreeMap::from([(key, service.into())]),
     });
     watch.handle.links(BTreeMap::from([(own, Link::Local)]));
     watch.until(own, true);

@@ -89,7 +89,7 @@ fn two_thousand_probes_at_two_seconds_keep_their_servers_up() {
             .iter()
             .map(|name| (name.clone(), check.clone()))
             .collect(),
-        services: BTreeMap::from([(key, service)]),
+        services: BTreeMap::from([(key, service.into())]),
     });
     let mut up = BTreeSet::new();
     while up.len() < 2 * CHECKS {

@@ -16,6 +16,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         self.health.tell(news);
         let different = self.health.take(news);
         if different.is_empty() {
+            self.go_on_applying();
             return;
         }
         let services = different.iter();
@@ -28,6 +29,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.is_unhealthy = true;
         }
         self.save_health();
+        self.go_on_applying();
     }
 
     /// What could not be followed is tried again: all services as their health allows.
@@ -43,7 +45,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn save_health(&self) {
+    pub(super) fn save_health(&self) {
         if let Err(error) = self.files.save_health(&self.health.believed()) {
             error!(error = crate::chain(&error), "health not saved");
         }
@@ -52,9 +54,6 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// A destination that is put back is new to the table, but not to the resolver, which tells
     /// only what is new to it.
     pub(super) fn repeat_links(&mut self) {
-        if self.health.is_empty() {
-            return;
-        }
         let unknown = self.state.links.iter();
         let unknown = unknown.filter(|(_, link)| **link == Link::unknown());
         let known: Vec<(IpAddr, LinkReport)> = unknown

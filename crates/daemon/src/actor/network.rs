@@ -51,6 +51,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.restore_vips();
         }
         self.answer_waiting();
+        self.go_on_applying();
     }
 
     /// Events may be lost (the kernel's queue for us overran, a resolver began anew) and may come
@@ -94,7 +95,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    fn detach(&mut self, index: u32) {
+    pub(super) fn detach(&mut self, index: u32) {
         if let Err(error) = self.rooms.plane.detach(index) {
             warn!(
                 interface = index,

@@ -14,6 +14,15 @@ use crate::model::{Budget, ModelHost, ModelPlane};
 use crate::resolver::Notice;
 use crate::resolver::tests::idle;
 
+fn reload(folder: &std::path::Path) -> Reload {
+    let (outbox, _) = std::sync::mpsc::sync_channel(1);
+    let config = "[director]\ninterface = \"eth0\"\n";
+    let config = config::Config::parse(config, "model").unwrap();
+    let about = crate::generations::Kept::new(1, api::GenerationOrigin::Start, None, &[]);
+    let kept = crate::generations::Generations::within(folder.join("generations"));
+    Reload::new("/model".into(), config.into(), (kept, about), outbox)
+}
+
 /// An actor over models, with its files in a folder that goes with it.
 struct World {
     actor: Actor<ModelPlane, ModelHost>,
@@ -122,6 +131,7 @@ impl World {
                 metrics: config::Metrics::default(),
             },
             wanted: Wanted::default(),
+            is_wanted_new: false,
             waiting: Vec::new(),
             ticks: 0,
             is_behind: false,
@@ -132,6 +142,7 @@ impl World {
             is_unhealthy: false,
             suspicion: Suspicion::default(),
             estimates: Estimates::default(),
+            reload: reload(folder.path()),
             changes: crate::metrics::Changes::default(),
         };
         Self {

@@ -53,6 +53,7 @@ impl Health {
                 };
                 of(service, kind).server(*server)
             }
+            News::Configured { .. } => return None,
             News::Ended { service } => of(service, EventKind::ChecksEnded),
         })
     }

@@ -55,16 +55,16 @@ impl Health {
             reason,
             suspected: self.suspicion(own, server).map(str::to_owned),
             checks: checks
-                .filter_map(|name| self.check(key, server, name))
+                .filter_map(|name| self.check((key, server), name, wanted.believed))
                 .collect(),
         }
     }
 
     fn check(
         &self,
-        service: health::state::ServiceKey,
-        server: IpAddr,
+        (service, server): (health::state::ServiceKey, IpAddr),
         name: &Arc<str>,
+        believed: Standing,
     ) -> Option<CheckState> {
         let check = self.wanted.checks.get(name)?;
         let key = probe_key(service, server, name, check);
@@ -73,10 +73,11 @@ impl Health {
             check: name.to_string(),
             kind: check.kind.name().to_owned(),
             to: key.to,
-            health: match probed.map(|probed| probed.standing) {
-                None | Some(Standing::Unchecked) => HealthState::Unchecked,
-                Some(Standing::Up) => HealthState::Up,
-                Some(Standing::Down) => HealthState::Down,
+            // One that has told nothing yet has seen nothing else than what was believed.
+            health: match probed.map_or(believed, |probed| probed.standing) {
+                Standing::Unchecked => HealthState::Unchecked,
+                Standing::Up => HealthState::Up,
+                Standing::Down => HealthState::Down,
             },
             for_s: probed.map_or(0, |probed| probed.since.elapsed().as_secs()),
             reason: probed.and_then(|probed| Some(probed.reason.as_ref()?.to_string())),

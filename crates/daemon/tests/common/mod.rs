@@ -40,6 +40,8 @@ pub fn run_as_a_child(
     }
     let options = daemon::Options {
         instance: std::env::var("DIRIGO_TEST_INSTANCE").unwrap(),
+        file: file.clone().into(),
+        texts: config::read_files(file.as_ref()).unwrap(),
         config: config::Config::load(file.as_ref()).unwrap(),
     };
     if let Err(error) = run(options) {
@@ -98,6 +100,11 @@ pub struct World {
 impl World {
     /// Client .1, director .2, real servers .11 and .12, which have the virtual address on `lo`.
     pub fn new() -> Self {
+        Self::with_servers(2)
+    }
+
+    /// The same with so many real servers.
+    pub fn with_servers(count: u8) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let switch = Namespace::create().unwrap();
@@ -111,7 +118,9 @@ impl World {
         let host = |name: &str, last: u8| plug(&switch, name, last);
         let client = host("client", 1);
         let director = host("director", 2);
-        let servers = vec![host("rs1", 11), host("rs2", 12)];
+        let servers: Vec<Namespace> = (1..=count)
+            .map(|n| host(&format!("rs{n}"), 10 + n))
+            .collect();
         for (index, server) in servers.iter().enumerate() {
             quiet_vip(server);
             serve(server, index as u8 + 1);
@@ -207,6 +216,23 @@ impl World {
             .stdout(Stdio::null())
             .stderr(log);
         command
+    }
+
+    /// Writes another configuration, without telling the daemon.
+    pub fn write(&self, config: &str) {
+        std::fs::write(self.folder.path().join("config.toml"), config).unwrap();
+    }
+
+    /// Writes another configuration and has it applied.
+    pub fn apply(&self, config: &str) -> Result<api::Applied, api::ClientError> {
+        self.write(config);
+        self.api().apply(&api::Apply::default())
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.pid() as i32);
+        nix::sys::signal::kill(pid, signal).unwrap();
     }
 
     pub fn log(&self) -> String {

@@ -1,6 +1,6 @@
 //! What is wanted of the checks, and what they tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub struct Wanted {
     /// Checks by name.
     pub checks: BTreeMap<Arc<str>, Check>,
     /// Services that have checks.
-    pub services: BTreeMap<ServiceKey, WantedService>,
+    pub services: BTreeMap<ServiceKey, Arc<WantedService>>,
 }
 
 /// A service and its checks.
@@ -65,6 +65,14 @@ pub struct WantedService {
     pub rules: Rules,
     /// Its destinations.
     pub destinations: BTreeMap<IpAddr, WantedDestination>,
+}
+
+impl WantedService {
+    /// Whether a destination is checked by one of `checks`.
+    pub(crate) fn uses_any(&self, checks: &BTreeSet<Arc<str>>) -> bool {
+        let mut used = self.destinations.values().flat_map(|one| &one.checks);
+        !checks.is_empty() && used.any(|name| checks.contains(name))
+    }
 }
 
 /// A destination and its checks.
@@ -113,11 +121,32 @@ pub enum News {
         /// Whether it serves.
         serves: bool,
     },
+    /// What is wanted has changed: all that is known of the services that changed with it, whoever knew what
+    /// of them before.
+    Configured {
+        /// Services that are new, or others than before.
+        services: Vec<Standings>,
+        /// Probes that nobody wants any more.
+        gone: Vec<ProbeKey>,
+    },
     /// Checks have ended, for a service with omega.
     Ended {
         /// Of which service.
         service: ServiceKey,
     },
+}
+
+/// All that is known of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standings {
+    /// Which.
+    pub service: ServiceKey,
+    /// What each of its destinations shall be.
+    pub effects: BTreeMap<IpAddr, Effect>,
+    /// Whether it has its quorum.
+    pub held: bool,
+    /// The sorry server, while it serves.
+    pub sorry: Option<IpAddr>,
 }
 
 /// The probe by which a service checks a real server.

@@ -1,0 +1,129 @@
+//! The configuration and the table: what is applied, and where the two differ.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{DestinationSettings, ServiceKey, ServiceSettings};
+
+/// What shall be applied: the daemon reads the file, which may be of several.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Apply {
+    /// The file, with its whole path; without one, the daemon's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+}
+
+/// What was applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// The generation that the table is now.
+    pub generation: u64,
+    /// The file that was read.
+    pub file: PathBuf,
+    /// Whether anything was otherwise; if not, the generation is the one before.
+    pub changed: bool,
+    /// Services that were made otherwise.
+    pub services: u64,
+    /// What of the file does not count yet, and what to do for it.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// The configuration that the table follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Configuration {
+    /// The daemon's own file.
+    pub file: PathBuf,
+    /// The generation in force.
+    pub generation: u64,
+    /// How it came to be.
+    pub origin: GenerationOrigin,
+    /// Seconds since then.
+    pub age_s: u64,
+    /// Services that are otherwise in the table than in that generation: changed at runtime.
+    pub drift: u64,
+    /// Why the file was not followed when it was read last, on SIGHUP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// A configuration that was followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Generation {
+    /// Its number; the highest one is in force.
+    pub number: u64,
+    /// How it came to be.
+    pub origin: GenerationOrigin,
+    /// The generation that it is again, after a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+    /// The file that was read.
+    pub file: PathBuf,
+    /// Seconds since it came to be.
+    pub age_s: u64,
+}
+
+/// The way back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollback {
+    /// To which generation; without one, to that before the present one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+/// How a generation came to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GenerationOrigin {
+    /// The daemon started.
+    #[default]
+    Start,
+    /// `dirigo apply`
+    Apply,
+    /// SIGHUP
+    Signal,
+    /// `dirigo rollback`
+    Rollback,
+}
+
+impl std::fmt::Display for GenerationOrigin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Start => "start",
+            Self::Apply => "apply",
+            Self::Signal => "SIGHUP",
+            Self::Rollback => "rollback",
+        })
+    }
+}
+
+/// A service that would be made otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceDifference {
+    /// Which.
+    pub service: ServiceKey,
+    /// Its settings; none if it would be added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<ServiceSettings>,
+    /// What they would be; none if it would be removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub becomes: Option<ServiceSettings>,
+    /// Its destinations that would be made otherwise.
+    pub destinations: Vec<DestinationDifference>,
+}
+
+/// A destination that would be made otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationDifference {
+    /// Which.
+    pub destination: SocketAddr,
+    /// Its settings; none if it would be added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<DestinationSettings>,
+    /// What they would be; none if it would be removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub becomes: Option<DestinationSettings>,
+}

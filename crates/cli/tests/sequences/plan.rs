@@ -1,0 +1,226 @@
+//! Random configurations, each a few steps from the one before.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::common::{server, six, vip};
+
+/// Random numbers from one seed (splitmix64).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// One of `0..limit`.
+    pub fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len() as u64) as usize]
+    }
+}
+
+const SCHEDULERS: [&str; 8] = ["rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq"];
+
+/// A configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Real servers of the service that is always there, with their weights; one has more than 0.
+    servers: BTreeMap<u8, u32>,
+    scheduler: &'static str,
+    /// Whether there are checks, and which pace they have.
+    check: Option<u32>,
+    /// Real servers of a service that comes and goes.
+    six: BTreeSet<u8>,
+    pub timeout: u32,
+}
+
+impl Plan {
+    pub fn first() -> Self {
+        Self {
+            servers: BTreeMap::from([(1, 1), (2, 1)]),
+            scheduler: "rr",
+            check: None,
+            six: BTreeSet::new(),
+            timeout: 900,
+        }
+    }
+
+    /// One to three changes.
+    pub fn mutate(&mut self, dice: &mut Dice) {
+        // Those that had no weight before may be removed; others are drained first.
+        let drained = self.with_weight(false);
+        for _ in 0..=dice.below(3) {
+            self.mutate_once(dice, &drained);
+        }
+    }
+
+    fn mutate_once(&mut self, dice: &mut Dice, drained: &[u8]) {
+        let weighted = self.with_weight(true);
+        match dice.below(9) {
+            0 | 1 => {
+                let weight = 1 + dice.below(3) as u32;
+                self.servers.insert(1 + dice.below(4) as u8, weight);
+            }
+            2 if weighted.len() > 1 => {
+                self.servers.insert(dice.of(&weighted), 0);
+            }
+            3 if !drained.is_empty() => {
+                let gone = dice.of(drained);
+                if self.servers.get(&gone) == Some(&0) {
+                    self.servers.remove(&gone);
+                }
+            }
+            // All who were there are drained, and one who was not takes over.
+            4 => {
+                let new: Vec<u8> = (1..=4).filter(|n| !self.servers.contains_key(n)).collect();
+                if !new.is_empty() {
+                    self.servers.values_mut().for_each(|weight| *weight = 0);
+                    self.servers.insert(dice.of(&new), 1);
+                }
+            }
+            5 => self.scheduler = dice.of(&SCHEDULERS),
+            6 => {
+                self.check = match self.check {
+                    None => Some(1 + dice.below(3) as u32),
+                    Some(_) => None,
+                }
+            }
+            7 => {
+                let all = [1, 2, 3, 4];
+                self.six = all.into_iter().filter(|_| dice.below(2) == 0).collect();
+            }
+            _ => self.timeout = 600 + dice.below(600) as u32,
+        }
+    }
+
+    fn with_weight(&self, has: bool) -> Vec<u8> {
+        let all = self.servers.iter();
+        all.filter(|(_, weight)| (**weight > 0) == has)
+            .map(|(n, _)| *n)
+            .collect()
+    }
+
+    /// Real servers that another plan has no more.
+    pub fn without(&self, other: &Self) -> BTreeSet<u8> {
+        let gone = self
+            .servers
+            .keys()
+            .filter(|n| !other.servers.contains_key(n));
+        gone.copied().collect()
+    }
+
+    /// Real servers of the service that is always there.
+    pub fn servers(&self) -> BTreeSet<u8> {
+        self.servers.keys().copied().collect()
+    }
+
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "[director]\ninterface = \"eth0\"\n[timeouts]\ntcp = {}\n",
+            self.timeout
+        );
+        if let Some(seconds) = self.check {
+            write!(
+                text,
+                "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"{seconds}s\"\ntimeout = \"1s\"\nfall = 5\n"
+            )
+            .unwrap();
+        }
+        let four = self.servers.iter().map(|(n, weight)| (server(*n), *weight));
+        self.write_service(&mut text, vip(), self.scheduler, four.collect());
+        if !self.six.is_empty() {
+            let all = self.six.iter().map(|n| (six(10 + n), 1));
+            self.write_service(&mut text, six(100), "wrr", all.collect());
+        }
+        text
+    }
+
+    fn write_service(
+        &self,
+        text: &mut String,
+        vip: IpAddr,
+        scheduler: &str,
+        to: Vec<(IpAddr, u32)>,
+    ) {
+        let address = SocketAddr::new(vip, 80);
+        write!(
+            text,
+            "[[service]]\naddress = \"{address}\"\nprotocol = \"tcp\"\nscheduler = \"{scheduler}\"\n"
+        )
+        .unwrap();
+        // Without it mh refuses the clients of a drained server.
+        if scheduler == "mh" {
+            text.push_str("flags = [\"mh-fallback\"]\n");
+        }
+        if self.check.is_some() {
+            text.push_str("checks = [\"port\"]\n");
+        }
+        for (server, weight) in to {
+            write!(
+                text,
+                "[[service.destination]]\naddress = \"{server}\"\nweight = {weight}\n"
+            )
+            .unwrap();
+        }
+    }
+
+    /// Services, the one that is always there first.
+    pub fn services(&self) -> Vec<api::ServiceKey> {
+        let mut all = vec![vip()];
+        if !self.six.is_empty() {
+            all.push(six(100));
+        }
+        let key = |vip| api::ServiceKey::Address {
+            protocol: api::Protocol::Tcp,
+            address: SocketAddr::new(vip, 80),
+        };
+        all.into_iter().map(key).collect()
+    }
+
+    /// What `ipvsadm -Sn` lists, sorted.
+    pub fn listed(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut list = |vip: IpAddr, scheduler: &str, servers: Vec<(IpAddr, u32)>| {
+            let service = SocketAddr::new(vip, 80);
+            let flags = if scheduler == "mh" {
+                " -b mh-fallback"
+            } else {
+                ""
+            };
+            lines.push(format!("-A -t {service} -s {scheduler}{flags}"));
+            for (server, weight) in servers {
+                let server = SocketAddr::new(server, 80);
+                lines.push(format!("-a -t {service} -r {server} -g -w {weight}"));
+            }
+        };
+        let four = self.servers.iter().map(|(n, weight)| (server(*n), *weight));
+        list(vip(), self.scheduler, four.collect());
+        if !self.six.is_empty() {
+            list(
+                six(100),
+                "wrr",
+                self.six.iter().map(|n| (six(10 + n), 1)).collect(),
+            );
+        }
+        lines.sort_unstable();
+        lines
+    }
+
+    /// Each service with the real servers that may be given new connections, in IPv4.
+    pub fn eligible(&self) -> Vec<(SocketAddr, Vec<IpAddr>)> {
+        let servers = self.with_weight(true);
+        vec![(
+            SocketAddr::new(vip(), 80),
+            servers.into_iter().map(server).collect(),
+        )]
+    }
+}

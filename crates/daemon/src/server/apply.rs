@@ -1,0 +1,73 @@
+//! The configuration is applied.
+
+use std::sync::Arc;
+
+use api::{Applied, Apply, GenerationOrigin, Refusal, RefusalCode, Rollback};
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::response::IntoResponse;
+use tokio::sync::oneshot;
+
+use super::{Answer, Desk, Refused, Routes, parse, refused, stopping};
+use crate::actor::Job;
+use crate::generations::Kept;
+use crate::message::Message;
+use crate::reread;
+
+pub(super) fn routes() -> Routes {
+    Routes::default()
+        .post("/v1/apply", apply)
+        .get("/v1/generations", generations)
+        .post("/v1/rollback", rollback)
+}
+
+/// Where the answer goes.
+type Reply = oneshot::Sender<Result<Applied, Refusal>>;
+
+async fn apply(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let asked: Apply = parse(body)?;
+    let file = asked.file.unwrap_or_else(|| desk.file.to_path_buf());
+    if !file.is_absolute() {
+        return Err(refused(
+            RefusalCode::BadRequest,
+            format!(
+                "{} is no whole path: name the file from / on",
+                file.display()
+            ),
+        ));
+    }
+    perform(&desk, move |reply| {
+        reread::job(&file, GenerationOrigin::Apply, Some(reply))
+    })
+    .await
+}
+
+async fn rollback(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let asked: Rollback = parse(body)?;
+    let (generations, file) = (Arc::clone(&desk.generations), Arc::clone(&desk.file));
+    perform(&desk, move |reply| {
+        reread::back(&generations, &file, asked.to, reply)
+    })
+    .await
+}
+
+async fn generations(State(desk): State<Desk>) -> Answer {
+    let all = desk.generations.all();
+    let all: Vec<api::Generation> = all.iter().map(Kept::shown).collect();
+    Ok(axum::Json(all).into_response())
+}
+
+/// Reads what is to be applied on a thread of its own, and has the actor apply it.
+async fn perform(
+    desk: &Desk,
+    read: impl FnOnce(Reply) -> Result<Job, Refusal> + Send + 'static,
+) -> Answer {
+    let (reply, answer) = oneshot::channel();
+    let read = move || read(reply);
+    let job = tokio::task::spawn_blocking(read).await;
+    let job = job.map_err(|_| stopping())?.map_err(Refused)?;
+    desk.send(Message::Apply(job))?;
+    let applied = answer.await.map_err(|_| stopping())?.map_err(Refused)?;
+    Ok(axum::Json(applied).into_response())
+}
