@@ -84,6 +84,7 @@ pub(crate) fn add_service(
         list: Vec::new(),
         place: Place::start(scheduler, &[]),
         picks: observed.picks.get(&id).copied().unwrap_or(0),
+        memory: state.number(),
         retired: Stats::default(),
     };
     state.add_service(key, service);
@@ -121,9 +122,10 @@ pub(crate) fn replace_service(
         true => None,
         false => Some(Place::start(scheduler, &state.candidates(service))),
     };
-    state.rework(&key, observed, |_, service| {
+    state.rework(&key, observed, |state, service| {
         if let Some(place) = place {
             service.place = place;
+            service.memory = state.number();
         }
         service.settings = settings;
     });
@@ -228,7 +230,7 @@ pub(crate) fn add_destination(
         None => free_destination_id(state)?,
     };
     let base = base(state, id, incarnation, observed);
-    let destination = Destination {
+    let mut destination = Destination {
         service: *key,
         incarnation,
         address,
@@ -236,7 +238,13 @@ pub(crate) fn add_destination(
         settings,
         origin,
         base,
+        reopenings: 0,
     };
+    if let Some(old) = state.trash.get(&id) {
+        let mut old = old.destination.clone();
+        old.reopen(&destination.settings);
+        destination.reopenings = old.reopenings;
+    }
     state.rework(key, observed, |state, service| {
         state.remove_deleted(id);
         state.add_destination(id, destination);
@@ -270,6 +278,7 @@ pub(crate) fn edit_destination(
             if settings.weight != 0 {
                 destination.last_weight = settings.weight;
             }
+            destination.reopen(&settings);
             destination.settings = settings;
         }
         service.place.changed(&state.candidates(service));

@@ -133,6 +133,10 @@ pub struct Observed {
     /// Picks ever made, by service number; this count never goes back, not even when a number
     /// is used for another service.
     pub picks: BTreeMap<u32, u64>,
+    /// Services, by number, whose last connection was refused because all destinations were overloaded, which renewed
+    /// the cycle.
+    #[serde(default)]
+    pub renewed: BTreeSet<u32>,
     /// Counters by destination id; to be zeroed, as they were last shown.
     pub stats: BTreeMap<u32, api::Stats>,
     /// Counters of all together, as they were last shown.

@@ -41,6 +41,9 @@ pub struct Service {
     pub place: Place,
     /// What the data plane's count of picks was then.
     pub picks: u64,
+    /// Told apart from what its scheduler remembered under an earlier number: `lblc` and `lblcr` begin with nothing.
+    #[serde(default)]
+    pub memory: u64,
     /// Counters of deleted destinations that have left the trash.
     pub retired: Stats,
 }
@@ -62,6 +65,20 @@ pub struct Destination {
     pub origin: Origin,
     /// Counters at its zero point.
     pub base: Stats,
+    /// How often it was given an upper threshold that lets it have more, or none: each time it is no more overloaded.
+    #[serde(default)]
+    pub reopenings: u64,
+}
+
+impl Destination {
+    /// Takes over what `settings` says of thresholds. Of two edits in one step the first one counts too
+    /// (`__ip_vs_update_dest` in `net/netfilter/ipvs/ip_vs_ctl.c`).
+    pub(crate) fn reopen(&mut self, settings: &DestinationSettings) {
+        let upper = settings.upper_threshold;
+        if upper == 0 || upper > self.settings.upper_threshold {
+            self.reopenings += 1;
+        }
+    }
 }
 
 /// A deleted destination. It comes back with its connections when it is added again.

@@ -61,6 +61,9 @@ pub enum Action {
         upper_threshold: u32,
         /// `-y`; 0 is three quarters of the upper.
         lower_threshold: u32,
+        /// Whether it is no more overloaded, whatever the upper threshold was before.
+        #[serde(default)]
+        is_reopened: bool,
     },
     /// Take a service out of the data plane.
     WithdrawService {
@@ -83,6 +86,9 @@ pub enum Action {
         one_packet: bool,
         /// The part of the connection table that it may take, in percent.
         share: u8,
+        /// Which memory its scheduler has, see [`crate::state::Service::memory`].
+        #[serde(default)]
+        memory: u64,
     },
     /// Which packets have which firewall mark: all rules, in order.
     WriteMarks {

@@ -249,8 +249,12 @@ impl State {
         };
         if let Some(picks) = observed.picks.get(&service.id) {
             let since = picks.saturating_sub(service.picks);
-            if service.place != Place::Memoryless {
-                service.place = service.place.after(&self.candidates(&service), since);
+            if service.place != Place::Memoryless && since != 0 {
+                let list = self.candidates(&service);
+                service.place = match observed.renewed.contains(&service.id) {
+                    true => Place::start(service.scheduler(), &list),
+                    false => service.place.after(&list, since),
+                };
             }
             service.picks = *picks;
         }

@@ -226,7 +226,7 @@ fn what_is_edited_in_a_list_is_written_and_not_published_anew() {
     let text = names(&plan.unwrap());
     assert_eq!(
         text,
-        "destination 1 of 0: unresolved, weight 3, thresholds 10 and 4\n"
+        "destination 1 of 0: unresolved, weight 3, thresholds 10 and 4, reopened\n"
     );
     let before = world.maps.published[&web()].clone();
     world.resolve(server(1));

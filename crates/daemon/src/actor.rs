@@ -464,9 +464,12 @@ pub(crate) fn internal(error: &anyhow::Error) -> Refusal {
 
 /// What the data plane answers.
 fn answers(plane: &impl Plane, questions: Questions, addresses: Vec<HostAddress>) -> Observed {
+    let renewed = questions.picks.iter().copied();
+    let renewed = renewed.filter(|id| plane.is_renewed(*id)).collect();
     let picks = questions.picks.into_iter();
     let stats = questions.stats.into_iter();
     Observed {
+        renewed,
         picks: picks.map(|id| (id, plane.picks(id))).collect(),
         stats: stats.map(|id| (id, plane.stats(id))).collect(),
         addresses,

@@ -85,6 +85,10 @@ impl Plane for ModelPlane {
         0
     }
 
+    fn is_renewed(&self, _service: u32) -> bool {
+        false
+    }
+
     fn gauges(&self, _id: u32) -> (u32, u32) {
         if self.is_idle { (0, 0) } else { (1, 2) }
     }

@@ -19,6 +19,9 @@ pub(crate) trait Plane {
     fn carry_out(&mut self, action: &Action) -> anyhow::Result<()>;
     /// Picks that a service number has ever made.
     fn picks(&self, service: u32) -> u64;
+
+    /// Whether its last connection was refused, and its cycle renewed by that.
+    fn is_renewed(&self, service: u32) -> bool;
     /// Active and inactive connections of a destination.
     fn gauges(&self, id: u32) -> (u32, u32);
     /// Persistence templates of each destination that has some.
@@ -102,6 +105,7 @@ impl Plane for Kernel {
                 weight,
                 upper_threshold,
                 lower_threshold,
+                is_reopened,
             } => {
                 let destination = Destination {
                     link: link(*reach),
@@ -110,6 +114,7 @@ impl Plane for Kernel {
                         weight: *weight,
                         upper_threshold: *upper_threshold,
                         lower_threshold: *lower_threshold,
+                        is_reopened: *is_reopened,
                     },
                 };
                 plane.write_destination(*id, destination);
@@ -122,10 +127,12 @@ impl Plane for Kernel {
                 persistence,
                 one_packet,
                 share,
+                memory,
             } => {
                 let max = plane.connections_max();
                 let mut rules = rules(key, persistence.as_ref(), *one_packet);
                 rules.share = u32::try_from(max * u64::from(*share) / 100).unwrap_or(u32::MAX);
+                rules.memory = *memory;
                 plane.publish(&service(key), *number, &rules, &schedule(what))?;
             }
             Action::WriteVips {
@@ -144,6 +151,10 @@ impl Plane for Kernel {
 
     fn picks(&self, service: u32) -> u64 {
         self.dataplane.picks(service)
+    }
+
+    fn is_renewed(&self, service: u32) -> bool {
+        self.dataplane.is_renewed(service)
     }
 
     fn gauges(&self, id: u32) -> (u32, u32) {

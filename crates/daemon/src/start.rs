@@ -291,7 +291,9 @@ fn next_state(
     events.push(Event::Config(desired));
     for event in events {
         let questions = state.questions(&event);
+        let renewed = questions.picks.iter().copied();
         let observed = Observed {
+            renewed: renewed.filter(|id| plane.is_renewed(*id)).collect(),
             picks: questions
                 .picks
                 .into_iter()

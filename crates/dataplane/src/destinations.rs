@@ -45,6 +45,8 @@ pub struct Standing {
     pub upper_threshold: u32,
     /// New ones again below this many; 0 is three quarters of the upper one.
     pub lower_threshold: u32,
+    /// Whether it is no more overloaded, whatever its upper threshold was.
+    pub is_reopened: bool,
 }
 
 impl Default for Standing {
@@ -54,6 +56,7 @@ impl Default for Standing {
             weight: 1,
             upper_threshold: 0,
             lower_threshold: 0,
+            is_reopened: false,
         }
     }
 }
@@ -101,7 +104,7 @@ impl SharedStanding<'_> {
     pub(crate) fn edit(&self, standing: &Standing) {
         let upper = u64::from(standing.upper_threshold);
         let before = self.swap_thresholds(upper << 32 | u64::from(standing.lower_threshold)) >> 32;
-        let is_reopened = upper == 0 || upper > before;
+        let is_reopened = standing.is_reopened || upper == 0 || upper > before;
         self.change_weight(|present| {
             let kept = if is_reopened {
                 0

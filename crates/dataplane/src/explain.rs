@@ -13,7 +13,7 @@ use director::ethernet::LinkHeader;
 use director::limits::{INTERFACES, STATES};
 use director::memory::MemoryFrame;
 use director::packet::{Network, NetworkV4, NetworkV6, Packet};
-use director::scheduler::Kind;
+use director::scheduler::{Kind, picks_made};
 use director::tables::{Egress, Service, Tables};
 use director::time::seconds_from_ticks;
 use director::{Counter, ReplyReason, Verdict};
@@ -243,7 +243,7 @@ fn scheduled(service: &Service, tables: &Snapshot<'_>) -> Decision {
     let seen = &tables.seen;
     let kind = Kind(service.scheduler);
     if kind == Kind::ROTATION {
-        let position = service.first.wrapping_add(seen.picks.get());
+        let position = service.first.wrapping_add(picks_made(seen.picks.get()));
         Decision::Rotation {
             position: position.checked_rem(service.cycle).unwrap_or(0),
             cycle: service.cycle,

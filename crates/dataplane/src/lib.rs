@@ -26,7 +26,6 @@ mod destinations;
 mod error;
 mod explain;
 mod leave;
-mod localities;
 mod map;
 mod marks;
 mod object;
@@ -317,6 +316,12 @@ impl Dataplane {
     #[must_use]
     pub fn picks(&self, service: u32) -> u64 {
         self.services.picks(service)
+    }
+
+    /// Whether its last connection was refused because all were overloaded, which has renewed its cycle.
+    #[must_use]
+    pub fn is_renewed(&self, service: u32) -> bool {
+        self.services.is_renewed(service)
     }
 
     /// Services that are published: key and number.

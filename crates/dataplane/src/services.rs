@@ -11,14 +11,13 @@ use zerocopy::FromBytes;
 use director::headers::protocol;
 use director::limits::{ROTATION_SLOTS, SEGMENTS, SERVICES};
 use director::memory::{service_key, unmapped};
-use director::scheduler::Kind;
+use director::scheduler::{Kind, is_renewed, picks_made};
 use director::tables::{self, Service, service_flag};
 use director::time::ticks_from_seconds;
 
 use crate::arena::Arena;
 use crate::bytes_of;
 use crate::error::Error;
-use crate::localities::Localities;
 use crate::map::Words;
 use crate::object::Maps;
 
@@ -110,6 +109,8 @@ pub struct Rules {
     pub one_packet: bool,
     /// Connections the service may have before newcomers must take the place of its own.
     pub share: u32,
+    /// Which memory of addresses its scheduler has, `lblc` or `lblcr`: with another number it begins with none.
+    pub memory: u64,
 }
 
 impl Default for Rules {
@@ -119,6 +120,7 @@ impl Default for Rules {
             client_mask: u32::MAX,
             one_packet: false,
             share: u32::MAX,
+            memory: 0,
         }
     }
 }
@@ -287,7 +289,7 @@ pub(crate) struct Services {
     pub(crate) slots: Words,
     segment_room: Arena,
     slot_room: Arena,
-    pub(crate) localities: Localities,
+    pub(crate) localities: Words,
     published: Memory<ServiceKey, Service>,
 }
 
@@ -316,7 +318,7 @@ impl Services {
             picks: maps.words("PICKS")?,
             segments,
             slots: maps.words("SLOTS")?,
-            localities: Localities::new(maps)?,
+            localities: maps.words("LOCALITIES")?,
             segment_room: Arena::new(SEGMENTS, &runs),
             slot_room: Arena::new(ROTATION_SLOTS, &slot_runs),
             published,
@@ -364,8 +366,13 @@ impl Services {
         } else {
             (slots_base, slots)
         };
+        let first = match kind {
+            Kind::ROTATION => self.first_for(id, first, cycle),
+            Kind::LBLC | Kind::LBLCR => rules.memory,
+            _ => 0,
+        };
         let service = Service {
-            first: self.first_for(id, first, cycle),
+            first,
             cycle,
             id,
             base,
@@ -382,9 +389,6 @@ impl Services {
             return Err(error);
         }
         let old = self.published.insert(*key, service);
-        if old.is_none_or(|old| old.scheduler != kind.0) {
-            self.localities.forget(id);
-        }
         if let Some(old) = old {
             self.give_back(&old, now);
         }
@@ -405,13 +409,18 @@ impl Services {
     /// Position that the next pick of a service takes.
     pub(crate) fn position(&self, id: u32) -> Option<u64> {
         let service = self.published.values().find(|service| service.id == id)?;
-        let picks = self.picks.load(id as usize);
-        service.first.wrapping_add(picks).checked_rem(service.cycle)
+        let position = service.first.wrapping_add(self.picks(id));
+        position.checked_rem(service.cycle)
     }
 
     /// Picks that a service number has ever made.
     pub(crate) fn picks(&self, id: u32) -> u64 {
-        self.picks.load(id as usize)
+        picks_made(self.picks.load(id as usize))
+    }
+
+    /// Whether a refusal has renewed its cycle, and nothing was picked since.
+    pub(crate) fn is_renewed(&self, id: u32) -> bool {
+        is_renewed(self.picks.load(id as usize))
     }
 
     /// The service with this key, as the kernel has it.
@@ -431,8 +440,7 @@ impl Services {
 
     /// The shared pick counter never goes back, so the position of pick 0 is what is chosen.
     fn first_for(&self, id: u32, position: u64, cycle: u64) -> u64 {
-        let picks = self.picks.load(id as usize);
-        match picks.checked_rem(cycle) {
+        match self.picks(id).checked_rem(cycle) {
             Some(turn) => (position % cycle + cycle - turn) % cycle,
             None => 0,
         }

@@ -211,7 +211,7 @@ impl Tables for Snapshot<'_> {
         })
     }
     fn locality(&self, index: u32) -> Option<&Locality<AtomicU64>> {
-        let words = &self.live.services.localities.words;
+        let words = &self.live.services.localities;
         copied(&self.localities, index, words.len(), |at| {
             let word = |part| AtomicU64::new(load(words, at, part));
             Locality {

@@ -186,12 +186,14 @@ pub fn connect(tables: &impl Tables, visit: &mut Visit) -> Outcome {
     let destination = match Outcome::from(entered) {
         Outcome::Refused => tables.choose(visit),
         Outcome::Connected(destination) => destination,
-        outcome => return outcome,
+        outcome => {
+            if visit.arrival.may_begin != 0 {
+                tables.settle(visit, 0);
+            }
+            return outcome;
+        }
     };
-    match destination {
-        0 => Outcome::Refused,
-        destination => Outcome::from(tables.settle(visit, destination)),
-    }
+    Outcome::from(tables.settle(visit, destination))
 }
 
 /// Finds service and template. An [`Outcome`] as a number: where the template leads, or `Refused` when nothing
@@ -227,9 +229,16 @@ pub fn enter(tables: &impl Tables, visit: &mut Visit) -> u64 {
     }
 }
 
-/// Remembers the connection to its destination, and the template that leads there. An [`Outcome`] as a number.
+/// Remembers the connection to its destination, and the template that leads there; to none, forgets the one that
+/// had this flow before. An [`Outcome`] as a number.
 #[inline(always)]
 pub fn settle(tables: &impl Tables, visit: &Visit, destination: u32) -> u64 {
+    if destination == 0 {
+        if let Some(settings) = tables.settings() {
+            connection::release_ended(tables, settings, visit.arrival.hash);
+        }
+        return Outcome::Refused.into();
+    }
     let steered = match steer(tables, visit, destination) {
         Ok(steered) => steered,
         Err(outcome) => return outcome.into(),
@@ -238,6 +247,7 @@ pub fn settle(tables: &impl Tables, visit: &Visit, destination: u32) -> u64 {
     let is_datagram = arrival.protocol == u32::from(protocol::UDP);
     if is_datagram && service.flags & service_flag::ONE_PACKET != 0 {
         steered.detach(tables);
+        connection::pass_through(tables, destination, State(arrival.state as u8));
         return Outcome::Connected(destination).into();
     }
     match remember(visit, destination, steered.template, tables) {

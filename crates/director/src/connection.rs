@@ -300,6 +300,48 @@ pub fn release_if<T: Tables>(tables: &T, found: &Found<'_, T::Word>, hash: u64, 
     }
 }
 
+/// Ends a connection whose successor is at the door: [`claim`] gives that its slot.
+#[inline(always)]
+pub fn end<T: Tables>(tables: &T, slot: &Slot<T::Word>, entry: Entry) {
+    let state = entry.state();
+    if state.is_over() {
+        return;
+    }
+    let ended = entry.moved(State::CLOSE, entry.tick());
+    if slot.entry.swap_if(entry.0, ended.0) && state.is_active() {
+        let step = Gauge::of(State::CLOSE).wrapping_sub(Gauge::of(state));
+        add_to(tables.gauge(entry.destination()), step);
+    }
+}
+
+/// Frees the slot of a flow's ended connection, when no successor came of it.
+#[inline(always)]
+pub fn release_ended<T: Tables>(tables: &T, settings: &Settings, hash: u64) {
+    if let Some(found) = find(tables, settings, hash)
+        && let Some(entry) = read(found.slot, hash)
+        && entry.state().is_over()
+    {
+        release_if(tables, &found, hash, entry);
+    }
+}
+
+/// Takes over the slot of an ended connection of the same flow, as [`claim`] does with any other. The old one counts
+/// until the new one does; so an upper threshold sees both.
+#[inline(always)]
+fn succeed<T: Tables>(tables: &T, found: &Found<'_, T::Word>, hash: u64, entry: Entry) -> bool {
+    if !found.slot.tag.swap_if(hash, CLAIMED) {
+        return false;
+    }
+    if !Entry(found.slot.entry.load()).state().is_over() {
+        found.slot.tag.store(hash);
+        return false;
+    }
+    bind(tables, entry);
+    clear(tables, found);
+    found.slot.entry.store(entry.0);
+    true
+}
+
 /// Takes the owner out of a claimed slot, and out of what counts it.
 #[inline(always)]
 fn clear<T: Tables>(tables: &T, found: &Found<'_, T::Word>) {
@@ -324,6 +366,18 @@ fn bind<T: Tables>(tables: &T, entry: Entry) {
         && let Some(standing) = tables.standing(entry.destination())
     {
         standing.bound(gauge);
+    }
+}
+
+/// Counts a connection that begins and ends with one packet: what its destination may be given is looked at twice,
+/// as if it were there, and as if it were gone again.
+#[inline(always)]
+pub fn pass_through<T: Tables>(tables: &T, destination: u32, state: State) {
+    if let Some(gauge) = tables.gauge(destination).map(Word::load)
+        && let Some(standing) = tables.standing(destination)
+    {
+        standing.bound(gauge.wrapping_add(Gauge::of(state)));
+        standing.unbound(gauge);
     }
 }
 
@@ -419,6 +473,11 @@ pub fn claim<T: Tables>(tables: &T, hash: u64, entry: u64, is_crowd: bool) -> u6
         return FULL;
     };
     let entry = Entry(entry);
+    if let Some(found) = find(tables, settings, hash)
+        && succeed(tables, &found, hash, entry)
+    {
+        return found.index.into();
+    }
     let victim = choose(tables, settings, hash, entry, is_crowd);
     if victim.worth() > dearest_victim(entry.state()) {
         return FULL;

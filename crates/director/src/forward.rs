@@ -327,6 +327,10 @@ fn connection<N: Network>(
             connection::release_if(tables, &found, hash, entry);
             Err(N::BEGIN)
         }
+        Life::Succeeded => {
+            connection::end(tables, found.slot, entry);
+            Err(N::BEGIN)
+        }
     }
 }
 
@@ -336,6 +340,9 @@ enum Life {
     /// Its destination was deleted.
     Orphaned,
     Over,
+    /// It is over because of this packet, which begins the next one. Until that has its destination this one counts:
+    /// in IPVS a timer takes it away, a moment later (`ip_vs_conn_expire_now`).
+    Succeeded,
 }
 
 /// Whether a connection goes on with this packet. The rules are IPVS's, see [`setting`] and
@@ -362,7 +369,7 @@ fn judge(
                 || settings.conn_reuse_mode >= 2 && entry.state() == State::FIN_WAIT)
             && tables.tuple(index).is_none_or(|tuple| tuple.life == 0);
         if is_left || is_reused {
-            return Life::Over;
+            return Life::Succeeded;
         }
     }
     if !link.is_gone() {

@@ -28,7 +28,7 @@ mod siphash;
 mod table;
 
 pub use list::weigh;
-pub use rotation::at;
+pub use rotation::{at, is_renewed, picks_made};
 pub use table::{MAGLEV_KEYS, bucket_of, maglev_hash};
 
 /// How a service picks, as a number in [`Service::scheduler`].

@@ -273,7 +273,8 @@ impl ServiceKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Service {
-    /// Position of the pick number 0.
+    /// Position of the pick number 0; for `lblc` and `lblcr` the number of its memory, with another one of which
+    /// nothing is remembered.
     pub first: u64,
     /// Picks until the rotation begins again; 0 when no destination is eligible.
     pub cycle: u64,

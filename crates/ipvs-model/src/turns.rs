@@ -63,26 +63,41 @@ impl Wrr {
         }
     }
 
+    /// A walk that finds nobody ends in one of two ways: back at the last choice, after a whole pass at the lowest
+    /// weight, or at the head with the highest weight.
     pub(crate) fn pick(&mut self, list: &[Destination]) -> Option<u32> {
-        if self.mw == 0 || !list.iter().any(Destination::is_eligible) {
+        let can_be_reached = |one: &Destination| one.usable && one.weight > 0;
+        if self.mw == 0 || !list.iter().any(can_be_reached) {
             return None;
         }
-        let mut next = match place(self.cl, list) {
-            Some(at) => at + 1,
-            None => 0,
-        };
+        let last = place(self.cl, list);
+        let mut stop = None;
+        let (mut is_last_pass, mut has_restarted) = (false, false);
+        let mut next = last.map_or(0, |at| at + 1);
         loop {
-            while let Some(one) = list.get(next) {
+            for (at, one) in list.iter().enumerate().skip(next) {
                 if !one.is_passed_over() && i64::from(one.weight) >= self.cw {
                     self.cl = Some(one.name);
                     return self.cl;
                 }
-                next += 1;
+                if stop == Some(at) {
+                    self.cl = Some(one.name);
+                    return None;
+                }
             }
             next = 0;
             self.cw -= self.di;
             if self.cw <= 0 {
                 self.cw = self.mw;
+                if is_last_pass || last.is_none() {
+                    self.cl = None;
+                    return None;
+                }
+                has_restarted = true;
+            }
+            is_last_pass = self.cw <= self.di;
+            if is_last_pass && has_restarted {
+                stop = last;
             }
         }
     }

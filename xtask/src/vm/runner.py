@@ -5,7 +5,7 @@
 
 Runs as root in a network namespace of its own, which is the client; the director is another, at the other end of a
 veth pair. The real servers are permanent neighbours of the director: a frame that comes back to the client with the
-MAC of real server N was given to N. Lines of the script: `round N`, `do IPVSADM-LINE` and
+MAC of real server N was given to N. Lines of the script: `round N`, `do IPVSADM-LINE`, `pause` and
 `send PROTOCOL FLAGS CLIENT CLIENT_PORT VIP PORT`; one answer (`1`, `2`, … or `-`) for each `send`.
 """
 import ctypes
@@ -24,6 +24,8 @@ SERVER_MACS = bytes.fromhex("0200000001")
 CONFIG, LOG = "/run/against.toml", "/run/against.log"
 # The service of the frame that ends a group: whatever was sent before it has been answered by then.
 END_PORT, WAIT_S = 999, 10
+# Several jiffies, of a guest that is emulated.
+PAUSE_S = 0.04
 
 
 def sh(line, **kw):
@@ -202,6 +204,8 @@ def play(player, script, answers):
             kind = word
         if word == "do":
             group.append(rest)
+        elif word == "pause":
+            time.sleep(PAUSE_S)
         elif word == "send":
             protocol, flags, client, client_port, vip, port = rest.split()
             group.append((protocol, flags, client, int(client_port), vip, int(port)))

@@ -3,8 +3,10 @@
 //! A round is one service, a handful of real servers that come, change and go, and clients that begin, go on and
 //! end. Each has a port of its own: what an earlier round left (connections, destinations that wait for theirs) is
 //! none of its business. What is by design unlike IPVS is not generated: real servers that cannot be reached, and
-//! other forwarding methods. Nor does a client that has ended begin again from the same port: IPVS takes the old
-//! connection out of the counts by a timer, after it has chosen and up to a jiffy later; dirigo before it chooses.
+//! other forwarding methods.
+//!
+//! When a client that has ended begins again from the same port, IPVS counts the old connection until a timer runs, up
+//! to a jiffy later, and what came in between has no one right answer: there both sides pause.
 
 use std::fmt::Write as _;
 
@@ -53,7 +55,7 @@ struct Round {
     is_v6: bool,
     is_tcp: bool,
     present: [bool; SERVERS],
-    /// Clients that were heard of: address and port, and whether they have ended.
+    /// Clients that were heard of: address and port, and whether they may have ended.
     clients: Vec<(String, usize, bool)>,
     text: String,
 }
@@ -189,7 +191,7 @@ impl Round {
         };
         let flags = match (is_new, self.dice.below(10)) {
             (true, 1..) => SYN,
-            (false, 0) if !self.clients[n].2 => SYN,
+            (false, 0) => SYN,
             (_, 0..6) => ACK,
             (_, 6..9) => FIN_ACK,
             _ => RST,
@@ -199,6 +201,7 @@ impl Round {
         } else {
             ("udp", 0)
         };
+        let begins_again = flags == SYN && self.clients[n].2;
         self.clients[n].2 |= matches!(flags, FIN_ACK | RST);
         let (address, port, _) = &self.clients[n];
         let vip = if self.is_v6 {
@@ -211,6 +214,9 @@ impl Round {
             self.text,
             "send {protocol} {flags} {address} {port} {vip} {service_port}"
         );
+        if begins_again {
+            self.text.push_str("pause\n");
+        }
     }
 
     /// Few networks and few addresses: templates and hashes meet the same ones again.
@@ -268,6 +274,7 @@ mod tests {
             " -b ",
             "send udp",
             "send tcp 17 2001:",
+            "pause",
         ] {
             assert!(text.contains(words), "{words}");
         }

@@ -99,6 +99,7 @@ struct Standing {
     weight: u32,
     upper_threshold: u32,
     lower_threshold: u32,
+    reopenings: u64,
 }
 
 impl<'a> Side<'a> {
@@ -173,6 +174,7 @@ impl<'a> Side<'a> {
             weight: self.rest.maintenance.weight(destination),
             upper_threshold: settings.upper_threshold,
             lower_threshold: settings.lower_threshold,
+            reopenings: destination.reopenings,
         })
     }
 
@@ -216,6 +218,7 @@ fn destinations(before: &Side<'_>, after: &Side<'_>, touched: &Touched, actions:
             weight: 0,
             upper_threshold: 0,
             lower_threshold: 0,
+            reopenings: 0,
         });
         actions.push(Action::WriteDestination {
             id: *id,
@@ -224,6 +227,7 @@ fn destinations(before: &Side<'_>, after: &Side<'_>, touched: &Touched, actions:
             weight: standing.weight,
             upper_threshold: standing.upper_threshold,
             lower_threshold: standing.lower_threshold,
+            is_reopened: old.is_some_and(|old| old.reopenings < standing.reopenings),
         });
         if new.is_none() {
             actions.push(Action::ResetDestination { id: *id });
@@ -257,6 +261,7 @@ fn publish(key: &ServiceKey, service: &Service, side: &Side<'_>) -> Action {
         persistence: service.settings.persistence,
         one_packet: service.settings.one_packet,
         share: side.share(service),
+        memory: service.memory,
     }
 }
 

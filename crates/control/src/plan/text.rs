@@ -34,12 +34,14 @@ impl fmt::Display for Action {
                 weight,
                 upper_threshold,
                 lower_threshold,
+                is_reopened,
             } => {
                 write!(f, "destination {id} of {service}: {reach}, weight {weight}")?;
                 match (upper_threshold, lower_threshold) {
-                    (0, _) => Ok(()),
-                    (upper, lower) => write!(f, ", thresholds {upper} and {lower}"),
+                    (0, _) => {}
+                    (upper, lower) => write!(f, ", thresholds {upper} and {lower}")?,
                 }
+                f.write_str(if *is_reopened { ", reopened" } else { "" })
             }
             Self::WithdrawService { key } => write!(f, "withdraw {key}"),
             Self::PublishService {
@@ -49,6 +51,7 @@ impl fmt::Display for Action {
                 persistence,
                 one_packet,
                 share,
+                memory: _,
             } => {
                 write!(f, "publish {key} as {service}: {schedule}, up to {share} %")?;
                 if let Some(persistence) = persistence {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use api::{Change, DestinationSettings, Refusal, ServiceKey, ServiceSettings, Stats};
+use director::scheduler::{is_renewed, picks_made};
 use dirigo_control::{Action, Event, LinkReport, Observed, Plan, Reach, Schedule, State};
 
 pub fn key(text: &str) -> ServiceKey {
@@ -67,7 +68,7 @@ impl Maps {
                         service: *service,
                         schedule: schedule.clone(),
                         share: *share,
-                        since: *self.picks.entry(*service).or_insert(0),
+                        since: picks_made(*self.picks.entry(*service).or_insert(0)),
                     };
                     self.published.insert(*key, published);
                 }
@@ -97,7 +98,7 @@ impl Maps {
         let published = self.published.get(key)?;
         let picks = self.picks.get_mut(&published.service)?;
         let rotation = published.schedule.rotation()?;
-        let id = rotation.pick(*picks - published.since)?;
+        let id = rotation.pick(picks_made(*picks) - published.since)?;
         *picks += 1;
         Some(id)
     }
@@ -135,7 +136,10 @@ impl World {
         let mut observed = self.observed.clone();
         for service in questions.picks {
             let picks = self.maps.picks.get(&service).copied().unwrap_or(0);
-            observed.picks.insert(service, picks);
+            observed.picks.insert(service, picks_made(picks));
+            if is_renewed(picks) {
+                observed.renewed.insert(service);
+            }
         }
         for id in questions.stats.into_iter().chain(questions.shown) {
             observed

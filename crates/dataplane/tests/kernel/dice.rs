@@ -146,6 +146,7 @@ impl Dice {
             client_mask: self.pick(&masks),
             one_packet: self.one_in(6),
             share: self.pick(&[u32::MAX, u32::MAX, u32::MAX, 2]),
+            memory: 0,
         }
     }
 

@@ -68,10 +68,6 @@ pub struct Play<'a> {
     is_marked: bool,
     flows: Vec<Flow>,
     next_port: u16,
-    /// Whether it is one of `wrr`.
-    is_wrr: bool,
-    /// Whether the rest has no one right answer, see [`Play::connect`].
-    pub is_over: bool,
     pub seen: Seen,
 }
 
@@ -106,8 +102,6 @@ impl<'a> Play<'a> {
             is_marked: history.is_marked,
             flows: Vec::new(),
             next_port: FIRST_PORT,
-            is_wrr: history.scheduler == "wrr",
-            is_over: false,
             seen: Seen::default(),
         };
         play.run(Event::Interface {
@@ -138,9 +132,7 @@ impl<'a> Play<'a> {
             Step::Link(n, is_known) => self.link(n, is_known),
             Step::Connect { count, client, vip } => {
                 for _ in 0..count {
-                    if !self.is_over {
-                        self.connect(client, vip)?;
-                    }
+                    self.connect(client, vip)?;
                 }
             }
             Step::Acknowledge(n) => self.go_on(n, Phase::SynReceived, ACK, Phase::Established)?,
@@ -152,8 +144,12 @@ impl<'a> Play<'a> {
     }
 
     fn run(&mut self, event: Event) {
-        let picks = self.state.questions(&event).picks.into_iter();
+        let picks = self.state.questions(&event).picks;
+        let renewed = picks.clone().into_iter();
+        let renewed = renewed.filter(|service| self.pair.kernel.plane.is_renewed(*service));
+        let picks = picks.into_iter();
         let observed = Observed {
+            renewed: renewed.collect(),
             picks: picks
                 .map(|service| (service, self.pair.kernel.plane.picks(service)))
                 .collect(),
@@ -263,9 +259,6 @@ impl<'a> Play<'a> {
         }
         let Some(server) = chosen else {
             self.seen.refused += 1;
-            // IPVS then begins a new cycle at once; the control plane, which knows the number of picks alone,
-            // takes it for the end of the old one, which the next change of the list brings to light.
-            self.is_over |= self.is_wrr && is_overloaded;
             return Ok(());
         };
         self.seen.chosen += 1;

@@ -8,6 +8,7 @@ use director::Verdict;
 use director::connection::{CLAIMED, Entry, FREE, State};
 use director::limits::BUCKET_SLOTS;
 use director::memory::{MemoryFrame, MemoryTables, default_timeouts, unmapped};
+use director::scheduler::{Kind, picks_made};
 use director::tables::{Gauge, Link, Locality, Tuple, Weight, setting};
 use director::time::{SECOND_FINE_TICKS, ticks_from_seconds};
 use dirigo_dataplane::{
@@ -88,6 +89,9 @@ impl Native {
                 service.persistence = ticks_from_seconds(rules.persistence_s);
                 service.client_mask = rules.client_mask;
                 service.share = rules.share;
+                if matches!(kind, Kind::LBLC | Kind::LBLCR) {
+                    service.first = rules.memory;
+                }
             }
             Change::Link(id, link) => self.stand(*id, *link, Standing::default()),
             Change::Standing(id, link, standing) => self.stand(*id, *link, *standing),
@@ -155,7 +159,7 @@ impl Native {
     ) {
         let tables = &mut self.tables;
         let cycle = segments.last().map_or(0, |segment| segment.end);
-        let picks = tables.picks[id as usize].load(SeqCst);
+        let picks = picks_made(tables.picks[id as usize].load(SeqCst));
         let turn = picks.checked_rem(cycle).unwrap_or(0);
         let first = (first + cycle - turn).checked_rem(cycle).unwrap_or(0);
         let list = segments.iter().map(|s| (s.end, s.destinations.clone()));
@@ -277,7 +281,7 @@ impl Native {
 
     fn position(&self, id: u32) -> Option<u64> {
         let service = self.tables.services.values().find(|s| s.id == id)?;
-        let picks = self.tables.picks[id as usize].load(SeqCst);
+        let picks = picks_made(self.tables.picks[id as usize].load(SeqCst));
         (service.first + picks).checked_rem(service.cycle)
     }
 

@@ -22,12 +22,14 @@ pub fn change(action: &Action) -> Option<Change> {
             weight,
             upper_threshold,
             lower_threshold,
+            is_reopened,
         } => {
             let standing = Standing {
                 service: *service,
                 weight: *weight,
                 upper_threshold: *upper_threshold,
                 lower_threshold: *lower_threshold,
+                is_reopened: *is_reopened,
             };
             Change::Standing(*id, link(*reach), standing)
         }
@@ -35,8 +37,9 @@ pub fn change(action: &Action) -> Option<Change> {
             key,
             service: id,
             schedule,
+            memory,
             ..
-        } => publish(service(key), *id, schedule),
+        } => publish(service(key), *id, *memory, schedule),
         Action::AddVip { .. } | Action::AnnounceVip { .. } | Action::RemoveVip { .. } => {
             return None;
         }
@@ -44,8 +47,11 @@ pub fn change(action: &Action) -> Option<Change> {
     })
 }
 
-fn publish(key: ServiceKey, id: u32, schedule: &::control::Schedule) -> Change {
-    let rules = Rules::default();
+fn publish(key: ServiceKey, id: u32, memory: u64, schedule: &::control::Schedule) -> Change {
+    let rules = Rules {
+        memory,
+        ..Rules::default()
+    };
     let schedule = match schedule {
         ::control::Schedule::Rotation(rotation) => {
             let segments = rotation.segments.iter().map(|segment| Segment {

@@ -7,8 +7,6 @@
 //!                           └─► ipvs-model ────────────────────────────┘
 //! ```
 //!
-//! Left out: `wrr` after it has refused a connection because all were overloaded, see [`Play`].
-//!
 //! A failure prints the shortest history and the seed; `DIRIGO_SEED=…` begins with it.
 
 use std::cell::RefCell;
@@ -198,9 +196,6 @@ fn play_until_undisturbed(pair: &mut Pair, history: &History) -> Result<Seen, St
 fn play(pair: &mut Pair, history: &History) -> Result<Seen, Trouble> {
     let mut play = Play::begin(pair, history);
     for (number, step) in history.steps.iter().enumerate() {
-        if play.is_over {
-            break;
-        }
         play.step(step).map_err(|trouble| match trouble {
             Trouble::Differ(text) => Trouble::Differ(format!("step {number}, {step:?}: {text}")),
             moved => moved,
@@ -291,6 +286,7 @@ fn twos_in_the_kernel_gives_connections_to_those_that_can_take_them() {
         weight: 3,
         upper_threshold: 4,
         lower_threshold: 2,
+        ..Standing::default()
     };
     kernel.apply(&Change::Standing(6, via(6, 0), limited));
     let mut counts = [0; 7];

@@ -80,6 +80,8 @@ fn hash(service: &Service, arrival: &Arrival, tables: &impl Tables) -> Option<u6
     let mut hash = (high ^ keys[0]).wrapping_mul(keys[6]);
     hash = (hash ^ hash >> 32 ^ low).wrapping_mul(keys[7]);
     hash = (hash ^ hash >> 29 ^ u64::from(service.id) ^ keys[1]).wrapping_mul(keys[6]);
+    // Which memory of the service it is: with another one all is forgotten.
+    hash = (hash ^ hash >> 31 ^ service.first ^ keys[2]).wrapping_mul(keys[7]);
     Some((hash ^ hash >> 32) | 2)
 }
 

@@ -24,19 +24,61 @@ pub(super) fn pick(service: &Service, tables: &impl Tables) -> u32 {
     let Some(picks) = tables.picks(service.id) else {
         return 0;
     };
-    let position = service.first.wrapping_add(picks.add(1)) % service.cycle;
+    let before = picks.add(1);
+    let position = service.first.wrapping_add(picks_made(before)) % service.cycle;
     let destination = at(service, position, tables).unwrap_or(0);
     let is_overloaded = tables
         .standing(destination)
         .is_some_and(|standing| Weight(standing.weight.load()).is_overloaded());
     if !is_overloaded {
+        if is_renewed(before) {
+            note(picks, false);
+        }
         return destination;
     }
     let mut walk = Walk::from(service, position);
     tables.repeat(SCHEDULER_TURNS, &mut walk);
+    let passed = walk.passed(service);
     // One position was taken already.
-    picks.add(walk.passed(service).wrapping_sub(1));
+    picks.add(passed.wrapping_sub(1));
+    if walk.found != 0 || passed != 0 {
+        note(picks, walk.found == 0);
+    }
     walk.found
+}
+
+/// Bit of a count of picks: a walk that found nobody has renewed the cycle, and nobody was picked since. The
+/// position is that behind the cycle's last pick; what IPVS remembers is not the same.
+const RENEWED: u64 = 1 << 63;
+
+/// Positions that a count of picks stands for.
+#[must_use]
+#[inline(always)]
+pub fn picks_made(count: u64) -> u64 {
+    count & !RENEWED
+}
+
+/// Whether the cycle stands at its beginning because nobody could be found, and not because it is through.
+#[must_use]
+#[inline(always)]
+pub fn is_renewed(count: u64) -> bool {
+    count & RENEWED != 0
+}
+
+/// Sets or clears [`RENEWED`]. Losing thrice to other CPUs means that they pick at this moment.
+#[inline(always)]
+fn note(picks: &impl Word, is_renewed: bool) {
+    for _ in 0..3 {
+        let before = picks.load();
+        let after = if is_renewed {
+            before | RENEWED
+        } else {
+            before & !RENEWED
+        };
+        if before == after || picks.swap_if(before, after) {
+            return;
+        }
+    }
 }
 
 /// The destination at a position of the cycle.
