@@ -23,6 +23,7 @@ mod exit;
 mod explain;
 mod generations;
 mod health;
+mod import;
 mod ipvsadm;
 mod lab;
 mod metrics;
@@ -52,6 +53,8 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
+    Import(import::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
     Apply(apply::Args),
     /// The configurations that were followed, newest last
@@ -111,6 +114,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Import(args) => import::main(&args),
         Command::Apply(args) => apply::main(args),
         Command::Generations(args) => generations::main(&args),
         Command::Rollback(args) => generations::rollback(&args),

@@ -11,7 +11,7 @@
 //! that is kept is the count of the connection table by state, because to count is to walk it all:
 //! [`limits::COUNT_AGE`], and its age is a metric.
 //!
-//! It changes nothing. What it may show is bounded by the configuration: see [`write`].
+//! It changes nothing. What it may show is bounded by the configuration: see [`mod@write`].
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
