@@ -29,6 +29,7 @@ mod pages;
 mod realserver;
 mod remote;
 mod run;
+mod schema;
 mod show;
 
 use ipvsadm::{Called, Wrapper};
@@ -51,6 +52,8 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// The JSON Schema of the configuration, for editors
+    Schema,
     /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
     Import(import::Args),
     /// The daemon and its data plane
@@ -106,6 +109,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Schema => schema::main(),
         Command::Import(args) => import::main(&args),
         Command::Status(args) => show::status(&args),
         Command::Services(args) => show::services(&args),
