@@ -227,7 +227,7 @@ fn blocks() -> BTreeMap<String, String> {
 }
 
 /// Wrong files of `tests/wrong` that an editor can know to be wrong.
-const WRONG: [&str; 14] = [
+const WRONG: [&str; 13] = [
     "a_forwarding_method_other_than_direct_routing",
     "an_unknown_protocol",
     "an_unknown_scheduler",
@@ -241,7 +241,6 @@ const WRONG: [&str; 14] = [
     "single_brackets_where_two_are_due",
     "two_brackets_where_single_ones_are_due",
     "values_of_the_wrong_type",
-    "weights_out_of_range",
 ];
 
 /// Reads `{schema, files}`, prints for each file its name and whether the schema takes it.
