@@ -14,6 +14,7 @@
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
 //! | `GET /metrics` | → Prometheus text or OpenMetrics ([`MetricsFormat`]) |
 //! | `GET /v1/events` | [`EventQuery`] after a `?` → [`Event`]s as they come (server-sent events), or with `follow=false` the remembered ones, one a line |
+//! | `GET /v1/openapi.json` | → all this as an OpenAPI document |
 //! | `POST /v1/changes` | [`Change`] → nothing, or [`Refusal`] |
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
 //! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |

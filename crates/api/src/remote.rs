@@ -4,8 +4,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hyper::Uri;
-use hyper::header::HeaderValue;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -22,6 +25,8 @@ pub struct Remote {
     url: String,
     host: String,
     port: u16,
+    /// What a webhook's requests ask for.
+    route: String,
     tls: Option<Arc<ClientConfig>>,
     token: Option<HeaderValue>,
 }
@@ -67,19 +72,41 @@ impl Remote {
     ///
     /// When one of them cannot be used.
     pub fn new(url: &str, token: Option<&Path>, trust: Option<&Path>) -> Result<Self, RemoteError> {
+        let uri = parsed(url).filter(|uri| matches!(uri.path(), "" | "/") && uri.query().is_none());
+        Self::at(uri, url, token, trust)
+    }
+
+    /// Something that takes requests by [`Remote::post`]; its URL may go on behind the host.
+    ///
+    /// # Errors
+    ///
+    /// When one of them cannot be used.
+    pub fn webhook(
+        url: &str,
+        token: Option<&Path>,
+        trust: Option<&Path>,
+    ) -> Result<Self, RemoteError> {
+        Self::at(parsed(url), url, token, trust)
+    }
+
+    /// Whether this is the URL of something that can be reached.
+    #[must_use]
+    pub fn is_url(url: &str) -> bool {
+        parsed(url).is_some()
+    }
+
+    fn at(
+        uri: Option<Uri>,
+        url: &str,
+        token: Option<&Path>,
+        trust: Option<&Path>,
+    ) -> Result<Self, RemoteError> {
         let wrong = || RemoteError::Url {
             url: url.to_owned(),
         };
-        let uri: Uri = url.parse().map_err(|_| wrong())?;
-        let is_tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            _ => return Err(wrong()),
-        };
+        let uri = uri.ok_or_else(wrong)?;
+        let is_tls = uri.scheme_str() == Some("https");
         let host = uri.host().ok_or_else(wrong)?.trim_matches(['[', ']']);
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err(wrong());
-        }
         let address: Option<IpAddr> = host.parse().ok();
         let is_here = host == "localhost" || address.is_some_and(|address| address.is_loopback());
         if !is_tls && !is_here && token.is_some() {
@@ -89,6 +116,10 @@ impl Remote {
         Ok(Self {
             url: url.trim_end_matches('/').to_owned(),
             host: host.to_owned(),
+            route: uri
+                .path_and_query()
+                .map_or("/", |route| route.as_str())
+                .to_owned(),
             port: uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
             tls: is_tls.then(|| trusting(trust)).transpose()?,
             token: token.map(bearer).transpose()?,
@@ -114,6 +145,31 @@ impl Remote {
         self.token.clone()
     }
 
+    /// Sends JSON, and says what was answered. Call it inside a runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the other side cannot be reached or does not speak HTTP.
+    pub async fn post(&self, json: Bytes) -> std::io::Result<StatusCode> {
+        let stream = TokioIo::new(self.connect().await?);
+        let begun = hyper::client::conn::http1::handshake(stream).await;
+        let (mut sender, connection) = begun.map_err(std::io::Error::other)?;
+        // Its errors reach us through the request; it ends with the answer.
+        tokio::spawn(connection);
+        let mut request = Request::post(&self.route)
+            .header(header::HOST, self.authority())
+            .header(header::USER_AGENT, "dirigo")
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = self.token() {
+            request = request.header(header::AUTHORIZATION, token);
+        }
+        let request = request
+            .body(Full::new(json))
+            .map_err(std::io::Error::other)?;
+        let answer = sender.send_request(request).await;
+        Ok(answer.map_err(std::io::Error::other)?.status())
+    }
+
     pub(crate) async fn connect(&self) -> std::io::Result<Box<dyn Wire>> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
         let Some(tls) = &self.tls else {
@@ -123,6 +179,12 @@ impl Remote {
         let connector = TlsConnector::from(Arc::clone(tls));
         Ok(Box::new(connector.connect(name, stream).await?))
     }
+}
+
+fn parsed(url: &str) -> Option<Uri> {
+    let uri: Uri = url.parse().ok()?;
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    (is_http && uri.host().is_some_and(|host| !host.is_empty())).then_some(uri)
 }
 
 fn trusting(file: Option<&Path>) -> Result<Arc<ClientConfig>, RemoteError> {

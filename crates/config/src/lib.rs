@@ -28,6 +28,7 @@ mod mark;
 mod metrics;
 mod mistake;
 mod notes;
+mod notify;
 mod options;
 mod read;
 mod rules;
@@ -45,6 +46,7 @@ pub use folder::{File, PIECES, read as read_files};
 pub use mark::Mark;
 pub use metrics::Metrics;
 pub use mistake::{Advice, Mistake, Mistakes, Place, Quoted, Reason};
+pub use notify::{Notify, NotifyFault, NotifyTo};
 pub use rules::Health;
 pub use shared::SharedFault;
 pub use values::{
@@ -74,6 +76,8 @@ pub struct Config {
     pub manage_vips: bool,
     /// Who may ask the daemon.
     pub api: Api,
+    /// Who is told of events.
+    pub notify: Vec<Notify>,
     /// What a scrape of `/metrics` shows.
     pub metrics: Metrics,
     /// Which packets have which firewall mark; of several rules the first one counts.

@@ -96,3 +96,6 @@ pub const MAX_SERIES: RangeInclusive<i64> = 1_000..=5_000_000;
 /// Series of one scrape when the file does not say how many: what 1,000 services with 20,000 destinations have,
 /// and what a small Prometheus takes without being asked.
 pub const MAX_SERIES_DEFAULT: u32 = 200_000;
+
+/// Those who are told of events: each has a task and may have a process.
+pub const NOTIFY: usize = 32;

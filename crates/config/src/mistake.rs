@@ -15,6 +15,7 @@ use api::{Protocol, SchedulerFlags, ServiceKey};
 use crate::address::AddressFault;
 use crate::check::CheckFault;
 use crate::doors::ApiFault;
+use crate::notify::NotifyFault;
 use crate::schema::Table;
 use crate::shared::SharedFault;
 use crate::values::BadInterfaceName;
@@ -149,6 +150,8 @@ pub enum Reason {
     Shared(SharedFault),
     #[error(transparent)]
     Api(ApiFault),
+    #[error(transparent)]
+    Notify(NotifyFault),
     #[error(transparent)]
     Check(CheckFault),
     #[error(transparent)]

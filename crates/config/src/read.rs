@@ -166,6 +166,7 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
             crate::doors::api(&section, notes)
         }),
         metrics: metrics::read(root, notes),
+        notify: crate::notify::all(root, notes),
         marks: mark::all(root, notes),
         services: service::all(root, &shared, &subnets.unwrap_or_default(), notes),
         real_servers: shared

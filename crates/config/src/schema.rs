@@ -19,6 +19,8 @@ pub enum Table {
     Vips,
     /// `[api]`
     Api,
+    /// `[[notify]]`
+    Notify,
     /// `[metrics]`
     Metrics,
     /// `[defaults]`
@@ -51,6 +53,7 @@ impl fmt::Display for Table {
             Self::Settings => "[settings]",
             Self::Vips => "[vips]",
             Self::Api => "[api]",
+            Self::Notify => "[[notify]]",
             Self::Metrics => "[metrics]",
             Self::Defaults => "[defaults]",
             Self::DefaultsOfServices => "[defaults.service]",
@@ -94,6 +97,7 @@ pub(crate) const DEFAULTS: Key = key(Table::Root, "defaults", "[defaults.service
 pub(crate) const TEMPLATE: Key = key(Table::Root, "template", "[template.web]");
 pub(crate) const REAL_SERVER: Key = key(Table::Root, "real_server", "[[real_server]]");
 pub(crate) const API: Key = key(Table::Root, "api", "[api]");
+pub(crate) const NOTIFY: Key = key(Table::Root, "notify", "[[notify]]");
 pub(crate) const SERVICE: Key = key(Table::Root, "service", "[[service]]");
 pub(crate) const MARK: Key = key(Table::Root, "mark", "[[mark]]");
 pub(crate) const CHECK: Key = key(Table::Root, "check", "[[check]]");
@@ -142,6 +146,20 @@ pub(crate) const API_TOKEN_FILE: Key = key(Table::Api, "token_file", "\"/etc/dir
 pub(crate) const API_READ_TOKEN_FILE: Key =
     key(Table::Api, "read_token_file", "\"/etc/dirigo/read-token\"");
 pub(crate) const API_EVERYONE_READS: Key = key(Table::Api, "everyone_reads", "false");
+
+pub(crate) const NOTIFY_COMMAND: Key = key(Table::Notify, "command", "[\"/usr/local/bin/page\"]");
+pub(crate) const NOTIFY_USER: Key = key(Table::Notify, "user", "\"nobody\"");
+pub(crate) const NOTIFY_URL: Key = key(Table::Notify, "url", "\"https://hooks.example.com/lvs\"");
+pub(crate) const NOTIFY_TOKEN_FILE: Key =
+    key(Table::Notify, "token_file", "\"/etc/dirigo/hook-token\"");
+pub(crate) const NOTIFY_TRUST: Key = key(Table::Notify, "trust", "\"/etc/dirigo/hook-ca.pem\"");
+pub(crate) const NOTIFY_EVENTS: Key = key(
+    Table::Notify,
+    "events",
+    "[\"quorum-lost\", \"quorum-gained\"]",
+);
+pub(crate) const NOTIFY_LEVEL: Key = key(Table::Notify, "level", "\"warning\"");
+pub(crate) const NOTIFY_TIMEOUT: Key = key(Table::Notify, "timeout", "\"10s\"");
 
 pub(crate) const SERVICE_ADDRESS: Key = key(Table::Service, "address", "\"192.168.188.120:80\"");
 pub(crate) const PROTOCOL: Key = key(Table::Service, "protocol", "\"tcp\"");
@@ -242,13 +260,14 @@ const OF_CHECKS_BY_DEFAULT: [&Key; 8] = [
 ];
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 107] = [
+pub const KEYS: [Key; 116] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
     SETTINGS,
     VIPS,
     API,
+    NOTIFY,
     METRICS,
     DEFAULTS,
     TEMPLATE,
@@ -280,6 +299,14 @@ pub const KEYS: [Key; 107] = [
     API_TOKEN_FILE,
     API_READ_TOKEN_FILE,
     API_EVERYONE_READS,
+    NOTIFY_COMMAND,
+    NOTIFY_USER,
+    NOTIFY_URL,
+    NOTIFY_TOKEN_FILE,
+    NOTIFY_TRUST,
+    NOTIFY_EVENTS,
+    NOTIFY_LEVEL,
+    NOTIFY_TIMEOUT,
     PER_DESTINATION,
     MAX_SERIES,
     DEFAULTS_SERVICE,

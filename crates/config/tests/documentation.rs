@@ -80,6 +80,21 @@ fn is_of_the_second_service(key: &schema::Key) -> bool {
     of_service && matches!(key.name, "mark" | "family" | "real_servers")
 }
 
+/// One who is told by a program, and one over HTTP.
+fn notify_of_examples() -> String {
+    let mut text = String::new();
+    for others in [&["url", "token_file", "trust"][..], &["command", "user"]] {
+        text += "[[notify]]\n";
+        let keys = schema::KEYS.iter();
+        for key in keys.filter(|key| key.table == schema::Table::Notify) {
+            if !others.contains(&key.name) {
+                text += &format!("{} = {}\n", key.name, key.example);
+            }
+        }
+    }
+    text
+}
+
 /// Tables that make the names in the examples known, and those whose keys are another's.
 const REST: &str = r#"
 [template.web]
@@ -99,7 +114,10 @@ fn file_of_examples(left_out: &schema::Key) -> String {
     for key in schema::KEYS {
         let is_for_later = matches!(
             key.table,
-            schema::Table::Root | schema::Table::Check | schema::Table::Defaults
+            schema::Table::Root
+                | schema::Table::Check
+                | schema::Table::Defaults
+                | schema::Table::Notify
         );
         let is_either = key.table == schema::Table::Destination && key.name == "real_server";
         if is_for_later
@@ -129,6 +147,7 @@ fn file_of_examples(left_out: &schema::Key) -> String {
     text + "[[service]]\nmark = 8\n[[service.destination]]\nreal_server = \"rs1\"\n"
         + REST
         + &checks_of_examples()
+        + &notify_of_examples()
 }
 
 #[test]

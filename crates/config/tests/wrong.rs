@@ -52,8 +52,10 @@ wrong! {
     mistakes_of_every_kind_at_once
     more_interfaces_than_there_is_room
     no_interfaces_in_the_list
+    nobody_who_is_told
     numbers_out_of_range
     port_zero
+    programs_and_hooks_that_cannot_be
     required_keys_missing
     rules_of_a_service_that_do_not_fit
     scalars_where_tables_are_due

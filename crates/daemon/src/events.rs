@@ -115,6 +115,16 @@ impl Bus {
         self.bell.subscribe()
     }
 
+    /// The id before this daemon's first event.
+    pub(crate) fn begin(&self) -> u64 {
+        self.ring().before
+    }
+
+    /// Whether nothing more is told.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ring().closed
+    }
+
     /// The id of the last event.
     pub(crate) fn last(&self) -> u64 {
         self.ring().last

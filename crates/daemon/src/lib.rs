@@ -43,6 +43,7 @@ mod message;
 mod metrics;
 #[cfg(test)]
 mod model;
+mod notify;
 mod permission;
 mod plane;
 mod release;
@@ -138,20 +139,34 @@ pub fn run(options: &Options) -> Result<(), Error> {
     let held = files.lock_soon()?;
     held.note_command()?;
     // What is wrong with it is said before anything is done.
-    let door = options.config.api.listen.as_ref().map(door::open);
-    let done = match door.transpose() {
-        Ok(door) => work(options, &files, door),
+    let done = match Outside::prepare(&options.config) {
+        Ok(outside) => work(options, &files, outside),
         Err(error) => Err(error.into()),
     };
     files.discard_lock(held)?;
     done
 }
 
+/// What of the world outside a daemon uses: prepared before it does anything.
+struct Outside {
+    door: Option<door::Door>,
+    listeners: Vec<notify::Listener>,
+}
+
+impl Outside {
+    fn prepare(config: &config::Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            listeners: notify::prepare(&config.notify)?,
+            door: config.api.listen.as_ref().map(door::open).transpose()?,
+        })
+    }
+}
+
 /// What is done while the lock is held.
-fn work(options: &Options, files: &Files, door: Option<door::Door>) -> Result<(), Error> {
+fn work(options: &Options, files: &Files, outside: Outside) -> Result<(), Error> {
     let options = &reread::after_rollback(options, files);
     let started = start::start(options, files)?;
-    let done = serve(started, options, files, door);
+    let done = serve(started, options, files, outside);
     files.remove_socket()?;
     Ok(done?)
 }
@@ -160,8 +175,9 @@ fn serve(
     started: start::Started,
     options: &Options,
     files: &Files,
-    door: Option<door::Door>,
+    outside: Outside,
 ) -> anyhow::Result<()> {
+    let Outside { door, listeners } = outside;
     let start::Started {
         mut actor,
         inbox,
@@ -188,7 +204,12 @@ fn serve(
         })?;
     notify(&[NotifyState::Ready]);
     info!(socket = %files.socket().display(), "ready");
-    runtime.block_on(answer(listener, network, routes, ended))?;
+    runtime.block_on(async {
+        let told = notify::start(listeners);
+        let done = answer(listener, network, routes, ended).await;
+        notify::finish(told, limits::STOP_WAIT).await;
+        done
+    })?;
     // Listings that are still being written end with their readers.
     runtime.shutdown_background();
     thread

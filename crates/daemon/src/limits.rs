@@ -110,6 +110,16 @@ pub const EVENT_RETRY: Duration = Duration::from_secs(1);
 /// Streams of events at once: half of the connections, so that commands find a place.
 pub const FOLLOWERS: usize = CONNECTIONS / 2;
 
+/// When a webhook that failed is tried again: a restart, a moment, and a while; events wait behind it.
+pub const NOTIFY_AGAIN: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(25),
+];
+
+/// What is kept of a program's complaint.
+pub const NOTIFY_OUTPUT_BYTES: u64 = 4096;
+
 /// How long a stopping daemon waits for open requests.
 pub const STOP_WAIT: Duration = Duration::from_secs(2);
 

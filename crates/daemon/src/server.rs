@@ -30,6 +30,7 @@ use crate::metrics::Scrapes;
 mod apply;
 mod connections;
 mod daemon;
+mod document;
 mod events;
 mod explain;
 mod health;
@@ -65,6 +66,7 @@ impl IntoResponse for Refused {
 fn all() -> Routes {
     [
         daemon::routes(),
+        document::routes(),
         table::routes(),
         events::routes(),
         health::routes(),
@@ -275,5 +277,30 @@ fn status_of(code: RefusalCode) -> StatusCode {
         RefusalCode::NotPermitted => StatusCode::FORBIDDEN,
         RefusalCode::BadRequest => StatusCode::BAD_REQUEST,
         RefusalCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_route_is_in_the_document_and_the_document_has_no_other() {
+        let document: serde_json::Value = serde_json::from_str(document::OPENAPI).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let documented: BTreeSet<(String, String)> = paths
+            .iter()
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().unwrap().keys();
+                methods.map(|method| (method.to_uppercase(), path.clone()))
+            })
+            .collect();
+        let known = all().known.into_iter();
+        let offered: BTreeSet<(String, String)> = known
+            .map(|(method, path)| (method.to_owned(), path.to_owned()))
+            .collect();
+        assert_eq!(offered, documented, "docs/openapi.json");
     }
 }
