@@ -53,8 +53,8 @@ fn root<'t>(roots: impl Iterator<Item = &'t DeTable<'t>>, notes: &mut Notes<'_>)
         let base = notes.base(number);
         let mut piece = Section::new(Table::Root, root, (base, base), notes);
         if number > 0 {
-            for key in schema::OF_THE_MAIN_FILE {
-                if let Some(at) = piece.take(key) {
+            for key in schema::of_the_main_file() {
+                if let Some(at) = piece.take(&key) {
                     let (header, main_file) = (key.example, notes.main_file());
                     notes.add(at, Reason::MainFileOnly { header, main_file });
                 }

@@ -115,6 +115,19 @@ fn one<'t>(
         seen,
         notes,
     );
+    let limit = match scheduler.is_dynamic() {
+        true => limits::DYNAMIC_DESTINATIONS,
+        false => limits::STATIC_DESTINATIONS,
+    };
+    if destinations.len() > limit {
+        let reason = Reason::TooManyForScheduler {
+            found: destinations.len(),
+            scheduler,
+            limit,
+        };
+        let at = section.position(&schema::SCHEDULER);
+        notes.add(at.unwrap_or(section.at()), reason);
+    }
     let health = rules::of_service(
         section,
         (virtual_address, offer.mark()),
