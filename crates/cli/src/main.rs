@@ -32,6 +32,7 @@ mod realserver;
 mod remote;
 mod run;
 mod show;
+mod trace;
 
 use ipvsadm::{Called, Wrapper};
 
@@ -75,6 +76,8 @@ enum Command {
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
     Explain(explain::Args),
+    /// What the director decides, frame by frame, while it happens; the ladder of a connection
+    Trace(trace::Args),
     /// No new connections for a real server; shows what is left until it is empty
     Drain(drain::DrainArgs),
     /// No new connections for a real server, until it is enabled; waits for nothing
@@ -125,6 +128,7 @@ fn main() -> std::process::ExitCode {
         Command::Metrics(args) => metrics::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
+        Command::Trace(args) => trace::main(&args),
         Command::Drain(args) => drain::drain(&args),
         Command::Disable(args) => drain::disable(&args),
         Command::Enable(args) => drain::enable(&args),

@@ -42,6 +42,7 @@ mod metrics;
 mod network;
 mod stop;
 mod suspicion;
+mod trace;
 
 pub(crate) use apply::{Job, Reload};
 pub(crate) use different::of as difference;
@@ -70,6 +71,8 @@ pub(crate) struct Actor<P, H> {
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
+    /// Who listens to what is decided, while somebody does.
+    pub(crate) traces: Option<crate::trace::Hub>,
     pub(crate) reload: Reload,
     pub(crate) suspicion: Suspicion,
     /// What the resolver told, counted.
@@ -166,6 +169,13 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
+            }
+            Message::Trace(filter, actor, reply) => {
+                let _gone = reply.send(self.trace(filter, actor));
+            }
+            Message::TraceLeft(seat) => self.trace_left(seat),
+            Message::TraceNames(reply) => {
+                let _gone = reply.send(self.names());
             }
             Message::Apply(job) => self.apply_soon(job),
             Message::NotApplied(reason) => self.not_applied(reason),

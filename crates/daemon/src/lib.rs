@@ -53,6 +53,7 @@ mod server;
 mod socket;
 mod start;
 mod suspicion;
+mod trace;
 mod view;
 mod watchdog;
 

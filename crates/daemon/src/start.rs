@@ -141,6 +141,7 @@ fn bring_up(
         health,
         is_unhealthy: false,
         estimates,
+        traces: None,
         reload: Reload::new(
             options.file.clone(),
             options.config.clone().into(),
