@@ -6,6 +6,7 @@
 //! test    every check and every test, then the lab; leaves nothing behind
 //! bench   times the XDP program
 //! package makes the Debian package
+//! screenshots  shows dirigo top in the documentation, from the lab
 //! vm      loads the object and runs the lab on stock Debian kernels, emulated
 //! ```
 //!
@@ -17,6 +18,7 @@ mod bench;
 mod bpf;
 mod load;
 mod package;
+mod screenshots;
 mod test;
 mod tools;
 mod vm;
@@ -41,6 +43,8 @@ enum Chore {
     Bench(bench::Args),
     /// Make the Debian package
     Package(package::Args),
+    /// Write the screens of `dirigo top` in the documentation anew
+    Screenshots(screenshots::Args),
     /// Run the lab on stock Debian kernels under emulation
     Vm(vm::Args),
 }
@@ -55,6 +59,7 @@ fn main() -> std::process::ExitCode {
         Chore::Test(args) => test::main(&args),
         Chore::Bench(args) => bench::main(&args),
         Chore::Package(args) => package::main(&args),
+        Chore::Screenshots(args) => screenshots::main(&args),
         Chore::Vm(args) => vm::main(&args),
     };
     match done {
