@@ -5,6 +5,8 @@
 //!
 //! An independent validator (python3-jsonschema) then says which files it takes.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
