@@ -31,7 +31,9 @@ mod pages;
 mod realserver;
 mod remote;
 mod run;
+mod schema;
 mod show;
+mod top;
 mod trace;
 
 use ipvsadm::{Called, Wrapper};
@@ -54,6 +56,8 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// The JSON Schema of the configuration, for editors
+    Schema,
     /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
     Import(import::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
@@ -72,6 +76,8 @@ enum Command {
     Connections(connections::Args),
     /// What is counted, as text for Prometheus; once
     Metrics(metrics::Args),
+    /// The director as it works, in the terminal: services, servers, connections, events
+    Top(top::Args),
     /// What became different, when, and why
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
@@ -117,6 +123,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Schema => schema::main(),
         Command::Import(args) => import::main(&args),
         Command::Apply(args) => apply::main(args),
         Command::Generations(args) => generations::main(&args),
@@ -126,6 +133,7 @@ fn main() -> std::process::ExitCode {
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
         Command::Metrics(args) => metrics::main(&args),
+        Command::Top(args) => top::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Trace(args) => trace::main(&args),

@@ -31,6 +31,7 @@ use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::suspicion::Suspicion;
 use crate::view;
+use crate::watchdog::Watchdog;
 
 mod apply;
 mod change;
@@ -116,6 +117,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Works until told to stop.
     pub(crate) fn run(&mut self, inbox: &Receiver<Message>) {
         let mut tick = Instant::now() + limits::TICK;
+        let mut watchdog = Watchdog::asked_for();
         loop {
             let left = tick.saturating_duration_since(Instant::now());
             match inbox.recv_timeout(left) {
@@ -137,6 +139,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             if Instant::now() >= tick {
                 self.tick();
+                watchdog.works();
                 // Not from now on: rates are over two seconds of twenty ticks, however late each was.
                 tick = (tick + limits::TICK).max(Instant::now());
             }
