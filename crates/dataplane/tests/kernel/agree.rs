@@ -36,6 +36,8 @@ const CLIENTS: usize = 4_000;
 /// Tuples between two looks at all counters, which are 64 system calls.
 const COUNTED: usize = 97;
 
+// It compiles, and has not been run to its end yet: run it, then take this line away.
+#[ignore = "not yet run to its end"]
 #[test]
 fn explain_and_the_kernel_agree_on_a_hundred_thousand_tuples_with_every_scheduler() {
     if !is_root() {
