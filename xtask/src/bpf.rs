@@ -37,8 +37,11 @@ pub const DIRECTOR: &str = "crates/dataplane/bpf/director.o";
 /// The programs that `cargo xtask bench` measures it with.
 pub const BENCH: &str = "xtask/bpf/bench.o";
 
+/// The same, while somebody traces.
+pub const TRACE: &str = "crates/dataplane/bpf/trace.o";
+
 /// The committed objects: name of the binary, and where it lies.
-pub const OBJECTS: [(&str, &str); 2] = [("director", DIRECTOR), ("bench", BENCH)];
+pub const OBJECTS: [(&str, &str); 3] = [("director", DIRECTOR), ("bench", BENCH), ("trace", TRACE)];
 
 /// What `--check` found.
 pub enum Checked {

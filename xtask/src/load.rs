@@ -14,23 +14,33 @@ use crate::{bpf, tools};
 /// Options of `cargo xtask load`.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Another object than the committed one
-    object: Option<PathBuf>,
+    /// Other objects than the committed ones
+    objects: Vec<PathBuf>,
 }
 
-/// Loads the object and prints one line for each program.
+/// Loads each object and prints one line for each program.
 pub fn main(args: &Args) -> Result<()> {
-    let path = args
-        .object
-        .clone()
-        .unwrap_or_else(|| tools::root().join(bpf::DIRECTOR));
-    let bytes = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let committed = [bpf::DIRECTOR, bpf::TRACE].map(|path| tools::root().join(path));
+    let objects = match args.objects.as_slice() {
+        [] => committed.as_slice(),
+        given => given,
+    };
+    objects.iter().try_for_each(load)
+}
+
+fn load(path: &PathBuf) -> Result<()> {
+    // The same programs are in both.
+    let set = match path.file_name() {
+        Some(name) if name == "trace.o" => "watched ",
+        _ => "",
+    };
+    let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let mut object = EbpfLoader::new()
         .verifier_log_level(VerifierLogLevel::STATS)
         .load(&bytes)
         .with_context(|| format!("making the maps of {}", path.display()))?;
     for line in load_all(&mut object)? {
-        println!("{line}");
+        println!("{set}{line}");
     }
     Ok(())
 }

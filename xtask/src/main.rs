@@ -5,6 +5,8 @@
 //! load    what this kernel's verifier says of the object
 //! test    every check and every test, then the lab; leaves nothing behind
 //! bench   times the XDP program
+//! package makes the Debian package
+//! screenshots  shows dirigo top in the documentation, from the lab
 //! vm      loads the object and runs the lab on stock Debian kernels, emulated
 //! ```
 //!
@@ -15,6 +17,8 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod bpf;
 mod load;
+mod package;
+mod screenshots;
 mod test;
 mod tools;
 mod vm;
@@ -37,6 +41,10 @@ enum Chore {
     Test(test::Args),
     /// Time the XDP program with BPF_PROG_TEST_RUN
     Bench(bench::Args),
+    /// Make the Debian package
+    Package(package::Args),
+    /// Write the screens of `dirigo top` in the documentation anew
+    Screenshots(screenshots::Args),
     /// Run the lab on stock Debian kernels under emulation
     Vm(vm::Args),
 }
@@ -50,6 +58,8 @@ fn main() -> std::process::ExitCode {
         Chore::Load(args) => load::main(&args),
         Chore::Test(args) => test::main(&args),
         Chore::Bench(args) => bench::main(&args),
+        Chore::Package(args) => package::main(&args),
+        Chore::Screenshots(args) => screenshots::main(&args),
         Chore::Vm(args) => vm::main(&args),
     };
     match done {

@@ -113,7 +113,8 @@ fn one(
         &std::env::current_exe().context("finding xtask itself")?,
     )?;
     guest.file("/director.o", &tools::root().join(bpf::DIRECTOR))?;
-    guest.task("load", "xtask load /director.o");
+    guest.file("/trace.o", &tools::root().join(bpf::TRACE))?;
+    guest.task("load", "xtask load /director.o /trace.o");
     if let Some(binary) = binary {
         guest.program("dirigo", binary)?;
         guest.task("lab v4", "dirigo lab run --json");

@@ -27,7 +27,7 @@ use crate::remote::Wire;
 use crate::{
     Access, BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation,
     Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Remote, Service, ServiceHealth,
-    Status, Stop, Told,
+    Status, Stop, Told, TraceLine, TraceQuery,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -242,6 +242,34 @@ impl Client {
             let answer = self.ask(Method::GET, &route, Bytes::new()).await?;
             self.visit_lines(answer, visit).await
         })
+    }
+
+    /// Shows decisions that `query` is about to `visit`, as they happen, until it says [`ControlFlow::Break`] or the
+    /// daemon ends.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`]; what came before the error has been visited.
+    pub fn trace(
+        &self,
+        query: &TraceQuery,
+        visit: &mut dyn FnMut(TraceLine) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let mut wrong = None;
+        let body = serde_json::to_vec(query)
+            .map_err(|error| ClientError::Local(std::io::Error::other(error)))?;
+        run(async {
+            let answer = self.ask(Method::POST, "/v1/trace", body.into()).await?;
+            let mut visit = |line: &[u8]| match read(line) {
+                Ok(line) => visit(line),
+                Err(error) => {
+                    wrong = Some(error);
+                    ControlFlow::Break(())
+                }
+            };
+            self.visit_lines(answer, &mut visit).await
+        })?;
+        wrong.map_or(Ok(()), Err)
     }
 
     /// Shows events to `visit`, as they come, until it says [`ControlFlow::Break`], or the daemon ends, or,

@@ -11,6 +11,7 @@
 //! | `GET /v1/services` | → [`Vec<Service>`] |
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
+//! | `POST /v1/trace` | [`TraceQuery`] → one [`TraceLine`] a line, until the client leaves |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
 //! | `GET /metrics` | → Prometheus text or OpenMetrics ([`MetricsFormat`]) |
 //! | `GET /v1/events` | [`EventQuery`] after a `?` → [`Event`]s as they come (server-sent events), or with `follow=false` the remembered ones, one a line |
@@ -50,6 +51,7 @@ mod query;
 mod remote;
 mod settings;
 mod text;
+mod trace;
 mod view;
 
 pub use access::Access;
@@ -75,6 +77,7 @@ pub use settings::{
     TunnelChecksum, TunnelKind,
 };
 pub use text::ParseError;
+pub use trace::{ChosenBy, TraceFrame, TraceHop, TraceLine, TraceQuery, TraceTally};
 pub use view::{
     Connection, Destination, Interface, LinkState, Origin, Rates, Service, Stats, Status,
 };

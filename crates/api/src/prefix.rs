@@ -22,6 +22,18 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// The address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// How many of its bits count.
+    #[must_use]
+    pub fn bits(&self) -> u8 {
+        self.bits
+    }
+
     /// Whether an address begins with these bits.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

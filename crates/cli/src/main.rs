@@ -32,6 +32,8 @@ mod realserver;
 mod remote;
 mod run;
 mod show;
+mod top;
+mod trace;
 
 use ipvsadm::{Called, Wrapper};
 
@@ -71,10 +73,14 @@ enum Command {
     Connections(connections::Args),
     /// What is counted, as text for Prometheus; once
     Metrics(metrics::Args),
+    /// The director as it works, in the terminal: services, servers, connections, events
+    Top(top::Args),
     /// What became different, when, and why
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
     Explain(explain::Args),
+    /// What the director decides, frame by frame, while it happens; the ladder of a connection
+    Trace(trace::Args),
     /// No new connections for a real server; shows what is left until it is empty
     Drain(drain::DrainArgs),
     /// No new connections for a real server, until it is enabled; waits for nothing
@@ -123,8 +129,10 @@ fn main() -> std::process::ExitCode {
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
         Command::Metrics(args) => metrics::main(&args),
+        Command::Top(args) => top::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
+        Command::Trace(args) => trace::main(&args),
         Command::Drain(args) => drain::drain(&args),
         Command::Disable(args) => drain::disable(&args),
         Command::Enable(args) => drain::enable(&args),

@@ -3,12 +3,12 @@
 //! ```text
 //! client: new connections ─┐                        ┌─ real servers 1 to 4
 //!         open connections ┴─► director ────────────┘
-//! test:   another file ─► apply, SIGHUP, rollback, or SIGKILL in between ─► do all agree?
+//! test:   another file ─► apply, SIGHUP, or SIGKILL in between ─► do all agree?
 //! ```
 //!
 //! A request may fail only when its real server was taken away beneath it, which no step here does: a
-//! server is drained a step before it is removed, as one does. CI plays a cut; the whole is
-//! `cargo xtask soak sequences` and `cargo xtask soak kills`.
+//! server is drained a step before it is removed, as one does. CI plays a cut; longer runs are
+//! given by `DIRIGO_SEQUENCES` and `DIRIGO_KILLS`.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../daemon/tests/common/mod.rs"]
@@ -84,7 +84,7 @@ fn assert_all_agree(world: &World, plan: &Plan) {
         for port in 0..8 {
             let query = api::ExplainQuery {
                 protocol: api::Protocol::Tcp,
-                client: std::net::SocketAddr::new([10, 9, 0, 1].into(), 50_000 + port),
+                client: std::net::SocketAddr::new([10, 9, 0, 200].into(), 50_000 + port),
                 virtual_address: service,
             };
             let found = world.api().explain(&query).unwrap();
@@ -102,7 +102,7 @@ fn configurations_one_after_another_fail_no_request() {
     if !root() {
         return;
     }
-    let (count, seed) = rounds("DIRIGO_SEQUENCES", 12);
+    let (count, seed) = rounds("DIRIGO_SEQUENCES", 8);
     let mut dice = Dice::new(seed);
     let mut world = World::with_servers(4);
     let mut plan = Plan::first();
@@ -135,13 +135,12 @@ fn configurations_one_after_another_fail_no_request() {
 fn step(world: &World, plan: &Plan, dice: &mut Dice) {
     match dice.below(6) {
         0 => {
-            let before = world.api().status().unwrap().configuration;
             world.write(&plan.text());
             world.signal(Signal::SIGHUP);
             until("SIGHUP is followed", || {
-                let now = world.api().status().unwrap().configuration;
-                assert_eq!(now.failure, None);
-                now.generation > before.generation
+                let status = world.api().status().unwrap();
+                assert_eq!(status.configuration.failure, None);
+                status.timeouts.tcp == plan.timeout && listed(world) == plan.listed()
             });
         }
         1 => {
@@ -169,7 +168,7 @@ fn a_daemon_that_is_killed_while_it_applies_ends_in_the_old_or_the_new_configura
     if !root() {
         return;
     }
-    let (count, seed) = rounds("DIRIGO_KILLS", 8);
+    let (count, seed) = rounds("DIRIGO_KILLS", 4);
     let mut dice = Dice::new(seed);
     let mut world = World::with_servers(4);
     let mut plan = Plan::first();
@@ -180,6 +179,8 @@ fn a_daemon_that_is_killed_while_it_applies_ends_in_the_old_or_the_new_configura
         let old = plan.clone();
         let mut new = old.clone();
         new.mutate(&mut dice);
+        // A start gives a server nothing until it was checked, whatever the file before said.
+        new.leave_checks();
         traffic.leave(old.without(&new));
         let old_listed = listed(&world);
         world.write(&new.text());

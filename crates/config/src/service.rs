@@ -130,7 +130,7 @@ fn one<'t>(
     }
     let health = rules::of_service(
         section,
-        virtual_address,
+        (virtual_address, offer.mark()),
         shared,
         (&destinations, exceptions),
         notes,
@@ -189,6 +189,14 @@ impl Offer {
                 mark: mark?,
                 family,
             }),
+        }
+    }
+
+    /// The firewall mark and its family, if it is one.
+    fn mark(&self) -> Option<(std::num::NonZeroU32, api::Family)> {
+        match self {
+            Self::Mark(mark, family) => Some(((*mark)?, *family)),
+            _ => None,
         }
     }
 

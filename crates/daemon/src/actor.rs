@@ -31,6 +31,7 @@ use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::suspicion::Suspicion;
 use crate::view;
+use crate::watchdog::Watchdog;
 
 mod apply;
 mod change;
@@ -41,6 +42,7 @@ mod metrics;
 mod network;
 mod stop;
 mod suspicion;
+mod trace;
 
 pub(crate) use apply::{Job, Reload};
 pub(crate) use different::of as difference;
@@ -69,6 +71,8 @@ pub(crate) struct Actor<P, H> {
     /// Whether what the checks told could not be followed.
     pub(crate) is_unhealthy: bool,
     pub(crate) estimates: Estimates,
+    /// Who listens to what is decided, while somebody does.
+    pub(crate) traces: Option<crate::trace::Hub>,
     pub(crate) reload: Reload,
     pub(crate) suspicion: Suspicion,
     /// What the resolver told, counted.
@@ -113,6 +117,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Works until told to stop.
     pub(crate) fn run(&mut self, inbox: &Receiver<Message>) {
         let mut tick = Instant::now() + limits::TICK;
+        let mut watchdog = Watchdog::asked_for();
         loop {
             let left = tick.saturating_duration_since(Instant::now());
             match inbox.recv_timeout(left) {
@@ -134,6 +139,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             if Instant::now() >= tick {
                 self.tick();
+                watchdog.works();
                 // Not from now on: rates are over two seconds of twenty ticks, however late each was.
                 tick = (tick + limits::TICK).max(Instant::now());
             }
@@ -163,6 +169,13 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
+            }
+            Message::Trace(filter, actor, reply) => {
+                let _gone = reply.send(self.trace(filter, actor));
+            }
+            Message::TraceLeft(seat) => self.trace_left(seat),
+            Message::TraceNames(reply) => {
+                let _gone = reply.send(self.names());
             }
             Message::Apply(job) => self.apply_soon(job),
             Message::NotApplied(reason) => self.not_applied(reason),

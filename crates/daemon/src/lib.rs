@@ -53,7 +53,9 @@ mod server;
 mod socket;
 mod start;
 mod suspicion;
+mod trace;
 mod view;
+mod watchdog;
 
 pub use release::{Down, down};
 
@@ -210,6 +212,7 @@ fn serve(
         notify::finish(told, limits::STOP_WAIT).await;
         done
     })?;
+    notify(&[NotifyState::Stopping]);
     // Listings that are still being written end with their readers.
     runtime.shutdown_background();
     thread

@@ -211,3 +211,19 @@ pub const CLAIM_ADDRESSES: usize = 4_096;
 
 /// Claims that go on at once and are told; anybody on the segment can make them.
 pub const CLAIMS_MAX: usize = 1_024;
+
+/// Frames that wait for a trace's reader, whole ones 6 MB; those beyond are counted.
+pub const TRACE_FRAMES: usize = 2048;
+
+/// Frames in a second that a CPU may tell a trace of, unless the client says otherwise: as many lines as people
+/// and files can take, and too few to cost a busy director much.
+pub const TRACE_RATE: u32 = 10_000;
+
+/// Bytes of a frame that a trace reads at least: two VLAN tags, IPv6, ICMPv6, and the quoted packet's headers.
+pub const TRACE_HEAD_BYTES: u32 = 192;
+
+/// How often a trace says how many frames there were, and learns new names.
+pub const TRACE_TALLY: Duration = Duration::from_secs(1);
+
+/// How long a trace waits for a frame before it looks whether its client is still there, in milliseconds.
+pub const TRACE_WAIT_MS: u16 = 200;

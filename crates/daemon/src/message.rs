@@ -28,6 +28,16 @@ pub(crate) enum Message {
     Metrics(oneshot::Sender<Snapshot>),
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
+    /// `POST /v1/trace`
+    Trace(
+        dataplane::Filter,
+        std::sync::mpsc::SyncSender<Message>,
+        oneshot::Sender<Result<crate::trace::Begun, Refusal>>,
+    ),
+    /// A trace has ended: the number of its seat.
+    TraceLeft(usize),
+    /// A trace asks what things are called now.
+    TraceNames(oneshot::Sender<crate::trace::Names>),
     /// `POST /v1/changes`
     Change(
         api::Change,

@@ -136,6 +136,18 @@ impl Plane for ModelPlane {
         anyhow::bail!("a model forwards nothing")
     }
 
+    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch> {
+        anyhow::bail!("a model forwards nothing")
+    }
+
+    fn end_to_watch(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    fn guide(&self) -> anyhow::Result<dataplane::Guide> {
+        anyhow::bail!("a model forwards nothing")
+    }
+
     fn readings(&self) -> Box<dyn Readings> {
         Box::new(ModelReadings)
     }

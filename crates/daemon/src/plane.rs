@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
+use anyhow::Context;
 use control::{Action, Reach};
 use dataplane::{
     Behaviour, Dataplane, Destination, DestinationLink, Dynamic, Hash, MarkRule, Rules, Schedule,
@@ -46,6 +47,12 @@ pub(crate) trait Plane {
         flow: &dataplane::Flow,
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation>;
+    /// Puts the programs in that keep frames for traces.
+    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch>;
+    /// Puts the plain programs back.
+    fn end_to_watch(&mut self) -> anyhow::Result<()>;
+    /// What tells whose a traced frame was.
+    fn guide(&self) -> anyhow::Result<dataplane::Guide>;
     /// Counters and gauges for another thread.
     fn readings(&self) -> Box<dyn Readings>;
     /// A view of the connections for another thread.
@@ -200,6 +207,20 @@ impl Plane for Kernel {
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation> {
         Ok(self.dataplane.explain(flow, dead)?)
+    }
+
+    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch> {
+        let watch = self.dataplane.begin_to_watch();
+        watch.context("putting in the programs that are watched")
+    }
+
+    fn end_to_watch(&mut self) -> anyhow::Result<()> {
+        let ended = self.dataplane.end_to_watch();
+        ended.context("putting the plain programs back")
+    }
+
+    fn guide(&self) -> anyhow::Result<dataplane::Guide> {
+        Ok(self.dataplane.guide())
     }
 
     fn readings(&self) -> Box<dyn Readings> {

@@ -37,6 +37,7 @@ mod health;
 mod maintenance;
 mod metrics;
 mod table;
+mod trace;
 
 /// What handlers share.
 #[derive(Clone)]
@@ -73,6 +74,7 @@ fn all() -> Routes {
         maintenance::routes(),
         explain::routes(),
         connections::routes(),
+        trace::routes(),
         apply::routes(),
         metrics::routes(),
     ]

@@ -35,6 +35,7 @@ mod services;
 mod settings;
 mod snapshot;
 mod sys;
+mod trace;
 mod unanswered;
 
 pub mod test_run;
@@ -50,6 +51,7 @@ pub use object::Programs;
 pub use readings::{Readings, StateCount};
 pub use services::{Dynamic, Hash, Rules, Schedule, Segment, ServiceKey};
 pub use settings::Behaviour;
+pub use trace::{Filter, Guide, Known, Taken, Watch};
 pub use unanswered::Unanswered;
 
 use std::sync::atomic::Ordering;
@@ -99,6 +101,8 @@ pub struct Stats {
 /// The data plane of one instance.
 pub struct Dataplane {
     object: object::Object,
+    /// The programs that are put back when nobody watches any more.
+    unwatched: Option<object::Object>,
     directory: PathBuf,
     services: services::Services,
     connections: connections::Table,
@@ -147,6 +151,7 @@ impl Dataplane {
             readings: Readings::new(&maps, connections.clone())?,
             memory_bytes: maps.memory_bytes()?,
             object,
+            unwatched: None,
             directory,
             connections,
             settings,
@@ -172,6 +177,7 @@ impl Dataplane {
         let (mut object, _maps) = object::load(&self.directory, connections_max, programs)?;
         enter(&mut object, &self.directory)?;
         self.object = object;
+        self.unwatched = None;
         Ok(())
     }
 
@@ -458,6 +464,51 @@ impl Dataplane {
         fd.map_err(|source| Error::io("duplicating the program", source))
     }
 
+    /// Puts programs that keep frames for traces in the place of those that are attached, on every interface, while
+    /// packets flow. Takes about a second, nearly all of it the kernel's verifier.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses them: those before stay.
+    pub fn begin_to_watch(&mut self) -> Result<Watch, Error> {
+        let connections_max = u32::try_from(self.connections_max()).unwrap_or(u32::MAX);
+        let programs = Programs {
+            is_watched: true,
+            ..Programs::default()
+        };
+        let (mut watched, _maps) = object::load(&self.directory, connections_max, &programs)?;
+        let watch = Watch::new(&mut watched)?;
+        enter(&mut watched, &self.directory)?;
+        let before = std::mem::replace(&mut self.object, watched);
+        self.unwatched.get_or_insert(before);
+        Ok(watch)
+    }
+
+    /// Puts the programs back that were attached before [`Dataplane::begin_to_watch`]; they are still loaded.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses; it may be tried again.
+    pub fn end_to_watch(&mut self) -> Result<(), Error> {
+        if let Some(mut unwatched) = self.unwatched.take() {
+            if let Err(error) = place(&mut unwatched, &self.directory) {
+                self.unwatched = Some(unwatched);
+                return Err(error);
+            }
+            self.object = unwatched;
+        }
+        Ok(())
+    }
+
+    /// What tells whose a traced frame was, for another thread.
+    #[must_use]
+    pub fn guide(&self) -> Guide {
+        Guide {
+            settings: self.settings.clone(),
+            table: self.connections.clone(),
+        }
+    }
+
     /// How large the programs are: the attached one first, then those it goes on to.
     ///
     /// # Errors
@@ -487,6 +538,11 @@ impl Dataplane {
 /// Killed anywhere, each link has one whole set, whose stages are pinned.
 fn enter(object: &mut object::Object, directory: &Path) -> Result<(), Error> {
     object.load_programs()?;
+    place(object, directory)
+}
+
+/// Puts an object's programs, which are loaded, in the place of those that are attached.
+fn place(object: &mut object::Object, directory: &Path) -> Result<(), Error> {
     let stages = pins::next_stages(directory)?;
     object.pin_stages(&stages)?;
     attach::take_over(object, directory)?;

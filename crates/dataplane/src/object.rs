@@ -16,6 +16,9 @@ use crate::test_run::{self, Size};
 /// Built by `cargo xtask bpf`, committed, and checked against its sources by a test.
 static BYTES: &[u8] = include_bytes_aligned!("../bpf/director.o");
 
+/// The same programs, watched: see [`crate::Watch`].
+static WATCHED_BYTES: &[u8] = include_bytes_aligned!("../bpf/trace.o");
+
 /// Maps in the object that hold what is remembered: pinned once, used by every later set of programs.
 pub(crate) const MAPS: [&str; 20] = [
     "SETTINGS",
@@ -59,6 +62,8 @@ const STAGES: [&str; 6] = [
 pub struct Programs<'a> {
     /// Read-only globals of the object that get another value, by name.
     pub globals: &'a [(&'a str, u32)],
+    /// Whether it keeps frames for traces.
+    pub is_watched: bool,
 }
 
 /// The loaded object.
@@ -93,7 +98,13 @@ pub(crate) fn load(
     for (name, value) in programs.globals {
         loader.override_global(name, value, true);
     }
-    let mut ebpf = loader.load(BYTES)?;
+    let bytes = if programs.is_watched {
+        loader.map_max_entries("TRACE_RECORDS", crate::trace::RECORDS_BYTES);
+        WATCHED_BYTES
+    } else {
+        BYTES
+    };
+    let mut ebpf = loader.load(bytes)?;
     let stages = ebpf
         .take_map(STAGES_MAP)
         .ok_or_else(|| Error::Missing(format!("map {STAGES_MAP}")))?;
@@ -120,6 +131,12 @@ impl Object {
     /// The director program.
     pub(crate) fn program(&mut self) -> Result<&mut Xdp, Error> {
         self.named("director")
+    }
+
+    /// Takes a map that is not pinned.
+    pub(crate) fn take_map(&mut self, name: &str) -> Result<Map, Error> {
+        let map = self.ebpf.take_map(name);
+        map.ok_or_else(|| Error::Missing(format!("map {name}")))
     }
 
     fn named(&mut self, name: &str) -> Result<&mut Xdp, Error> {

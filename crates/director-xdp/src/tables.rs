@@ -246,6 +246,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn account(&self, destination: u32, connections: u64, bytes: u64) {
+        crate::trace::account(destination);
         if let Some(statistics) = STATISTICS.get_ptr_mut(destination) {
             // SAFETY: the element is this CPU's own.
             unsafe {
@@ -278,6 +279,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn count(&self, counter: u32) {
+        crate::trace::count(counter);
         if let Some(count) = VERDICTS.get_ptr_mut(counter) {
             // SAFETY: the element is this CPU's own.
             unsafe { *count += 1 };

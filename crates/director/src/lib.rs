@@ -47,6 +47,7 @@ pub mod scheduler;
 pub mod state;
 pub mod tables;
 pub mod time;
+pub mod trace;
 pub mod verdict;
 
 mod fast;

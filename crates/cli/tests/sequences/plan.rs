@@ -30,6 +30,15 @@ impl Dice {
 
 const SCHEDULERS: [&str; 8] = ["rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq"];
 
+/// Without it, `sh` and `mh` refuse the clients of a drained server, as in IPVS.
+fn fallback(scheduler: &str) -> Option<&'static str> {
+    match scheduler {
+        "sh" => Some("sh-fallback"),
+        "mh" => Some("mh-fallback"),
+        _ => None,
+    }
+}
+
 /// A configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -52,6 +61,10 @@ impl Plan {
             six: BTreeSet::new(),
             timeout: 900,
         }
+    }
+
+    pub fn leave_checks(&mut self) {
+        self.check = None;
     }
 
     /// One to three changes.
@@ -157,9 +170,8 @@ impl Plan {
             "[[service]]\naddress = \"{address}\"\nprotocol = \"tcp\"\nscheduler = \"{scheduler}\"\n"
         )
         .unwrap();
-        // Without it mh refuses the clients of a drained server.
-        if scheduler == "mh" {
-            text.push_str("flags = [\"mh-fallback\"]\n");
+        if let Some(flag) = fallback(scheduler) {
+            writeln!(text, "flags = [\"{flag}\"]").unwrap();
         }
         if self.check.is_some() {
             text.push_str("checks = [\"port\"]\n");
@@ -191,11 +203,8 @@ impl Plan {
         let mut lines = Vec::new();
         let mut list = |vip: IpAddr, scheduler: &str, servers: Vec<(IpAddr, u32)>| {
             let service = SocketAddr::new(vip, 80);
-            let flags = if scheduler == "mh" {
-                " -b mh-fallback"
-            } else {
-                ""
-            };
+            let flags = fallback(scheduler).map(|flag| format!(" -b {flag}"));
+            let flags = flags.unwrap_or_default();
             lines.push(format!("-A -t {service} -s {scheduler}{flags}"));
             for (server, weight) in servers {
                 let server = SocketAddr::new(server, 80);

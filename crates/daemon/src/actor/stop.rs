@@ -17,6 +17,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         for waiting in std::mem::take(&mut self.waiting) {
             (waiting.reply)();
         }
+        self.end_traces();
         let done = if release {
             self.release()
         } else {

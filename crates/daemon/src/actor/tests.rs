@@ -142,6 +142,7 @@ impl World {
             is_unhealthy: false,
             suspicion: Suspicion::default(),
             estimates: Estimates::default(),
+            traces: None,
             reload: reload(folder.path()),
             changes: crate::metrics::Changes::default(),
         };

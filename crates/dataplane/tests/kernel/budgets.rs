@@ -6,7 +6,7 @@ use crate::support::{Instance, is_root};
 const VERIFIER_LIMIT: u32 = 1_000_000;
 /// What it may look at for one program: half of the limit would be too much, for the oldest of these
 /// kernels look at more than the newest.
-const VERIFIED_INSTRUCTIONS: u32 = 400_000;
+pub const VERIFIED_INSTRUCTIONS: u32 = 400_000;
 /// Instructions of all programs after the kernel's rewriting: 25,343 and a tenth. Six tenths of them begin
 /// connections: two programs, each with all schedulers behind it, of which a connection runs one. A tenth takes over
 /// the slot of an ended connection, so that it counts until its successor was chosen, as in IPVS.

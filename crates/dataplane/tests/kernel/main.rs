@@ -7,7 +7,7 @@
 //! stories  connection rules ─────►
 //! schedulers  histories ► control ►    and whom IPVS's model would choose
 //!
-//! restart, concurrency, hammer, expiry, explain, room, share, budgets      the loaded instance alone
+//! restart, concurrency, hammer, expiry, explain, agree, trace, room, share, budgets    the loaded instance alone
 //! ```
 //!
 //! What you may rely on: frames that come and frames that are expected are built by etherparse, so that
@@ -17,6 +17,7 @@
 //! What it never does: attach to an interface. No frame leaves.
 #![allow(clippy::unwrap_used)]
 
+mod agree;
 mod budgets;
 mod case;
 mod cases;
@@ -44,4 +45,5 @@ mod steps;
 mod stories;
 mod support;
 mod sweep;
+mod trace;
 mod world;
