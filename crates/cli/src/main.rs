@@ -31,6 +31,7 @@ mod pages;
 mod realserver;
 mod remote;
 mod run;
+mod schema;
 mod show;
 mod top;
 mod trace;
@@ -55,6 +56,8 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// The JSON Schema of the configuration, for editors
+    Schema,
     /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
     Import(import::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
@@ -120,6 +123,7 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Schema => schema::main(),
         Command::Import(args) => import::main(&args),
         Command::Apply(args) => apply::main(args),
         Command::Generations(args) => generations::main(&args),
