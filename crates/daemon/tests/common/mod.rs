@@ -218,9 +218,14 @@ impl World {
         command
     }
 
+    /// The configuration that the daemon follows.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join(format!("{}.toml", self.instance))
+    }
+
     /// Writes another configuration, without telling the daemon.
     pub fn write(&self, config: &str) {
-        std::fs::write(self.folder.path().join("config.toml"), config).unwrap();
+        std::fs::write(self.file(), config).unwrap();
     }
 
     /// Writes another configuration and has it applied.
