@@ -93,10 +93,22 @@ fn documents(root: &Path, version: &str) -> Result<()> {
         .context("a changelog without a version")?;
     write(&debian, &format!("dirigo ({version}){after}"))?;
     compress(&debian)?;
-    for example in fs::read_dir(files().join("examples"))? {
-        let example = example?;
-        let packed = documents.join("examples").join(example.file_name());
-        put(&example.path(), &packed, 0o644)?;
+    // Beside each other as in docs/, because the examples name the schema from where they are.
+    let docs = tools::root().join("docs");
+    let schema = "dirigo.schema.json";
+    put(&docs.join(schema), &documents.join(schema), 0o644)?;
+    put_all(&docs.join("examples"), &documents.join("examples"))
+}
+
+/// A folder with all that is in it.
+fn put_all(from: &Path, to: &Path) -> Result<()> {
+    for one in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let (from, to) = (from.join(one?.file_name()), to);
+        let to = to.join(from.file_name().context("a file without a name")?);
+        match from.is_dir() {
+            true => put_all(&from, &to)?,
+            false => put(&from, &to, 0o644)?,
+        }
     }
     Ok(())
 }

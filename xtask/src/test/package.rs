@@ -76,11 +76,13 @@ fn install(root: &Path, deb: &Path) -> Result<String> {
         version.trim() == format!("dirigo {}", env!("CARGO_PKG_VERSION")),
         "it says: {version}"
     );
-    for example in ["classic", "checked"] {
+    for example in ["classic", "web", "names-and-mail", "marks", "site/dirigo"] {
         let file = format!("/usr/share/doc/dirigo/examples/{example}.toml");
         let said = inside(&["dirigo", "check", "-c", &file])?;
         ensure!(said.contains(": ok: "), "it says: {said}");
     }
+    inside(&["test", "-s", "/usr/share/doc/dirigo/dirigo.schema.json"])
+        .context("the schema is missing")?;
     inside(&["getent", "group", "dirigo"]).context("the group is missing")?;
     inside(&["/usr/lib/dirigo/bin/ipvsadm", "--version"]).context("not ipvsadm by its name")?;
     verify_units(root)?;

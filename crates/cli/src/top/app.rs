@@ -9,6 +9,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::feed::{Look, News, Wish};
 use super::history::Histories;
 use super::rows::{self, ServerLine, ServiceLine};
+use super::theme::Grade;
 
 /// Events that are kept: some screens of them.
 const EVENTS: usize = 200;
@@ -314,17 +315,10 @@ impl App {
         };
         let fits = |line: &ServiceLine| self.has(&[&line.key.to_string(), &line.words]);
         let mut lines: Vec<ServiceLine> = rows::services(look).filter(fits).collect();
-        match self.sort {
-            Sort::Name => lines.sort_by_key(|line| line.key),
-            Sort::State => lines.sort_by_key(|line| (line.grade, line.key)),
-            sort => lines.sort_by_key(|line| {
-                let count = line.active + line.inactive;
-                std::cmp::Reverse(by(sort, count, &line.rates))
-            }),
-        }
-        if self.is_reversed {
-            lines.reverse();
-        }
+        self.put_in_order(&mut lines, |line| {
+            let count = line.active + line.inactive;
+            (line.key, line.grade, by(self.sort, count, &line.rates))
+        });
         lines
     }
 
@@ -335,18 +329,26 @@ impl App {
         };
         let fits = |line: &ServerLine| self.has(&[&line.address.to_string(), &line.words]);
         let mut lines: Vec<ServerLine> = self.all_servers(&service).filter(fits).collect();
+        self.put_in_order(&mut lines, |line| {
+            let count = line.active + line.inactive;
+            (line.address, line.grade, by(self.sort, count, &line.rates))
+        });
+        lines
+    }
+
+    /// Sorts lines by what each of them says of its name, its grade and its number.
+    fn put_in_order<L, N: Ord>(&self, lines: &mut [L], says: impl Fn(&L) -> (N, Grade, u64)) {
         match self.sort {
-            Sort::Name => lines.sort_by_key(|line| line.address),
-            Sort::State => lines.sort_by_key(|line| (line.grade, line.address)),
-            sort => lines.sort_by_key(|line| {
-                let count = line.active + line.inactive;
-                std::cmp::Reverse(by(sort, count, &line.rates))
+            Sort::Name => lines.sort_by_key(|line| says(line).0),
+            Sort::State => lines.sort_by_key(|line| {
+                let (name, grade, _) = says(line);
+                (grade, name)
             }),
+            _ => lines.sort_by_key(|line| std::cmp::Reverse(says(line).2)),
         }
         if self.is_reversed {
             lines.reverse();
         }
-        lines
     }
 
     fn all_servers(&self, service: &ServiceKey) -> impl Iterator<Item = ServerLine> + use<> {
