@@ -6,6 +6,8 @@
 //! test    every check and every test, then the lab; leaves nothing behind
 //! bench   times the XDP program
 //! soak    long runs of what CI plays a cut of
+//! package makes the Debian package
+//! screenshots  shows dirigo top in the documentation, from the lab
 //! vm      loads the object and runs the lab on stock Debian kernels, emulated
 //! ```
 //!
@@ -17,6 +19,8 @@ mod bench;
 mod bpf;
 mod load;
 mod soak;
+mod package;
+mod screenshots;
 mod test;
 mod tools;
 mod vm;
@@ -41,6 +45,10 @@ enum Chore {
     Bench(bench::Args),
     /// Long runs of what CI plays a cut of
     Soak(soak::Args),
+    /// Make the Debian package
+    Package(package::Args),
+    /// Write the screens of `dirigo top` in the documentation anew
+    Screenshots(screenshots::Args),
     /// Run the lab on stock Debian kernels under emulation
     Vm(vm::Args),
 }
@@ -55,6 +63,8 @@ fn main() -> std::process::ExitCode {
         Chore::Test(args) => test::main(&args),
         Chore::Bench(args) => bench::main(&args),
         Chore::Soak(args) => soak::main(&args),
+        Chore::Package(args) => package::main(&args),
+        Chore::Screenshots(args) => screenshots::main(&args),
         Chore::Vm(args) => vm::main(&args),
     };
     match done {

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: the ladder, from the cheapest check to the whole experiment.
 //!
 //! ```text
-//! tools ► format ► lints ► docs ► licences ► BPF object ► tests ► lab v4 ► lab v6 ► leftovers
+//! tools ► format ► lints ► docs ► licences ► BPF object ► tests ► lab v4 ► lab v6 ► package ► leftovers
 //! ```
 //!
 //! Each rung is a [`Check`]. A rung that cannot be climbed here (a tool is missing) is skipped
@@ -18,6 +18,7 @@ use report::{Outcome, Report};
 mod checks;
 pub mod lab;
 mod leftovers;
+mod package;
 mod report;
 mod suite;
 
@@ -27,12 +28,15 @@ pub struct Args {
     /// Format, lints and tests only
     #[arg(long)]
     quick: bool,
+    /// Only the rung of this heading, such as `package` or `lab, IPv4`
+    #[arg(long, value_name = "HEADING", conflicts_with = "quick")]
+    only: Option<String>,
 }
 
 /// One rung: its heading, whether `--quick` keeps it, and what it does.
 type Check = (&'static str, bool, fn(&mut Report) -> Result<Outcome>);
 
-const LADDER: [Check; 9] = [
+const LADDER: [Check; 10] = [
     ("tools", true, checks::tools),
     ("format", true, checks::format),
     ("lints", true, checks::lints),
@@ -42,15 +46,24 @@ const LADDER: [Check; 9] = [
     ("tests", true, suite::run),
     ("lab, IPv4", false, |_| lab::run(&[])),
     ("lab, IPv6", false, |_| lab::run(&["--ipv6"])),
+    ("package", false, package::run),
 ];
 
 /// Climbs the ladder; an error when anything failed.
 pub fn main(args: &Args) -> Result<()> {
+    let is_wanted = |heading: &str| args.only.as_deref().is_none_or(|only| only == heading);
+    if !LADDER.iter().any(|(heading, ..)| is_wanted(heading)) {
+        let headings: Vec<_> = LADDER.iter().map(|(heading, ..)| *heading).collect();
+        bail!(
+            "no rung has this heading; there are: {}",
+            headings.join("; ")
+        );
+    }
     ask_for_root()?;
     let before = leftovers::Snapshot::take()?;
     let mut report = Report::default();
     for (heading, quick, check) in LADDER {
-        if quick || !args.quick {
+        if (quick || !args.quick) && is_wanted(heading) {
             report.check(heading, check);
         }
     }

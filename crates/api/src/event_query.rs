@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::conditions;
 use crate::{EventKind, EventLevel, Occurrence, ServiceKey};
 
 /// Conditions for events; without any, all that come from now on are meant.
@@ -69,12 +70,7 @@ impl EventQuery {
     /// What follows the route: nothing, or a `?` and the conditions.
     #[must_use]
     pub fn to_text(&self) -> String {
-        // Every field is a number or a text, so this cannot fail.
-        let text = serde_urlencoded::to_string(self).unwrap_or_default();
-        match text.is_empty() {
-            true => text,
-            false => format!("?{text}"),
-        }
+        conditions::to_text(self)
     }
 
     /// Reads what follows the `?`.
@@ -83,7 +79,7 @@ impl EventQuery {
     ///
     /// A sentence for people.
     pub fn from_text(text: &str) -> Result<Self, String> {
-        serde_urlencoded::from_str(text).map_err(|error| error.to_string())
+        conditions::from_text(text)
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::conditions;
 use crate::{Protocol, ServiceKey};
 
 /// The packet that is asked about: the one that begins a connection (TCP SYN, SCTP INIT, a datagram).
@@ -26,8 +27,7 @@ impl ExplainQuery {
     /// What follows the route: a `?` and the packet.
     #[must_use]
     pub fn to_text(&self) -> String {
-        // Every field is a text, so this cannot fail.
-        format!("?{}", serde_urlencoded::to_string(self).unwrap_or_default())
+        conditions::to_text(self)
     }
 
     /// Reads what follows the `?`.
@@ -36,7 +36,7 @@ impl ExplainQuery {
     ///
     /// A sentence for people.
     pub fn from_text(text: &str) -> Result<Self, String> {
-        serde_urlencoded::from_str(text).map_err(|error| error.to_string())
+        conditions::from_text(text)
     }
 }
 

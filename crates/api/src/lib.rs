@@ -40,6 +40,7 @@ mod access;
 mod apply;
 mod behaviour;
 mod client;
+mod conditions;
 mod event;
 mod event_query;
 mod explain;

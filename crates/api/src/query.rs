@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::conditions;
 use crate::{Prefix, Protocol, ServiceKey};
 
 /// Conditions for connections; without any, all are meant.
@@ -43,12 +44,7 @@ impl ConnectionQuery {
     /// What follows the route: nothing, or a `?` and the conditions.
     #[must_use]
     pub fn to_text(&self) -> String {
-        // Every field is a number or a text, so this cannot fail.
-        let text = serde_urlencoded::to_string(self).unwrap_or_default();
-        match text.is_empty() {
-            true => text,
-            false => format!("?{text}"),
-        }
+        conditions::to_text(self)
     }
 
     /// Reads what follows the `?`.
@@ -57,7 +53,7 @@ impl ConnectionQuery {
     ///
     /// A sentence for people.
     pub fn from_text(text: &str) -> Result<Self, String> {
-        serde_urlencoded::from_str(text).map_err(|error| error.to_string())
+        conditions::from_text(text)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use api::{Applied, Apply, Client, ClientError, Configuration, RefusalCode};
+use api::{Applied, Apply, ClientError, Configuration, RefusalCode};
 
 use crate::exit;
 
@@ -30,7 +30,7 @@ pub fn main(args: Args) -> ExitCode {
             return ExitCode::from(exit::USAGE);
         }
     };
-    let client = Client::new(&crate::instance(args.instance.as_deref()));
+    let client = crate::remote::client(args.instance.as_deref());
     conclude("apply", client.apply(&Apply { file }), args.json)
 }
 

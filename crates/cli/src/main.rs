@@ -33,7 +33,9 @@ mod realserver;
 mod remote;
 mod run;
 mod save;
+mod schema;
 mod show;
+mod top;
 mod trace;
 
 use ipvsadm::{Called, Wrapper};
@@ -58,6 +60,8 @@ enum Command {
     Check(check::Args),
     /// What an apply would change, and whom it would move; exits with 2 if anything would
     Plan(plan::Args),
+    /// The JSON Schema of the configuration, for editors
+    Schema,
     /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
     Import(import::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
@@ -78,6 +82,8 @@ enum Command {
     Connections(connections::Args),
     /// What is counted, as text for Prometheus; once
     Metrics(metrics::Args),
+    /// The director as it works, in the terminal: services, servers, connections, events
+    Top(top::Args),
     /// What became different, when, and why
     Events(events::Args),
     /// Which real server a client's packet would go to, and why; touches nothing
@@ -124,6 +130,7 @@ fn main() -> std::process::ExitCode {
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
         Command::Plan(args) => plan::main(args),
+        Command::Schema => schema::main(),
         Command::Import(args) => import::main(&args),
         Command::Apply(args) => apply::main(args),
         Command::Save(args) => save::main(args),
@@ -134,6 +141,7 @@ fn main() -> std::process::ExitCode {
         Command::Health(args) => health::main(&args),
         Command::Connections(args) => connections::main(&args),
         Command::Metrics(args) => metrics::main(&args),
+        Command::Top(args) => top::main(&args),
         Command::Events(args) => events::main(&args),
         Command::Explain(args) => explain::main(&args),
         Command::Trace(args) => trace::main(&args),

@@ -1,15 +1,18 @@
 //! `dirigo man` and `dirigo completions`, for packagers: both come from the same definitions as
 //! `--help`, so they cannot disagree with it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::CommandFactory;
 
+/// The section of administrators' commands.
+const SECTION: &str = "8";
+
 /// Arguments of `dirigo man`.
 #[derive(clap::Args)]
 pub struct ManArgs {
-    /// Existing folder for the pages: `dirigo.1`, `dirigo-run.1`, …
+    /// Existing folder for the pages: `dirigo.8`, `dirigo-run.8`, …
     directory: PathBuf,
 }
 
@@ -22,7 +25,9 @@ pub struct CompletionsArgs {
 
 /// Writes one page for each command that is not hidden.
 pub fn man(args: &ManArgs) -> ExitCode {
-    match clap_mangen::generate_to(crate::Cli::command(), &args.directory) {
+    let mut command = crate::Cli::command().disable_help_subcommand(true);
+    command.build();
+    match write_pages(command, &args.directory) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             talk!(
@@ -32,6 +37,15 @@ pub fn man(args: &ManArgs) -> ExitCode {
             ExitCode::from(crate::exit::FAILED)
         }
     }
+}
+
+fn write_pages(command: clap::Command, directory: &Path) -> std::io::Result<()> {
+    let shown = command.get_subcommands().filter(|one| !one.is_hide_set());
+    for subcommand in shown.cloned() {
+        write_pages(subcommand, directory)?;
+    }
+    let page = clap_mangen::Man::new(command).section(SECTION);
+    page.generate_to(directory).map(drop)
 }
 
 /// Writes the completions to stdout.

@@ -119,15 +119,15 @@ fn every_subcommand_has_a_manual_page_and_completions() {
     let man = dirigo(&["man", folder.path().to_str().unwrap()]);
     assert_eq!(man.status.code(), Some(0), "{}", text(&man.stderr));
     for page in [
-        "dirigo.1",
-        "dirigo-run.1",
-        "dirigo-ipvsadm.1",
-        "dirigo-status.1",
+        "dirigo.8",
+        "dirigo-run.8",
+        "dirigo-ipvsadm.8",
+        "dirigo-status.8",
     ] {
         let page = std::fs::read_to_string(folder.path().join(page)).unwrap();
         assert!(page.contains(".TH"), "{page}");
     }
-    assert!(!folder.path().join("dirigo-man.1").exists(), "hidden");
+    assert!(!folder.path().join("dirigo-man.8").exists(), "hidden");
     for shell in ["bash", "zsh", "fish"] {
         let completions = dirigo(&["completions", shell]);
         assert!(text(&completions.stdout).contains("connections"), "{shell}");

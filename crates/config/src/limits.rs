@@ -26,6 +26,13 @@ pub const DESTINATIONS: usize = tables::DESTINATIONS as usize - 1;
 /// Bytes of an interface name: the kernel's `IFNAMSIZ` without its closing zero.
 pub const INTERFACE_NAME_BYTES: usize = 15;
 
+/// Destinations of one service whose scheduler chooses by a rotation or a table: `wrr` may need half a million
+/// slots for as many with different weights, an eighth of what the data plane has.
+pub const STATIC_DESTINATIONS: usize = 1_024;
+
+/// Destinations of one service whose scheduler looks at all of them for each new connection.
+pub const DYNAMIC_DESTINATIONS: usize = 256;
+
 /// Remembered connections. Below a thousand the table's buckets fill unevenly; the largest
 /// table takes about a gibibyte of memory that is never swapped out.
 pub const CONNECTIONS: RangeInclusive<i64> = 1024..=16_777_216;

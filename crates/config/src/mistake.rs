@@ -137,6 +137,15 @@ pub enum Reason {
 
     #[error("{reason} (used by the service in {by})")]
     Used { reason: Box<Reason>, by: Place },
+    #[error(
+        "this service has {found} destinations, but scheduler {scheduler} chooses from at most {limit}: leave some out, or choose {}",
+        if scheduler.is_dynamic() { "one that does not look at all of them, such as `wrr`" } else { "another director for the others" }
+    )]
+    TooManyForScheduler {
+        found: usize,
+        scheduler: Scheduler,
+        limit: usize,
+    },
     #[error(transparent)]
     Shared(SharedFault),
     #[error(transparent)]

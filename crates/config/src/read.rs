@@ -53,8 +53,8 @@ fn root<'t>(roots: impl Iterator<Item = &'t DeTable<'t>>, notes: &mut Notes<'_>)
         let base = notes.base(number);
         let mut piece = Section::new(Table::Root, root, (base, base), notes);
         if number > 0 {
-            for key in schema::OF_THE_MAIN_FILE {
-                if let Some(at) = piece.take(key) {
+            for key in schema::of_the_main_file() {
+                if let Some(at) = piece.take(&key) {
                     let (header, main_file) = (key.example, notes.main_file());
                     notes.add(at, Reason::MainFileOnly { header, main_file });
                 }
@@ -136,7 +136,8 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
     let vips = root.one(&schema::VIPS, Table::Vips, notes);
     let api = root.one(&schema::API, Table::Api, notes);
     let checks = check::all(root, notes);
-    let shared = Shared::read(root, checks, notes);
+    let mut shared = Shared::read(root, checks, notes);
+    shared.marks = mark::all(root, notes);
     let subnets = director
         .as_ref()
         .filter(|section| section.position(&schema::SUBNETS).is_some())
@@ -167,7 +168,7 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
         }),
         metrics: metrics::read(root, notes),
         notify: crate::notify::all(root, notes),
-        marks: mark::all(root, notes),
+        marks: shared.marks.clone(),
         services: service::all(root, &shared, &subnets.unwrap_or_default(), notes),
         real_servers: shared
             .servers

@@ -1,20 +1,23 @@
 //! What a `[[service]]` says about the health of its destinations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::Family;
+use health::check::{Kind, To};
 use health::service::Rules;
 
 use crate::address::{self, AddressFault};
 use crate::check::{self, CheckFault, Checks};
-use crate::mistake::Reason;
+use crate::mistake::{Quoted, Reason};
 use crate::notes::Notes;
 use crate::schema::{self, Key};
 use crate::section::{At, Section};
 use crate::shared::Shared;
-use crate::{Destination, OutOfRange, limits, suggest};
+use crate::{Destination, Mark, OutOfRange, limits, suggest};
 
 /// The checks of a service's destinations, and what is done about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +28,9 @@ pub struct Health {
     pub checks: Vec<Arc<str>>,
     /// Destinations that have others.
     pub exceptions: BTreeMap<IpAddr, Vec<Arc<str>>>,
+    /// Where the checks ask: the virtual address and port. Of a firewall mark those of its first rule with a
+    /// single address; no address, or port 0, when it has none.
+    pub asked: SocketAddr,
 }
 
 /// Keys that mean nothing without checks.
@@ -41,7 +47,7 @@ const RULES: [&Key; 7] = [
 /// What a service says, its destinations and those with other checks already read.
 pub(crate) fn of_service(
     section: &Section<'_>,
-    virtual_address: Option<SocketAddr>,
+    (virtual_address, mark): (Option<SocketAddr>, Option<(NonZeroU32, Family)>),
     shared: &Shared<'_>,
     (destinations, exceptions): (&[Destination], BTreeMap<IpAddr, Vec<Arc<str>>>),
     notes: &mut Notes<'_>,
@@ -57,11 +63,70 @@ pub(crate) fn of_service(
         }
         return None;
     }
-    Some(Health {
+    let of_mark = mark.map(|(mark, family)| asked(&shared.marks, mark, family));
+    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+    let health = Health {
         rules,
         checks: names.unwrap_or_default(),
         exceptions,
-    })
+        asked: virtual_address.or(of_mark).unwrap_or(nowhere),
+    };
+    if let Some((mark, _)) = mark {
+        note_unaskable(section, mark, &health, &shared.checks, notes);
+    }
+    Some(health)
+}
+
+/// Where a service by firewall mark can be asked: packets to there have the mark, and as clients send them.
+fn asked(marks: &[Mark], mark: NonZeroU32, family: Family) -> SocketAddr {
+    let is_ipv6 = family == Family::V6;
+    let mut rules = marks.iter().filter(|rule| {
+        let width = if is_ipv6 { 128 } else { 32 };
+        rule.mark == mark && rule.address.is_ipv6() == is_ipv6 && rule.prefix == width
+    });
+    let port = |rule: &Mark| match rule.ports {
+        (first, last) if first == last => first,
+        _ => 0,
+    };
+    match rules.next() {
+        Some(rule) => SocketAddr::new(rule.address, port(rule)),
+        None if is_ipv6 => SocketAddr::from(([0u16; 8], 0)),
+        None => SocketAddr::from(([0u8; 4], 0)),
+    }
+}
+
+/// A mark is no address: what a check needs and the mark's rules do not say must be in the check.
+fn note_unaskable(
+    section: &Section<'_>,
+    mark: NonZeroU32,
+    health: &Health,
+    checks: &Checks,
+    notes: &mut Notes<'_>,
+) {
+    let at = section.position(&schema::SERVICE_CHECKS);
+    let at = at.unwrap_or(section.at());
+    let exceptions = health.exceptions.values().flatten();
+    let names: BTreeSet<&Arc<str>> = health.checks.iter().chain(exceptions).collect();
+    for name in names {
+        let Some(check) = checks.get(name).map(|check| &check.value) else {
+            continue;
+        };
+        let is_script = matches!(check.kind, Kind::Script(_));
+        let needs_port = !is_script && !matches!(check.kind, Kind::Icmp);
+        let asks_vip = !is_script && check.to == To::Vip;
+        let (name, mark) = (Quoted::from(&**name), mark.get());
+        if asks_vip && health.asked.ip().is_unspecified() {
+            notes.add(
+                at,
+                Reason::Check(CheckFault::MarkWithoutAddress { name, mark }),
+            );
+        } else if needs_port && check.port.is_none() && health.asked.port() == 0 {
+            notes.add(
+                at,
+                Reason::Check(CheckFault::MarkWithoutPort { name, mark }),
+            );
+        }
+    }
 }
 
 /// A list of names of checks.

@@ -230,17 +230,13 @@ pub(crate) const CHECK_HELO: Key = key(Table::Check, "helo", "\"dirigo.invalid\"
 pub(crate) const CHECK_COMMAND: Key = key(Table::Check, "command", "[\"/usr/local/bin/check\"]");
 pub(crate) const CHECK_USER: Key = key(Table::Check, "user", "\"nobody\"");
 
-/// What is said once for the whole director, in the main file.
-pub(crate) const OF_THE_MAIN_FILE: [&Key; 8] = [
-    &DIRECTOR,
-    &CONNECTIONS,
-    &TIMEOUTS,
-    &SETTINGS,
-    &VIPS,
-    &METRICS,
-    &DEFAULTS,
-    &API,
-];
+/// What is said once for the whole director, in the main file: all tables of the file that are neither
+/// lists nor have names.
+pub(crate) fn of_the_main_file() -> impl Iterator<Item = Key> {
+    let is_one = |key: &Key| !key.example.starts_with("[[") && *key != TEMPLATE;
+    KEYS.into_iter()
+        .filter(move |key| key.table == Table::Root && is_one(key))
+}
 
 /// What a service is, or consists of; templates and defaults say the rest.
 const OF_SERVICES_ALONE: [&Key; 5] = [
@@ -384,7 +380,7 @@ pub const KEYS: [Key; 116] = [
 ];
 
 /// The keys of one table.
-pub(crate) fn keys_of(table: Table) -> impl Iterator<Item = &'static str> {
+pub fn keys_of(table: Table) -> impl Iterator<Item = &'static str> {
     let is_of = move |key: &&Key| match table {
         Table::Template | Table::DefaultsOfServices => {
             key.table == Table::Service && !OF_SERVICES_ALONE.contains(key)

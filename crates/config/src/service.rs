@@ -115,9 +115,22 @@ fn one<'t>(
         seen,
         notes,
     );
+    let limit = match scheduler.is_dynamic() {
+        true => limits::DYNAMIC_DESTINATIONS,
+        false => limits::STATIC_DESTINATIONS,
+    };
+    if destinations.len() > limit {
+        let reason = Reason::TooManyForScheduler {
+            found: destinations.len(),
+            scheduler,
+            limit,
+        };
+        let at = section.position(&schema::SCHEDULER);
+        notes.add(at.unwrap_or(section.at()), reason);
+    }
     let health = rules::of_service(
         section,
-        virtual_address,
+        (virtual_address, offer.mark()),
         shared,
         (&destinations, exceptions),
         notes,
@@ -176,6 +189,14 @@ impl Offer {
                 mark: mark?,
                 family,
             }),
+        }
+    }
+
+    /// The firewall mark and its family, if it is one.
+    fn mark(&self) -> Option<(std::num::NonZeroU32, api::Family)> {
+        match self {
+            Self::Mark(mark, family) => Some(((*mark)?, *family)),
+            _ => None,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::mistake::Reason;
 use crate::notes::Notes;
 use crate::schema::{self, Key, Table};
 use crate::section::{At, Section};
-use crate::{address, limits, options, rules, service, suggest};
+use crate::{Mark, address, limits, options, rules, service, suggest};
 
 mod fault;
 
@@ -30,6 +30,8 @@ pub use fault::SharedFault;
 pub(crate) struct Shared<'t> {
     pub checks: Checks,
     pub servers: BTreeMap<Arc<str>, Server<'t>>,
+    /// Rules of firewall marks: they say where a service by mark can be asked.
+    pub marks: Vec<Mark>,
     templates: BTreeMap<&'t str, (usize, Rc<Section<'t>>)>,
     defaults: Option<Rc<Section<'t>>>,
 }
@@ -54,6 +56,7 @@ impl<'t> Shared<'t> {
         let mut shared = Self {
             servers: servers(root, &checks, notes),
             checks,
+            marks: Vec::new(),
             templates: BTreeMap::new(),
             defaults: defaults.map(Rc::new),
         };

@@ -68,7 +68,10 @@ fn checks_of_examples() -> String {
             key.table == schema::Table::Check && !matches!(key.name, "name" | "type")
         });
         for key in keys.filter(|key| dirigo_config::check_takes(kind, key.name)) {
-            text += &format!("{} = {}\n", key.name, key.example);
+            // The services by mark have no rule with a single address, so nothing else can be asked.
+            let is_to = key.name == "to";
+            let value = if is_to { "\"own\"" } else { key.example };
+            text += &format!("{} = {value}\n", key.name);
         }
     }
     text

@@ -212,6 +212,28 @@ fn a_file_is_loaded_as_its_text_is_parsed() {
 }
 
 #[test]
+fn a_scheduler_has_as_many_destinations_as_it_can_choose_from() {
+    let with = |scheduler: &str, count: u32| {
+        let destination = |number: u32| {
+            let address = std::net::Ipv4Addr::from_bits(0x0b00_0000 + number);
+            format!("[[service.destination]]\naddress = \"{address}\"\n")
+        };
+        let destinations: String = (0..count).map(destination).collect();
+        format!(
+            "{SMALLEST}[[service]]\naddress = \"10.0.0.1:80\"\nprotocol = \"tcp\"\nscheduler = \"{scheduler}\"\n{destinations}"
+        )
+    };
+    for (scheduler, limit) in [("wlc", 256), ("wrr", 1024)] {
+        parse(&with(scheduler, limit));
+        let said = mistakes(&with(scheduler, limit + 1));
+        let [Reason::TooManyForScheduler { found, .. }] = said.as_slice() else {
+            panic!("{said:?}");
+        };
+        assert_eq!(*found as u32, limit + 1);
+    }
+}
+
+#[test]
 fn as_many_services_and_destinations_as_the_data_plane_holds_are_taken_and_not_one_more() {
     let service = |number: usize| {
         let (high, low) = (number >> 8, number & 255);
@@ -232,13 +254,18 @@ fn as_many_services_and_destinations_as_the_data_plane_holds_are_taken_and_not_o
         let address = std::net::Ipv4Addr::from_bits(0x0b00_0000 + number as u32);
         format!("[[service.destination]]\naddress = \"{address}\"\n")
     };
-    let most: String = (0..limits::DESTINATIONS).map(destination).collect();
-    let most = format!("{SMALLEST}{}{most}", service(0));
-    assert_eq!(
-        parse(&most).services[0].destinations.len(),
-        limits::DESTINATIONS
-    );
-    let one_more = format!("{most}{}{}", service(1), destination(0));
+    // As many in each service as one may have.
+    let place = |number: usize| {
+        let is_first = number.is_multiple_of(limits::STATIC_DESTINATIONS);
+        let header = is_first.then(|| service(number / limits::STATIC_DESTINATIONS));
+        header.unwrap_or_default() + &destination(number)
+    };
+    let most: String = (0..limits::DESTINATIONS).map(place).collect();
+    let most = format!("{SMALLEST}{most}");
+    let taken = parse(&most).services;
+    let taken: usize = taken.iter().map(|one| one.destinations.len()).sum();
+    assert_eq!(taken, limits::DESTINATIONS);
+    let one_more = most + &destination(limits::DESTINATIONS);
     assert_eq!(
         mistakes(&one_more),
         [Reason::TooManyDestinations {

@@ -40,6 +40,7 @@ wrong! {
     an_unclosed_list
     an_unknown_protocol
     an_unknown_scheduler
+    checks_of_marks_that_have_nowhere_to_ask
     checks_that_cannot_be
     destinations_that_are_not_unicast
     firewall_marks_that_do_not_fit

@@ -12,10 +12,10 @@ pub const ORDERS: usize = 4_096;
 
 /// Destinations of one service whose scheduler chooses by a rotation or a table: `wrr` may need half a million
 /// slots for as many with different weights, an eighth of what the data plane has.
-pub const STATIC_DESTINATIONS: usize = 1_024;
+pub const STATIC_DESTINATIONS: usize = config::limits::STATIC_DESTINATIONS;
 
 /// Destinations of one service whose scheduler looks at all of them for each new connection.
-pub const DYNAMIC_DESTINATIONS: usize = 256;
+pub const DYNAMIC_DESTINATIONS: usize = config::limits::DYNAMIC_DESTINATIONS;
 
 /// Interfaces that frames leave through: a destination names its slot in 4 bits.
 pub const EGRESS_SLOTS: u8 = 16;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use api::{Change, DestinationSettings, RefusalCode, ServiceKey, ServiceSettings, Timeouts};
-use dirigo_control::{Desired, Event, Observed, State, step, step_all};
+use dirigo_control::{Action, Desired, Event, Observed, State, step, step_all};
 use proptest::prelude::*;
 
 fn state() -> State {
@@ -69,6 +69,62 @@ fn observed(state: &State, event: &Event) -> Observed {
             .collect(),
         ..Observed::default()
     }
+}
+
+/// What is written of a destination, and which memory its scheduler gets, by one step of these changes.
+fn written(state: &mut State, changes: Vec<Change>) -> (Vec<bool>, Vec<u64>) {
+    let observed = Observed::default();
+    let (refusals, plan) = step_all(state, changes, &observed);
+    assert!(refusals.iter().all(Option::is_none), "{refusals:?}");
+    let (mut reopened, mut memories) = (Vec::new(), Vec::new());
+    for action in &plan.actions {
+        match action {
+            Action::WriteDestination { is_reopened, .. } => reopened.push(*is_reopened),
+            Action::PublishService { memory, .. } => memories.push(*memory),
+            _ => {}
+        }
+    }
+    (reopened, memories)
+}
+
+#[test]
+fn an_edit_between_two_others_counts_though_only_the_last_one_is_seen() {
+    let service: ServiceKey = "tcp:192.0.2.100:80".parse().expect("a service");
+    let destination = std::net::SocketAddr::from(([192, 0, 2, 11], 80));
+    let upper = |upper_threshold| DestinationSettings {
+        upper_threshold,
+        ..DestinationSettings::of(1)
+    };
+    let edit = |upper_threshold| Change::EditDestination {
+        service,
+        destination,
+        settings: upper(upper_threshold),
+    };
+    let schedule = |name| Change::EditService {
+        service,
+        settings: ServiceSettings::of(name),
+    };
+    let mut state = state();
+    let settings = ServiceSettings::of("lblcr");
+    let add = Change::AddDestination {
+        service,
+        destination,
+        settings: upper(5),
+    };
+    let (_, made) = written(
+        &mut state,
+        vec![Change::AddService { service, settings }, add],
+    );
+
+    // Lower: what is overloaded stays so. By way of none, or of more, and lower: it is open again.
+    assert_eq!(written(&mut state, vec![edit(4)]).0, [false]);
+    assert_eq!(written(&mut state, vec![edit(0), edit(4)]).0, [true]);
+    assert_eq!(written(&mut state, vec![edit(9), edit(4)]).0, [true]);
+
+    // To another scheduler and back: what was remembered is forgotten.
+    let (_, again) = written(&mut state, vec![schedule("wlc"), schedule("lblcr")]);
+    assert_eq!((made.len(), again.len()), (1, 1));
+    assert_ne!(made, again);
 }
 
 proptest! {

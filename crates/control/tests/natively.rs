@@ -14,7 +14,7 @@ use common::play::{Both, question};
 use common::web;
 use director::arrival::Arrival;
 use director::memory::{MemoryTables, mapped, service_key};
-use director::scheduler::{Kind, choose};
+use director::scheduler::{Kind, choose, is_renewed};
 use director::tables::{Link, Service, Weight, service_flag};
 use dirigo_control::{Dynamic, Hash, Schedule};
 use proptest::prelude::*;
@@ -209,6 +209,30 @@ impl Play {
         }
         one.is_active = !one.is_active;
     }
+
+    /// One step; what cannot be at this moment is passed over.
+    fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Add(n, weight, upper) if !self.both.has(server(n)) => {
+                self.both.add(server(n), settings(weight, upper));
+            }
+            Step::Edit(n, weight, upper) if self.both.has(server(n)) => {
+                self.both.edit(server(n), settings(weight, upper));
+            }
+            Step::Delete(n) if self.both.has(server(n)) => self.both.delete(server(n)),
+            Step::Link(n, usable) => self.both.link(server(n), usable),
+            Step::Connect(count, vip, seed) => {
+                for n in 0..count {
+                    let [high, low] = seed.to_be_bytes();
+                    let client = SocketAddr::from(([10, high, low, n], 1024 + u16::from(n)));
+                    self.connect(client, IpAddr::from([192, 0, 2, 100 + vip]))?;
+                }
+            }
+            Step::Move(n) => self.move_on(n),
+            _ => {}
+        }
+        Ok(())
+    }
 }
 
 fn kind(scheduler: Dynamic) -> Kind {
@@ -251,25 +275,35 @@ proptest! {
         let flags = flag(fallback, SchedulerFlags::FLAG_1).with(flag(port, SchedulerFlags::FLAG_2));
         let mut play = Play::new(scheduler, flags);
         for step in steps {
-            match step {
-                Step::Add(n, weight, upper) if !play.both.has(server(n)) => {
-                    play.both.add(server(n), settings(weight, upper));
-                }
-                Step::Edit(n, weight, upper) if play.both.has(server(n)) => {
-                    play.both.edit(server(n), settings(weight, upper));
-                }
-                Step::Delete(n) if play.both.has(server(n)) => play.both.delete(server(n)),
-                Step::Link(n, usable) => play.both.link(server(n), usable),
-                Step::Connect(count, vip, seed) => {
-                    for n in 0..count {
-                        let [high, low] = seed.to_be_bytes();
-                        let client = SocketAddr::from(([10, high, low, n], 1024 + u16::from(n)));
-                        play.connect(client, IpAddr::from([192, 0, 2, 100 + vip]))?;
-                    }
-                }
-                Step::Move(n) => play.move_on(n),
-                _ => {}
-            }
+            play.take(step)?;
         }
     }
+}
+
+/// In a history of chance everybody is overloaded too seldom, and the list changed at once after it.
+#[test]
+fn wrr_begins_a_cycle_anew_when_all_were_overloaded_and_the_list_changes_before_the_next_pick() {
+    let mut play = Play::new("wrr", SchedulerFlags::NONE);
+    let mut take = |steps: &[Step]| {
+        for step in steps {
+            play.take(step.clone()).unwrap();
+        }
+        play.both.world.maps.picks.values().sum::<u64>()
+    };
+    // One that nobody reaches keeps the levels apart; the third connection is refused.
+    let refused = take(&[
+        Step::Add(0, 1, 0),
+        Step::Add(1, 3, 2),
+        Step::Link(1, true),
+        Step::Connect(3, 0, 1),
+    ]);
+    assert!(is_renewed(refused));
+    let end_one = Step::Move(14);
+    take(&[
+        Step::Add(2, 4, 0),
+        Step::Link(2, true),
+        end_one.clone(),
+        end_one,
+        Step::Connect(6, 0, 2),
+    ]);
 }

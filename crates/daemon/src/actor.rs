@@ -31,6 +31,7 @@ use crate::plane::Plane;
 use crate::resolver::{Handle, Wanted};
 use crate::suspicion::Suspicion;
 use crate::view;
+use crate::watchdog::Watchdog;
 
 mod apply;
 mod change;
@@ -119,6 +120,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     pub(crate) fn run(&mut self, inbox: &Receiver<Message>) {
         let mut tick = Instant::now() + limits::TICK;
         let mut waiting = None;
+        let mut watchdog = Watchdog::asked_for();
         loop {
             let left = tick.saturating_duration_since(Instant::now());
             let next = waiting.take().map_or_else(|| inbox.recv_timeout(left), Ok);
@@ -155,6 +157,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             if Instant::now() >= tick {
                 self.tick();
+                watchdog.works();
                 // Not from now on: rates are over two seconds of twenty ticks, however late each was.
                 tick = (tick + limits::TICK).max(Instant::now());
             }

@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -21,11 +22,11 @@ use crate::limits;
 const MOUNT_POINT: &str = "/sys/fs/bpf";
 
 /// A folder for pins.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PinRoot {
     path: PathBuf,
     /// Keeps `path` meaning something.
-    _folder: Option<File>,
+    _folder: Option<Arc<File>>,
 }
 
 impl PinRoot {
@@ -69,7 +70,7 @@ impl PinRoot {
     fn through(folder: File) -> Self {
         Self {
             path: format!("/proc/self/fd/{}/dirigo", folder.as_raw_fd()).into(),
-            _folder: Some(folder),
+            _folder: Some(Arc::new(folder)),
         }
     }
 

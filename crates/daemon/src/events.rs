@@ -11,6 +11,7 @@
 //! There is one bus for the process, as there is one journal.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -40,6 +41,7 @@ pub(crate) fn bus() -> &'static Bus {
 pub(crate) struct Bus {
     ring: Mutex<Ring>,
     bell: watch::Sender<u64>,
+    missed: AtomicU64,
 }
 
 struct Ring {
@@ -81,6 +83,7 @@ impl Bus {
                 closed: false,
             }),
             bell: watch::Sender::new(before),
+            missed: AtomicU64::new(0),
         }
     }
 
@@ -115,6 +118,17 @@ impl Bus {
         self.bell.subscribe()
     }
 
+    /// Events of this daemon so far.
+    pub(crate) fn count(&self) -> u64 {
+        let ring = self.ring();
+        ring.last - ring.before
+    }
+
+    /// Events that were gone from the ring when a reader came to them.
+    pub(crate) fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
     /// The id before this daemon's first event.
     pub(crate) fn begin(&self) -> u64 {
         self.ring().before
@@ -144,6 +158,12 @@ impl Bus {
             }),
             _ => None,
         };
+        if let Some(Missed {
+            missed: Some(count),
+        }) = missed
+        {
+            self.missed.fetch_add(count, Ordering::Relaxed);
+        }
         let skipped = match is_foreign {
             true => 0,
             false => (after + 1).saturating_sub(oldest),

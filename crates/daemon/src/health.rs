@@ -289,8 +289,10 @@ impl Health {
                 }
             }
         });
-        if let (Some(sorry), Some(address)) = (self.sorry.get(key), key.address()) {
-            let sorry = SocketAddr::new(*sorry, address.port());
+        if let Some(sorry) = self.sorry.get(key) {
+            // In a service by mark the port names the destination and means nothing to packets.
+            let port = key.address().map_or(0, |address| address.port());
+            let sorry = SocketAddr::new(*sorry, port);
             let settings = api::DestinationSettings::of(1);
             service.destinations.push((sorry, settings));
         }
@@ -366,17 +368,18 @@ fn allow_descriptors() {
     }
 }
 
-/// A service by address; those by firewall mark have none that could be asked.
-fn key_of(key: &ServiceKey) -> Option<health::state::ServiceKey> {
-    let ServiceKey::Address { protocol, address } = key else {
-        return None;
-    };
-    Some(health::state::ServiceKey {
-        protocol: match protocol {
+/// The service, as the checks know it. One by firewall mark is asked where its rules say.
+fn key_of(key: &ServiceKey, asked: SocketAddr) -> health::state::ServiceKey {
+    let protocol = match key {
+        ServiceKey::Address { protocol, .. } => match protocol {
             Protocol::Tcp => Transport::Tcp,
             Protocol::Udp => Transport::Udp,
             Protocol::Sctp => Transport::Sctp,
         },
-        address: *address,
-    })
+        ServiceKey::Mark { mark, .. } => Transport::Mark(mark.get()),
+    };
+    health::state::ServiceKey {
+        protocol,
+        address: asked,
+    }
 }

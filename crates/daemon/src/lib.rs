@@ -56,6 +56,7 @@ mod start;
 mod suspicion;
 mod trace;
 mod view;
+mod watchdog;
 
 pub use release::{Down, down};
 
@@ -212,6 +213,7 @@ fn serve(
         notify::finish(told, limits::STOP_WAIT).await;
         done
     })?;
+    notify(&[NotifyState::Stopping]);
     // Listings that are still being written end with their readers.
     runtime.shutdown_background();
     thread

@@ -29,7 +29,7 @@ use crate::metrics::Changes;
 use crate::plane::{self, Plane};
 use crate::release::take_away;
 use crate::suspicion::Suspicion;
-use crate::{Error, Options, claims, events, limits, reread, resolver};
+use crate::{Error, Options, claims, events, limits, permission, reread, resolver};
 
 /// A daemon that is ready to work.
 pub(crate) struct Started {
@@ -43,10 +43,12 @@ pub(crate) struct Started {
 pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> {
     let pin_root = PinRoot::find();
     let had_pins = pin_root.path().join(&options.instance).exists();
-    let opened = open(pin_root, options, files);
+    // Finding them is the last thing that needs more than is kept; no thread is there yet.
+    permission::reduce()?;
+    let opened = open(pin_root.clone(), options, files);
     let (plane, adopted) = opened.inspect_err(|_| {
         if !had_pins {
-            leave_nothing(options, files);
+            leave_nothing(options, files, &pin_root);
         }
     })?;
     info!(
@@ -57,14 +59,14 @@ pub(crate) fn start(options: &Options, files: &Files) -> Result<Started, Error> 
     );
     bring_up(plane, adopted, options, files).inspect_err(|_| {
         if !adopted {
-            leave_nothing(options, files);
+            leave_nothing(options, files, &pin_root);
         }
     })
 }
 
 /// Takes away what a fresh start has made before it failed.
-fn leave_nothing(options: &Options, files: &Files) {
-    if let Err(error) = take_away(&options.instance, files, &PinRoot::find()) {
+fn leave_nothing(options: &Options, files: &Files, pin_root: &PinRoot) {
+    if let Err(error) = take_away(&options.instance, files, pin_root) {
         warn!(
             error = crate::chain(&error),
             "the failed start left something behind"

@@ -223,6 +223,13 @@ fn another_host_asks_over_tls_as_far_as_its_token_goes() {
             client.events(&query, added).unwrap();
             assert!(told, "events come over it, too");
 
+            // It may have the daemon follow its own file, and read no other.
+            let named = |file: &str| api::Apply {
+                file: Some(file.into()),
+            };
+            let refused = client.apply(&named("/etc/passwd")).unwrap_err().to_string();
+            assert!(refused.contains("only root on this host"), "{refused}");
+
             // One that nobody vouches for is not believed.
             let stranger = rcgen::generate_simple_self_signed(["10.9.0.2".to_owned()]).unwrap();
             let other = file(&world, "other-certificate");

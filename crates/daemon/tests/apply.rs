@@ -226,7 +226,7 @@ fn the_way_back_leads_to_the_generation_before_and_survives_a_crash() {
     assert!(refusal.message.contains("dirigo generations"), "{refusal}");
 
     // The file still has what was gone back from: a crash is no reason to follow it.
-    let file = std::fs::read_to_string(world.folder.path().join("config.toml")).unwrap();
+    let file = std::fs::read_to_string(world.file()).unwrap();
     world.kill();
     world.start(&file);
     assert_eq!(world.ask(2), [1, 1]);

@@ -230,7 +230,7 @@ fn a_real_prometheus_scrapes_takes_the_dashboards_queries_and_says_that_a_server
          timeout = \"400ms\"\nfall = 2\n";
     let config = world.classic("rr");
     let with_check = "scheduler = \"rr\"\nchecks = [\"port\"]\n";
-    let config = config.replace("scheduler = \"rr\"\n", with_check) + check;
+    let config = config.replace("scheduler = \"rr\"\n", with_check) + check + prometheus::API;
     world.start(&config);
     let prometheus = Prometheus::start(&world);
     until("Prometheus knows both servers to be well", || {

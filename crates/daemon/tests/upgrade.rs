@@ -7,6 +7,7 @@ mod program;
 #[path = "common/traffic.rs"]
 mod traffic;
 
+use std::net::IpAddr;
 use std::process::Command;
 
 use common::{CHILD, FILES, World, root, server, six, vip};
@@ -89,25 +90,79 @@ fn an_upgrade_replaces_the_programs_on_two_interfaces_and_no_packet_is_lost() {
     assert_eq!(pinned_stages(&world), 1);
 }
 
+#[test]
+fn two_instances_on_two_interfaces_of_one_host_forward_and_end_each_for_itself() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let far = host_behind_a_second_interface(&world);
+    for (number, server) in world.servers.iter().enumerate() {
+        traffic::serve(server, number as u8 + 1);
+    }
+    let first = world.classic("rr");
+    world.start(&first);
+    let second = format!("{}-second", world.instance);
+    let own = "[director]\ninterface = \"eth1\"\n[vips]\nmanage = false\n".to_owned();
+    let config = own
+        + &service(
+            "udp",
+            &format!("{}:{}", vip(), traffic::PORT),
+            [server(1), server(2)],
+        );
+
+    // An interface has one program.
+    let taken = config.replace("eth1", "eth0");
+    let refused = world.start_another(&second, &taken).wait().unwrap();
+    assert!(!refused.success());
+    assert!(
+        world.log().contains("another XDP program"),
+        "{}",
+        world.log()
+    );
+
+    let mut daemon = world.start_another(&second, &config);
+    common::until("the second daemon answers", || {
+        api::Client::new(&second).status().is_ok()
+    });
+    let traffic = Traffic::begin(&far, vip());
+    assert_eq!(world.ask(2), [2, 1]);
+    let told = traffic.end();
+    assert_eq!((told.lost, told.moved), (0, 0), "{told:?}");
+
+    let down = world.director.run(|| daemon::down(&second, true)).unwrap();
+    assert!(matches!(down, Ok(daemon::Down::Stopped)), "{down:?}");
+    assert!(daemon.wait().unwrap().success());
+    assert_eq!(world.ask(2), [2, 1]);
+    assert!(
+        !std::path::Path::new(dataplane::PIN_ROOT)
+            .join(&second)
+            .exists()
+    );
+}
+
 /// UDP for both families besides the classic service, on both interfaces.
 fn config() -> String {
-    let service = |protocol: &str, address: String, servers: [String; 2]| {
-        let [one, other] = servers;
-        format!(
-            "[[service]]\naddress = \"{address}\"\nprotocol = \"{protocol}\"\nscheduler = \"rr\"\n\
-             [[service.destination]]\naddress = \"{one}\"\n[[service.destination]]\naddress = \"{other}\"\n"
-        )
-    };
-    let four = || [server(1).to_string(), server(2).to_string()];
-    let sixes = [six(11).to_string(), six(12).to_string()];
+    let four = [server(1), server(2)];
     let (four_vip, six_vip) = (vip(), six(100));
     [
         "[director]\ninterfaces = [\"eth0\", \"eth1\"]\n".to_owned(),
-        service("tcp", format!("{four_vip}:80"), four()),
-        service("udp", format!("{four_vip}:{}", traffic::PORT), four()),
-        service("udp", format!("[{six_vip}]:{}", traffic::PORT), sixes),
+        service("tcp", &format!("{four_vip}:80"), four),
+        service("udp", &format!("{four_vip}:{}", traffic::PORT), four),
+        service(
+            "udp",
+            &format!("[{six_vip}]:{}", traffic::PORT),
+            [six(11), six(12)],
+        ),
     ]
     .concat()
+}
+
+fn service(protocol: &str, address: &str, [one, other]: [IpAddr; 2]) -> String {
+    format!(
+        "[[service]]\naddress = \"{address}\"\nprotocol = \"{protocol}\"\nscheduler = \"rr\"\n\
+         [[service.destination]]\naddress = \"{one}\"\n[[service.destination]]\naddress = \"{other}\"\n"
+    )
 }
 
 /// A client whose packets reach the director by its `eth1`. Answers reach it by the segment.

@@ -166,7 +166,7 @@ impl Watch {
     }
 
     /// The next frame that was kept, in the order of decisions on each CPU; `None` when there is none yet.
-    pub fn next(&mut self) -> Option<Taken> {
+    pub fn take(&mut self) -> Option<Taken> {
         loop {
             let item = self.records.next()?;
             // One that is not whole cannot be: the kernel shows records only when they are written.

@@ -477,6 +477,7 @@ fn a_script_is_nobody_without_groups_and_knows_nothing_of_our_environment() {
         return;
     }
     let to = SocketAddr::from(([127, 0, 0, 1], 80));
+    assert!(ask(to, &script("grep -q 'NoNewPrivs:.*1' /proc/self/status")).is_pass());
     let test = "id -u; id -G; env | cut -d= -f1 | sort | tr '\\n' ' '";
     let outcome = reason(ask(to, &script(&format!("echo $({test}); exit 1"))));
     let outcome = outcome.to_string();

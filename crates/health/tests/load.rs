@@ -1,5 +1,6 @@
-//! What checking costs: 2,000 distinct probes at 2 s, by HTTP on the true path. Long; run it by
-//! `cargo test --release -p dirigo-health --test load -- --ignored --nocapture`.
+//! What checking costs: distinct probes at 2 s, by HTTP on the true path. What has to be true at any size, that all
+//! are up and none goes down, is seen with 200 of them for 4 s. The figure of the documentation is of 2,000 for 20 s:
+//! `DIRIGO_PROBES=2000 cargo test --release -p dirigo-health --test load -- --nocapture`.
 
 // A test that cannot go on should say where.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -20,8 +21,8 @@ use health::runner::{self, Link};
 use health::service::Rules;
 use health::state::{News, ServiceKey, Transport, Wanted, WantedDestination, WantedService};
 
-const CHECKS: usize = 1000;
-const MEASURED: Duration = Duration::from_secs(20);
+/// Probes, of two servers together, when `DIRIGO_PROBES` does not say how many.
+const PROBES: usize = 200;
 
 /// Processor time of this process: the probes and the kernel's work for them.
 fn processor_time() -> Duration {
@@ -33,11 +34,14 @@ fn processor_time() -> Duration {
 }
 
 #[test]
-#[ignore = "takes half a minute and a processor to itself"]
-fn two_thousand_probes_at_two_seconds_keep_their_servers_up() {
+fn probes_at_two_seconds_keep_their_servers_up() {
     if !root() || !have_nginx() {
         return;
     }
+    let probes = std::env::var("DIRIGO_PROBES").map_or(PROBES, |count| count.parse().unwrap());
+    let checks = probes / 2;
+    // A second for each hundred.
+    let watched = Duration::from_secs(4).max(Duration::from_millis(probes as u64 * 10));
     let limit = nix::sys::resource::Resource::RLIMIT_NOFILE;
     let (_, most) = nix::sys::resource::getrlimit(limit).unwrap();
     nix::sys::resource::setrlimit(limit, most, most).unwrap();
@@ -48,7 +52,7 @@ fn two_thousand_probes_at_two_seconds_keep_their_servers_up() {
         nginx(&servers[0], "well", None),
         nginx(&servers[1], "well", None),
     ];
-    let names: Vec<Arc<str>> = (0..CHECKS).map(|n| format!("web{n}").into()).collect();
+    let names: Vec<Arc<str>> = (0..checks).map(|n| format!("web{n}").into()).collect();
     let mut check = page("well");
     check.pace = Pace::default();
     let destination = WantedDestination {
@@ -92,7 +96,7 @@ fn two_thousand_probes_at_two_seconds_keep_their_servers_up() {
         services: BTreeMap::from([(key, service.into())]),
     });
     let mut up = BTreeSet::new();
-    while up.len() < 2 * CHECKS {
+    while up.len() < 2 * checks {
         for one in news.recv_timeout(Duration::from_secs(10)).unwrap() {
             if let News::Probe { key, change } = one {
                 assert_eq!(change.standing, Standing::Up, "{key:?}: {change:?}");
@@ -101,14 +105,15 @@ fn two_thousand_probes_at_two_seconds_keep_their_servers_up() {
         }
     }
     println!(
-        "2,000 probes are up after {:.1} s",
+        "{} probes are up after {:.1} s",
+        2 * checks,
         begun.elapsed().as_secs_f64()
     );
     let before = processor_time();
-    std::thread::sleep(MEASURED);
+    std::thread::sleep(watched);
     let used = processor_time() - before;
-    let share = used.as_secs_f64() / MEASURED.as_secs_f64() * 100.0;
-    println!("1,000 HTTP checks a second take {share:.1} % of one core");
+    let share = used.as_secs_f64() / watched.as_secs_f64() * 100.0;
+    println!("{checks} HTTP checks a second take {share:.1} % of one core");
     let down: Vec<_> = news.try_iter().flatten().collect();
     assert!(down.is_empty(), "{down:?}");
 }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use crate::draft::{Draft, Offer, Service};
+use crate::draft::{Check, Draft, Mark, Offer, Service};
 use crate::report::Report;
 
 /// Longest persistence, in seconds: 31 days, as ipvsadm takes it.
@@ -38,6 +38,7 @@ pub(crate) fn tidy(draft: &mut Draft, report: &mut Report) {
         note_persistence(service, report);
         note_destinations(service, &virtual_addresses, report);
         note_sorry_server(service, &virtual_addresses, report);
+        note_portless_checks(service, &draft.checks, &draft.marks, report);
         note_rules(service, report);
     }
     for service in &draft.services {
@@ -233,6 +234,41 @@ fn note_sorry_server(
         ),
     );
     service.rules.sorry = None;
+}
+
+/// A firewall mark has no port of its own: a check that names none must be told one.
+fn note_portless_checks(
+    service: &mut Service,
+    checks: &[Check],
+    marks: &[Mark],
+    report: &mut Report,
+) {
+    let Offer::Mark { mark, .. } = service.offer else {
+        return;
+    };
+    let is_port = |ports: &String| ports.trim_matches('"').parse::<u16>().is_ok();
+    let mut rules = marks.iter().filter(|rule| rule.mark == mark);
+    if rules.any(|rule| rule.ports.as_ref().is_some_and(is_port)) {
+        return;
+    }
+    let names_port = |check: &Check| {
+        matches!(check.kind, "icmp" | "script") || check.keys.iter().any(|(key, _)| *key == "port")
+    };
+    for one in &mut service.destinations {
+        let before = one.checks.len();
+        one.checks
+            .retain(|check| checks.get(*check).is_none_or(names_port));
+        if one.checks.len() < before {
+            report.say(
+                one.line,
+                format!(
+                    "the check of {} names no port, and firewall mark {mark} has none: left out. Write it as a \
+                     [[check]] with its port",
+                    one.address
+                ),
+            );
+        }
+    }
 }
 
 fn note_rules(service: &mut Service, report: &mut Report) {

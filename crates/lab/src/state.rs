@@ -165,7 +165,11 @@ impl State {
         let pins = Path::new(PINS).join(self.instance());
         gone(pins.clone(), fs::remove_dir_all(&pins));
         for file in self.daemon_files() {
-            gone(file.clone(), fs::remove_file(&file));
+            let removed = match file.is_dir() {
+                true => fs::remove_dir_all(&file),
+                false => fs::remove_file(&file),
+            };
+            gone(file, removed);
         }
         gone(self.directory(), fs::remove_dir_all(self.directory()));
         gone(self.file(), fs::remove_file(self.file()));

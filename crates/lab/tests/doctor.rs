@@ -432,7 +432,7 @@ fn the_daemon_tells_of_another_host_that_announces_the_vip() {
         let log = lab.net.state().directory().join("director.log");
         let told = || {
             let text = std::fs::read_to_string(&log).expect("a log");
-            let about = |line: &&str| line.contains("announces a virtual address");
+            let about = |line: &&str| line.contains("another host claims a virtual address");
             text.lines().find(about).map(str::to_owned)
         };
         let claims = || {

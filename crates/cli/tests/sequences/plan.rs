@@ -131,6 +131,14 @@ impl Plan {
         gone.copied().collect()
     }
 
+    /// This one, with the real servers that only the other has, at weight 0.
+    pub fn with_drained(mut self, other: &Self) -> Self {
+        for n in other.servers.keys() {
+            self.servers.entry(*n).or_insert(0);
+        }
+        self
+    }
+
     /// Real servers of the service that is always there.
     pub fn servers(&self) -> BTreeSet<u8> {
         self.servers.keys().copied().collect()

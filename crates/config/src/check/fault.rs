@@ -73,6 +73,14 @@ pub enum CheckFault {
     )]
     SorryIsDestination,
     #[error(
+        "check \"{name}\" goes to the virtual address, and mark {mark} has no rule with a single one: write to = \"own\" in the check, or a [[mark]] with one address first"
+    )]
+    MarkWithoutAddress { name: Quoted, mark: u32 },
+    #[error(
+        "check \"{name}\" has no port, and the rules of mark {mark} do not say a single one: write port = 80 in the check"
+    )]
+    MarkWithoutPort { name: Quoted, mark: u32 },
+    #[error(
         "hysteresis {hysteresis} is not below quorum {quorum}, so the quorum could never be lost before the last server: write a smaller one"
     )]
     Hysteresis { hysteresis: u32, quorum: u32 },

@@ -50,6 +50,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             instance: self.about.instance.clone(),
             uptime: self.about.started.elapsed(),
             adopted: self.about.adopted,
+            generation: state.generation,
             is_file_behind: self.file != File::Current,
             limits: self.about.metrics,
             interfaces: attached.map(|(name, _, mode)| (name, mode)).collect(),

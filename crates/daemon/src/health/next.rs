@@ -50,9 +50,10 @@ impl Health {
             services: BTreeMap::new(),
         };
         for (service, base) in config.services.iter().zip(&desired.services) {
-            let (Some(_), Some(key)) = (&service.health, key_of(&service.key)) else {
+            let Some(own) = &service.health else {
                 continue;
             };
+            let key = key_of(&service.key, own.asked);
             let wanted = self.wanted_of(service, key, &serves);
             next.keys.insert(key, service.key);
             next.desired.insert(service.key, base.clone());

@@ -84,7 +84,10 @@ families! {
     BUILD = Info "dirigo_build" ["version name"] "The daemon's version, and the name of its instance.";
     UPTIME = Gauge "dirigo_uptime_seconds" [""] "Since the daemon started; forwarding may have begun long before.";
     ADOPTED = Gauge "dirigo_adopted" [""] "1 if the daemon took over a data plane that an earlier one had left.";
+    GENERATION = Gauge "dirigo_config_generation" [""] "Which generation of the configuration is in effect.";
     STATE_BEHIND = Gauge "dirigo_state_file_behind" [""] "1 while the state file is older than the state: it could not be written.";
+    TOLD = Counter "dirigo_events" [""] "Events told: to the journal, to streams, to who asks later.";
+    MISSED = Counter "dirigo_events_missed" [""] "Events that readers of streams missed: they were too slow, and told so.";
     ACTOR = Gauge "dirigo_metrics_snapshot_seconds" [""] "How long this scrape held the actor up.";
     DROPPED = Gauge "dirigo_metrics_series_dropped" ["of"] "Series that this scrape left out, beyond max_series of the configuration.";
     // Interfaces and addresses.

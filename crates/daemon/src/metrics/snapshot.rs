@@ -30,6 +30,8 @@ pub(crate) struct Snapshot {
     pub(crate) instance: String,
     pub(crate) uptime: Duration,
     pub(crate) adopted: bool,
+    /// Of the configuration that is in effect.
+    pub(crate) generation: u64,
     pub(crate) is_file_behind: bool,
     pub(crate) limits: config::Metrics,
     /// Name and mode of attached interfaces.

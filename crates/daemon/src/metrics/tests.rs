@@ -34,6 +34,7 @@ fn snapshot(services: usize, limits: config::Metrics) -> Snapshot {
         instance: "model".to_owned(),
         uptime: Duration::from_secs(7),
         adopted: false,
+        generation: 3,
         is_file_behind: false,
         limits,
         interfaces: vec![("eth0".to_owned(), "native")],

@@ -119,7 +119,11 @@ fn daemon(page: &mut Page<impl Write>, snapshot: &Snapshot) -> Done {
     page.sample(&the::BUILD, labels, 1)?;
     page.one(&the::UPTIME, snapshot.uptime.as_secs_f64())?;
     page.one(&the::ADOPTED, u8::from(snapshot.adopted))?;
+    page.one(&the::GENERATION, snapshot.generation)?;
     page.one(&the::STATE_BEHIND, u8::from(snapshot.is_file_behind))?;
+    let bus = crate::events::bus();
+    page.one(&the::TOLD, bus.count())?;
+    page.one(&the::MISSED, bus.missed())?;
     page.one(&the::ACTOR, snapshot.took.as_secs_f64())
 }
 

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use api::{Applied, Apply, GenerationOrigin, Refusal, RefusalCode, Rollback};
 use axum::body::Bytes;
-use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, State};
 use axum::response::IntoResponse;
 use tokio::sync::oneshot;
+
+use crate::access::Peer;
 
 use super::{Answer, Desk, Refused, Routes, parse, refused, stopping};
 use crate::actor::Job;
@@ -29,9 +31,13 @@ pub(super) fn routes() -> Routes {
 /// Where the answer goes.
 type Reply = oneshot::Sender<Result<Applied, Refusal>>;
 
-async fn apply(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
+async fn apply(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let asked: Apply = parse(body)?;
-    let file = whole(asked, &desk)?;
+    let file = whole(asked, &desk, &peer)?;
     perform(&desk, move |reply| {
         reread::job(&file, GenerationOrigin::Apply, Some(reply))
     })
@@ -39,18 +45,32 @@ async fn apply(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) ->
 }
 
 /// The file that is meant.
-fn whole(asked: Apply, desk: &Desk) -> Result<PathBuf, Refused> {
+fn whole(asked: Apply, desk: &Desk, peer: &Peer) -> Result<PathBuf, Refused> {
     let file = asked.file.unwrap_or_else(|| desk.file.to_path_buf());
-    match file.is_absolute() {
-        true => Ok(file),
-        false => Err(refused(
+    if file != *desk.file && !may_name_a_file(peer) {
+        return Err(refused(
+            RefusalCode::NotPermitted,
+            format!(
+                "only root on this host may name another file than {}: what is wrong in it is told, word by word",
+                desk.file.display()
+            ),
+        ));
+    }
+    if !file.is_absolute() {
+        return Err(refused(
             RefusalCode::BadRequest,
             format!(
                 "{} is no whole path: name the file from / on",
                 file.display()
             ),
-        )),
+        ));
     }
+    Ok(file)
+}
+
+/// Whether the daemon, which may read everything, reads any file for this one.
+fn may_name_a_file(peer: &Peer) -> bool {
+    matches!(peer, Peer::Local(Some(credentials)) if credentials.user == 0)
 }
 
 async fn rollback(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
@@ -66,9 +86,13 @@ async fn plan_of_own(State(desk): State<Desk>) -> Answer {
     plan(&desk, desk.file.to_path_buf()).await
 }
 
-async fn plan_of(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
+async fn plan_of(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let asked: Apply = parse(body)?;
-    let file = whole(asked, &desk)?;
+    let file = whole(asked, &desk, &peer)?;
     plan(&desk, file).await
 }
 
@@ -106,4 +130,24 @@ async fn perform(
     desk.send(Message::Apply(job))?;
     let applied = answer.await.map_err(|_| stopping())?.map_err(Refused)?;
     Ok(axum::Json(applied).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::Credentials;
+
+    #[test]
+    fn only_root_of_this_host_has_any_file_read() {
+        let of = |user| {
+            Peer::Local(Some(Credentials {
+                user,
+                groups: vec![0],
+            }))
+        };
+        assert!(may_name_a_file(&of(0)));
+        for other in [of(1000), Peer::Local(None), Peer::Remote] {
+            assert!(!may_name_a_file(&other), "{other:?}");
+        }
+    }
 }

@@ -134,7 +134,7 @@ impl Hub {
         let mut inner = self.lock();
         // So many, that whoever joins or leaves need not wait long.
         for _ in 0..limits::TRACE_FRAMES {
-            let Some(taken) = inner.watch.next() else {
+            let Some(taken) = inner.watch.take() else {
                 break;
             };
             for (number, seat) in inner.seats.iter().enumerate() {

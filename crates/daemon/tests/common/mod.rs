@@ -189,8 +189,18 @@ impl World {
         self.daemon = Some(self.director.spawn(&mut command).unwrap());
     }
 
+    /// Starts a daemon of another instance on the same host; its log is the same.
+    pub fn start_another(&self, instance: &str, config: &str) -> Child {
+        let mut command = self.command_of(instance, config);
+        self.director.spawn(&mut command).unwrap()
+    }
+
     fn command(&self, config: &str) -> Command {
-        let file = self.folder.path().join("config.toml");
+        self.command_of(&self.instance, config)
+    }
+
+    fn command_of(&self, instance: &str, config: &str) -> Command {
+        let file = self.folder.path().join(format!("{instance}.toml"));
         std::fs::write(&file, config).unwrap();
         let log = std::fs::OpenOptions::new()
             .create(true)
@@ -201,16 +211,21 @@ impl World {
         command
             .args(["--exact", "the_daemon_as_a_child", "--nocapture"])
             .env(CHILD, &file)
+            .env("DIRIGO_TEST_INSTANCE", instance)
             .envs(self.child_environment.iter().cloned())
-            .env("DIRIGO_TEST_INSTANCE", &self.instance)
             .stdout(Stdio::null())
             .stderr(log);
         command
     }
 
+    /// The configuration that the daemon follows.
+    pub fn file(&self) -> std::path::PathBuf {
+        self.folder.path().join(format!("{}.toml", self.instance))
+    }
+
     /// Writes another configuration, without telling the daemon.
     pub fn write(&self, config: &str) {
-        std::fs::write(self.folder.path().join("config.toml"), config).unwrap();
+        std::fs::write(self.file(), config).unwrap();
     }
 
     /// Writes another configuration and has it applied.

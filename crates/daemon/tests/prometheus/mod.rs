@@ -1,8 +1,7 @@
-//! A real Prometheus in the director's namespace, and a way from TCP to the daemon's socket.
+//! A real Prometheus in the director's namespace, which scrapes the daemon's own listener.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -31,6 +30,12 @@ pub fn is_installed() -> bool {
     there
 }
 
+/// Where the daemon listens, if its configuration has [`API`].
+pub const TARGET: &str = "127.0.0.1:9180";
+
+/// The daemon's listener for it.
+pub const API: &str = "[api]\nlisten = \"127.0.0.1:9180\"\ntls = false\n";
+
 /// A running Prometheus.
 pub struct Prometheus {
     child: Child,
@@ -41,7 +46,7 @@ pub struct Prometheus {
 impl Prometheus {
     /// Scrapes the world's daemon every second, with the rules that are shipped.
     pub fn start(world: &World) -> Self {
-        let target = carry(world);
+        let target = TARGET;
         // Free a moment ago, and nobody else is in this namespace.
         let free = world
             .director
@@ -128,32 +133,4 @@ pub fn encoded(query: &str) -> String {
             byte => format!("%{byte:02X}"),
         })
         .collect()
-}
-
-/// Carries TCP connections in the director's namespace to the daemon's socket, until the test process ends.
-fn carry(world: &World) -> SocketAddr {
-    let bound = world
-        .director
-        .run(|| TcpListener::bind("127.0.0.1:0").unwrap());
-    let listener = bound.unwrap();
-    let address = listener.local_addr().unwrap();
-    let socket = api::socket_path(&world.instance);
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (Ok(stream), Ok(daemon)) = (stream, UnixStream::connect(&socket)) else {
-                continue;
-            };
-            let (mut from, mut to) = (stream.try_clone().unwrap(), daemon.try_clone().unwrap());
-            std::thread::spawn(move || {
-                let _gone = std::io::copy(&mut from, &mut to);
-                let _gone = to.shutdown(std::net::Shutdown::Both);
-            });
-            let (mut from, mut to) = (daemon, stream);
-            std::thread::spawn(move || {
-                let _gone = std::io::copy(&mut from, &mut to);
-                let _gone = to.shutdown(std::net::Shutdown::Both);
-            });
-        }
-    });
-    address
 }

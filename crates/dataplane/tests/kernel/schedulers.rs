@@ -303,3 +303,30 @@ fn twos_in_the_kernel_gives_connections_to_those_that_can_take_them() {
         "{counts:?}"
     );
 }
+
+#[test]
+fn a_destination_that_is_reopened_is_no_more_overloaded_and_one_that_is_edited_is() {
+    if !is_root() {
+        return;
+    }
+    let mut kernel = Kernel::with("reopened", 4_096, &twos(&[1, 1]));
+    let limited = |upper_threshold, is_reopened| {
+        let standing = Standing {
+            service: 1,
+            upper_threshold,
+            lower_threshold: 1,
+            is_reopened,
+            ..Standing::default()
+        };
+        Change::Standing(1, via(1, 0), standing)
+    };
+    kernel.apply(&limited(2, false));
+    for port in 0..60 {
+        kernel.receive(&tcp(CLIENT, 1_024 + port, HTTP, SYN).bytes());
+    }
+    assert!(kernel.plane.is_overloaded(1));
+    kernel.apply(&limited(1, false));
+    assert!(kernel.plane.is_overloaded(1), "a lower one");
+    kernel.apply(&limited(1, true));
+    assert!(!kernel.plane.is_overloaded(1));
+}

@@ -1,7 +1,8 @@
 //! A program of the administrator's.
 //!
 //! It runs as a user that is not root, in a process group of its own, which is killed as a whole
-//! when the time is over or the script has ended; in `/`, with three variables and nothing else.
+//! when the time is over or the script has ended; in `/`, with three variables and nothing else, and it can gain
+//! no privileges (`no_new_privs`).
 
 use std::process::{ExitStatus, Stdio};
 
@@ -27,6 +28,10 @@ pub(super) async fn ask(script: &Script, target: &Target, ends: &Ends<'_>) -> Re
     let _turn = RUNNING.acquire().await;
     ends.set_stage("running the script");
     let mut command = command(script, target)?;
+    // Of this thread, and of what it starts from now on: no setuid program gives the script more than it has.
+    // Before each start, because it is the thread that counts and costs nothing.
+    nix::sys::prctl::set_no_new_privs()
+        .map_err(|errno| Reason::Local(format!("giving up privileges for the script: {errno}")))?;
     let mut child = command.spawn().map_err(|error| {
         Reason::Local(format!("starting {}: {error}", script.command.join(" ")))
     })?;

@@ -24,6 +24,7 @@ impl fmt::Display for ServiceKey {
             Transport::Tcp => "tcp",
             Transport::Udp => "udp",
             Transport::Sctp => "sctp",
+            Transport::Mark(mark) => return write!(f, "mark {mark} at {}", self.address),
         };
         write!(f, "{protocol} {}", self.address)
     }
@@ -36,6 +37,8 @@ pub enum Transport {
     Tcp,
     Udp,
     Sctp,
+    /// No protocol of its own, but a firewall mark.
+    Mark(u32),
 }
 
 /// Which probe.
