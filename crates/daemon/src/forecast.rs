@@ -15,7 +15,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 
 use api::{ClientMoves, Moves, ServiceDifference, ServiceKey};
-use control::{Dynamic, Hash, Link, Rotation, Schedule, Service, State};
+use control::rotation::Rotation;
+use control::{Dynamic, Hash, Link, Schedule, Service, State};
 use director::arrival::Arrival;
 use director::memory::{MemoryTables, mapped, service_key};
 use director::scheduler::{Kind, choose};
