@@ -6,6 +6,7 @@
 //!      ─► save ─► carry out everything, once, without a gap for what stays
 //! ```
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
@@ -22,7 +23,7 @@ use crate::bpffs::PinRoot;
 use crate::estimates::Estimates;
 use crate::execute::Rooms;
 use crate::files::Files;
-use crate::health::Health;
+use crate::health::{Believed, Health};
 use crate::host::{self, Host};
 use crate::message::Message;
 use crate::metrics::Changes;
@@ -86,7 +87,7 @@ fn bring_up(
     let left = left_behind(files, adopted)?;
     let desired = Desired::from(&options.config);
     let believed = if adopted {
-        files.load_health()
+        believed(files.load_health(), &left.state)
     } else {
         Vec::new()
     };
@@ -368,6 +369,17 @@ fn hear_first_answers(state: &mut State, health: &mut Health, inbox: &Receiver<M
             warn!(%refusal, "a real server cannot be used");
         }
     }
+}
+
+/// What an earlier daemon believed; and that those are well which it gave clients without checking them. It may have
+/// died on its way to a configuration that checks them, and its clients shall lose nobody by that.
+fn believed(mut believed: Believed, left: &State) -> Believed {
+    let known: BTreeSet<_> = believed.iter().map(|(key, server, _)| (*key, *server)).collect();
+    let listed = left.destinations.values();
+    let listed = listed.map(|one| (one.service, one.address.ip()));
+    let unchecked = listed.filter(|one| !known.contains(one));
+    believed.extend(unchecked.map(|(key, server)| (key, server, true)));
+    believed
 }
 
 /// How real servers are reached, where that is news.
