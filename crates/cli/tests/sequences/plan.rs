@@ -147,8 +147,10 @@ impl Plan {
     }
 
     pub fn text(&self) -> String {
+        // The one client comes to every port again within the two minutes after a FIN. As with any LVS by direct routing,
+        // its SYN then goes where the connection before went, which may be a server that is gone.
         let mut text = format!(
-            "[director]\ninterface = \"eth0\"\n[timeouts]\ntcp = {}\n",
+            "[director]\ninterface = \"eth0\"\n[settings]\nconn_reuse_mode = 2\n[timeouts]\ntcp = {}\n",
             self.timeout
         );
         if let Some(seconds) = self.check {
