@@ -20,11 +20,12 @@ mod traffic;
 
 extern crate daemon as dirigo_daemon;
 
+use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::{World, root, server, vip};
+use common::{World, root, server, six, vip};
 use traffic::Traffic;
 
 /// The package, and the Debian that it is installed in.
@@ -91,7 +92,7 @@ impl<'a> Debian<'a> {
         }
         let systemctl = root.join("usr/bin/systemctl");
         std::fs::write(&systemctl, SYSTEMCTL).unwrap();
-        std::fs::set_permissions(&systemctl, PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(&systemctl, Permissions::from_mode(0o755)).unwrap();
         Self { world, root }
     }
 
@@ -175,13 +176,22 @@ fn next_version(package: &Path, folder: &Path) -> PathBuf {
     std::fs::copy(other, &binary).unwrap();
     let next = folder.join("next.deb");
     let mut build = Command::new("dpkg-deb");
-    made(build.args(["--root-owner-group", "-Zgzip", "-z1", "--build"]).arg(&tree).arg(&next));
+    made(
+        build
+            .args(["--root-owner-group", "-Zgzip", "-z1", "--build"])
+            .arg(&tree)
+            .arg(&next),
+    );
     next
 }
 
 /// The tag of the program on the director's interface.
 fn program(world: &World) -> String {
-    let ip = || Command::new("ip").args(["-j", "link", "show", "dev", "eth0"]).output();
+    let ip = || {
+        Command::new("ip")
+            .args(["-j", "link", "show", "dev", "eth0"])
+            .output()
+    };
     let output = world.director.run(ip).unwrap().unwrap();
     let links: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let tag = links[0]["xdp"]["prog"]["tag"].as_str();

@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{CHILD, FILES, World, root, until};
+use common::{CHILD, FILES, Patience, World, root, until};
 use left::Left;
 use nix::sys::signal::Signal;
 use plan::{Dice, Plan};
@@ -74,10 +74,10 @@ fn assert_all_agree(world: &World, plan: &Plan) {
         let found = listed(world);
         (found == expected).then_some(()).ok_or(found)
     };
-    let end = Instant::now() + Duration::from_secs(20);
+    let patience = Patience::of(common::PATIENCE);
     while let Err(found) = agree() {
         assert!(
-            Instant::now() < end,
+            !patience.is_over(),
             "expected {expected:#?}, found {found:#?}"
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -270,7 +270,12 @@ fn assert_is_whole(left: &Left, plan: &Plan, when: &str) {
     for (key, (scheduler, weights)) in &left.table {
         let (named, all) = &whole[key];
         assert_eq!(scheduler, named, "{when}");
-        assert!(weights.iter().all(|(to, weight)| all.get(to) == Some(weight)), "{when}");
+        assert!(
+            weights
+                .iter()
+                .all(|(to, weight)| all.get(to) == Some(weight)),
+            "{when}"
+        );
     }
     assert!(left.table.keys().eq(whole.keys()), "{when}");
 }

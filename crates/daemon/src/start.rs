@@ -99,7 +99,13 @@ fn bring_up(
     resolver.want(wanted.clone(), false);
     hear_first_answers(&mut state, &mut health, &inbox);
     health.start(&outbox)?;
-    hear_first_checks(&left.state, &mut state, &mut health, &inbox, (&plane, &host))?;
+    hear_first_checks(
+        &left.state,
+        &mut state,
+        &mut health,
+        &inbox,
+        (&plane, &host),
+    )?;
     let generations = files.generations();
     let kept = reread::at_start(options, &generations, left.state.generation)?;
     state.generation = kept.generation.number;
@@ -428,7 +434,10 @@ fn is_emptied(left: &State, state: &State, health: &Health) -> bool {
 /// What an earlier daemon believed; and that those are well which it gave clients without checking them. It may have
 /// died on its way to a configuration that checks them, and its clients shall lose nobody by that.
 fn believed(mut believed: Believed, left: &State) -> Believed {
-    let known: BTreeSet<_> = believed.iter().map(|(key, server, _)| (*key, *server)).collect();
+    let known: BTreeSet<_> = believed
+        .iter()
+        .map(|(key, server, _)| (*key, *server))
+        .collect();
     let listed = left.destinations.values();
     let listed = listed.map(|one| (one.service, one.address.ip()));
     let unchecked = listed.filter(|one| !known.contains(one));

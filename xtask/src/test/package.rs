@@ -102,7 +102,9 @@ fn install(root: &Path, deb: &Path) -> Result<String> {
 /// Another version is installed over it while packets flow: `crates/cli/tests/package.rs`.
 fn upgrade(root: &Path, deb: &Path) -> Result<()> {
     let mut test = tools::cargo();
-    test.args(["test", "--quiet", "--locked", "-p", "dirigo", "--test", "package"]);
+    test.args([
+        "test", "--quiet", "--locked", "-p", "dirigo", "--test", "package",
+    ]);
     test.env("DIRIGO_PACKAGE", deb).env("DIRIGO_DEBIAN", root);
     tools::run(&mut test)
 }

@@ -35,7 +35,10 @@ impl Left {
         let table = state.services.iter().map(|(key, service)| {
             let listed = service.list.iter().map(|id| &state.destinations[id]);
             let weights = listed.map(|one| (one.address, one.settings.weight));
-            (*key, (service.settings.scheduler.clone(), weights.collect()))
+            (
+                *key,
+                (service.settings.scheduler.clone(), weights.collect()),
+            )
         });
         Self {
             generation: state.generation,

@@ -239,10 +239,16 @@ impl Plan {
     /// The same as [`Plan::listed`], as data.
     pub fn table(&self) -> Table {
         let at = |address| SocketAddr::new(address, 80);
-        let four = self.servers.iter().map(|(n, weight)| (at(server(*n)), *weight));
+        let four = self
+            .servers
+            .iter()
+            .map(|(n, weight)| (at(server(*n)), *weight));
         let mut all = vec![(self.scheduler, four.collect())];
         if !self.six.is_empty() {
-            all.push(("wrr", self.six.iter().map(|n| (at(six(10 + n)), 1)).collect()));
+            all.push((
+                "wrr",
+                self.six.iter().map(|n| (at(six(10 + n)), 1)).collect(),
+            ));
         }
         let all = self.services().into_iter().zip(all);
         all.map(|(key, (scheduler, weights))| (key, (scheduler.to_owned(), weights)))

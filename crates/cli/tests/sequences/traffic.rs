@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::common::{World, vip};
+use crate::common::{Patience, World, vip};
 use crate::plan::Plan;
 
 /// How long an answer may take: a lost SYN is sent again after a second, and the machine is busy.
@@ -63,10 +63,15 @@ impl Traffic {
         if servers.is_empty() {
             return;
         }
-        let turns = || self.shared.doing.each_ref().map(|one| one.lock().unwrap().0);
+        let turns = || {
+            self.shared
+                .doing
+                .each_ref()
+                .map(|one| one.lock().unwrap().0)
+        };
         let begun = turns();
         // One that hangs has failed by then, and says so.
-        let end = Instant::now() + 3 * PATIENCE;
+        let patience = Patience::of(3 * PATIENCE);
         // The turn that is next begins with a look at who is leaving.
         let is_left = || {
             let mut turns = turns().into_iter().zip(begun);
@@ -75,7 +80,7 @@ impl Traffic {
         };
         while !is_left() {
             assert!(
-                Instant::now() < end,
+                !patience.is_over(),
                 "clients hold on to {servers:?}: {:#?}",
                 self.shared.doing
             );
@@ -180,7 +185,10 @@ fn open_connections(shared: &Shared) {
         if !open.is_empty() {
             let at = turn % open.len();
             let (server, stream) = &mut open[at];
-            shared.goes_on(1, &format!("an open connection to server {server}: {stream:?}"));
+            shared.goes_on(
+                1,
+                &format!("an open connection to server {server}: {stream:?}"),
+            );
             match echo(stream) {
                 Ok(()) => {
                     shared.requests.fetch_add(1, Ordering::Relaxed);
