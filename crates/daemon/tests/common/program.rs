@@ -10,6 +10,7 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 const SIZE: usize = 8;
 
 /// Writes such a build into a folder.
+#[allow(dead_code)]
 pub fn another_build(folder: &Path) -> PathBuf {
     another_build_of(&std::env::current_exe().unwrap(), folder)
 }
