@@ -31,7 +31,13 @@ pub(crate) fn apply(
         change::delete_service(state, key)?;
     }
     for service in &desired.services {
+        if state.is_as_named(service) {
+            continue;
+        }
         follow(state, service, observed)?;
+        if state.maintenance.orders().next().is_none() {
+            state.index.as_named.insert(service.key);
+        }
     }
     state.set_applied(desired);
     Ok(())

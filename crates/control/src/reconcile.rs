@@ -53,6 +53,10 @@ pub(crate) fn apply_some(
         };
         if state.services.contains_key(&service.key) && *old != service {
             follow(state, &service, Some(&old), observed)?;
+            // An edit keeps of a service's settings what only the file can say.
+            if old.settings != service.settings {
+                state.index.as_named.remove(&service.key);
+            }
             state.named.insert(service.key, Arc::new(service));
         }
     }

@@ -166,7 +166,9 @@ impl Health {
             Event::Services(services) => services,
             _ => return BTreeMap::new(),
         };
-        let named = services.iter().flat_map(|service| &service.destinations);
+        let services = services.iter();
+        let services = services.filter(|service| !state.is_as_named(service));
+        let named = services.flat_map(|service| &service.destinations);
         let new = named.map(|(address, _)| address.ip());
         let new = new.filter(|server| !state.links.contains_key(server));
         new.filter_map(|server| Some((server, self.link(server)?.clone())))

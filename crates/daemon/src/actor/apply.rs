@@ -94,10 +94,10 @@ impl Reload {
         }
     }
 
-    /// Real servers of what waits to be applied.
-    pub(crate) fn servers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    /// Real servers of what waits to be applied, but those of services that are followed already.
+    pub(crate) fn servers(&self) -> HashSet<IpAddr> {
         let begun = self.queue.front().filter(|job| job.until.is_some());
-        begun.into_iter().flat_map(|job| servers(&job.config))
+        begun.map_or_else(HashSet::new, |job| apart(&job.config, &self.config))
     }
 }
 
@@ -121,7 +121,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 None => {
                     let until = Instant::now() + limits::RESOLVE_WAIT;
                     job.until = Some(until);
-                    self.tell_resolver();
+                    if self.is_unheard() {
+                        self.tell_resolver();
+                    }
                     until
                 }
             };
@@ -135,11 +137,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
             let Some(job) = self.reload.queue.pop_front() else {
                 return;
             };
+            let before = Arc::clone(&self.reload.config);
             let done = self.perform(&job, next);
             if done.is_err() && job.checked_until.is_some() {
                 self.health.ask();
             }
-            self.tell_resolver();
+            if done.is_err() || apart(&before, &job.config) != apart(&job.config, &before) {
+                self.tell_resolver();
+            }
             self.conclude(job, done);
         }
     }
@@ -237,10 +242,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Whether nobody has heard yet of a real server of the first configuration that waits.
     fn is_unheard(&self) -> bool {
-        let servers: HashSet<IpAddr> = self.reload.servers().collect();
-        servers
-            .into_iter()
-            .any(|server| self.health.link(server).is_none())
+        let mut servers = self.reload.servers().into_iter();
+        servers.any(|server| self.health.link(server).is_none())
     }
 
     /// The health of the first configuration that waits, and the table that it allows. Not yet when it would leave a
@@ -423,14 +426,18 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 }
 
-fn servers(config: &Config) -> impl Iterator<Item = IpAddr> + '_ {
-    let services = config.services.iter();
-    services.flat_map(|service| {
+/// Real servers of the services of one configuration that another does not share.
+fn apart(one: &Config, other: &Config) -> HashSet<IpAddr> {
+    let shared: HashSet<*const config::Service> = other.services.iter().map(Arc::as_ptr).collect();
+    let services = one.services.iter();
+    let services = services.filter(|service| !shared.contains(&Arc::as_ptr(service)));
+    let servers = services.flat_map(|service| {
         let sorry = service.health.as_ref();
         let sorry = sorry.and_then(|health| health.rules.sorry_server);
         let destinations = service.destinations.iter();
         destinations.map(|one| one.address.ip()).chain(sorry)
-    })
+    });
+    servers.collect()
 }
 
 fn tell_success(job: &Job, applied: &Applied) {
