@@ -9,9 +9,10 @@ use proptest::prelude::*;
 
 /// A file with services of three destinations.
 fn text(services: u8) -> String {
-    let mut text = "[director]\ninterface = \"eth0\"\n\n[[check]]\nname = \"web\"\ntype = \"tcp\"\n\n\
+    let mut text =
+        "[director]\ninterface = \"eth0\"\n\n[[check]]\nname = \"web\"\ntype = \"tcp\"\n\n\
                     [defaults.service]\nscheduler = \"wlc\"\n"
-        .to_owned();
+            .to_owned();
     for n in 1..=services {
         write!(text, "\n# {n}\n{}", service(n)).unwrap();
     }
@@ -54,7 +55,9 @@ fn both(before: &[&str], now: &[&str]) -> usize {
         whole.as_ref().map_err(ToString::to_string)
     );
     let shared = |one: &Arc<_>| known.services.iter().any(|known| Arc::ptr_eq(known, one));
-    again.map_or(0, |again| again.services.iter().filter(|one| shared(one)).count())
+    again.map_or(0, |again| {
+        again.services.iter().filter(|one| shared(one)).count()
+    })
 }
 
 #[test]
@@ -72,7 +75,10 @@ fn services_come_go_and_change_places() {
     assert_eq!(both(&[&five], &[&text(4)]), 3);
     assert_eq!(both(&[&text(4)], &[&five]), 3);
     let (two, three) = (service(2), service(3));
-    let turned = five.replace(&two, "§").replace(&three, &two).replace('§', &three);
+    let turned = five
+        .replace(&two, "§")
+        .replace(&three, &two)
+        .replace('§', &three);
     assert_eq!(both(&[&five], &[&turned]), 3);
     assert_eq!(both(&[&five, &service(7)], &[&five, &service(8)]), 5);
 }
@@ -98,8 +104,14 @@ fn a_mistake_is_found_where_it_stands_also_one_between_two_services() {
         ("192.0.2.2:80", "198.51.100.3:80"),
         ("checks = [\"web\"]\n", "checks = [\n"),
         ("checks = [\"web\"]\n", "checks = [\"\"\"\n"),
-        ("[[service]]\naddress = \"192.0.2.2:80\"", "[service]\naddress = \"192.0.2.2:80\""),
-        ("[[service]]\naddress = \"192.0.2.2:80\"", "[[check]]\naddress = \"192.0.2.2:80\""),
+        (
+            "[[service]]\naddress = \"192.0.2.2:80\"",
+            "[service]\naddress = \"192.0.2.2:80\"",
+        ),
+        (
+            "[[service]]\naddress = \"192.0.2.2:80\"",
+            "[[check]]\naddress = \"192.0.2.2:80\"",
+        ),
     ] {
         both(&[&before], &[&before.replacen(old, new, 1)]);
     }
