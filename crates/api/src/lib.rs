@@ -64,7 +64,10 @@ pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
 pub use event::{Author, Event, EventKind, EventLevel, Missed, Occurrence, Told};
 pub use event_query::{EventQuery, KindError, Kinds};
-pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
+pub use explain::{
+    Decision, EXPLAIN_FRAME_BYTES, ExplainFrame, ExplainQuery, ExplainedFrame, Explanation, Fate,
+    Verdict,
+};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};

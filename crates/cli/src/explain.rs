@@ -1,24 +1,45 @@
 //! `dirigo explain`: which real server a client's packet would go to, and why.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use api::{Client, Decision, ExplainQuery, Explanation, Fate, Protocol, Verdict};
+use api::{
+    Client, Decision, EXPLAIN_FRAME_BYTES, ExplainFrame, ExplainQuery, ExplainedFrame, Explanation,
+    Fate, Protocol, Verdict,
+};
+use trace::{Capture, Sighting};
 
+use crate::exit;
 use crate::show::{Common, finish, show};
 
 /// Arguments of `dirigo explain`.
 #[derive(clap::Args)]
 pub struct Args {
     /// tcp, udp or sctp
-    #[arg(value_name = "PROTO", value_parser = protocol)]
-    protocol: Protocol,
+    #[arg(value_name = "PROTO", value_parser = protocol, required_unless_present = "packet")]
+    protocol: Option<Protocol>,
     /// The client: ADDRESS:PORT, IPv6 in brackets
-    #[arg(value_name = "CLIENT")]
-    client: SocketAddr,
+    #[arg(value_name = "CLIENT", required_unless_present = "packet")]
+    client: Option<SocketAddr>,
     /// The virtual service: ADDRESS:PORT
-    #[arg(value_name = "VIP")]
-    virtual_address: SocketAddr,
+    #[arg(value_name = "VIP", required_unless_present = "packet")]
+    virtual_address: Option<SocketAddr>,
+    /// A frame of a capture (pcap or pcapng) instead, whatever it is
+    #[arg(long, value_name = "FILE", conflicts_with = "protocol")]
+    packet: Option<PathBuf>,
+    /// Which frame of it: 1 is the first, as in Wireshark
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "packet",
+        conflicts_with = "protocol"
+    )]
+    number: Option<std::num::NonZeroUsize>,
+    /// Take the frame to be addressed to the director's MAC, whatever it was addressed to: for captures of other hosts
+    #[arg(long, requires = "packet", conflicts_with = "protocol")]
+    to_director: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -31,26 +52,83 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 
 /// Explains a packet.
 pub fn main(args: &Args) -> ExitCode {
+    if let Some(file) = &args.packet {
+        return explain_frame(file, args);
+    }
+    let (Some(protocol), Some(client), Some(virtual_address)) =
+        (args.protocol, args.client, args.virtual_address)
+    else {
+        // The command line's own rules have asked for all three.
+        return exit::USAGE.into();
+    };
     let query = ExplainQuery {
-        protocol: args.protocol,
-        client: args.client,
-        virtual_address: args.virtual_address,
+        protocol,
+        client,
+        virtual_address,
     };
     let ask = |client: &Client| client.explain(&query);
     finish(show(&args.common, ask, text))
 }
 
-fn text(found: &Explanation) -> String {
-    let packet = match found.query.protocol {
-        Protocol::Tcp => "a TCP SYN",
-        Protocol::Udp => "a UDP datagram",
-        Protocol::Sctp => "an SCTP INIT",
+fn explain_frame(file: &Path, args: &Args) -> ExitCode {
+    let frame = match frame_of(file, args.number.map(std::num::NonZero::get)) {
+        Ok(frame) => frame,
+        Err(message) => {
+            talk!("dirigo: {message}");
+            return exit::USAGE.into();
+        }
     };
-    let (client, vip) = (found.query.client, found.query.virtual_address);
-    let mut lines = format!("{packet} from {client} to {vip}, now\n");
+    let asked = ExplainFrame {
+        to_director: args.to_director,
+        ..frame
+    };
+    let ask = |client: &Client| client.explain_frame(&asked);
+    finish(show(&args.common, ask, text))
+}
+
+/// One frame of a capture; the first one unless another is asked for.
+fn frame_of(file: &Path, number: Option<usize>) -> Result<ExplainFrame, String> {
+    let capture = Capture::read(file).map_err(|error| error.to_string())?;
+    let count = capture.frames.len();
+    let at = number.unwrap_or(1);
+    let Some(Sighting { bytes, length, .. }) = capture.frames.get(at - 1) else {
+        let has = match count {
+            0 => "no frame".to_owned(),
+            1 => "one frame".to_owned(),
+            count => format!("{count} frames"),
+        };
+        return Err(format!("{} has {has}, and no number {at}", file.display()));
+    };
+    if *length as usize > EXPLAIN_FRAME_BYTES {
+        return Err(format!(
+            "frame {at} of {} has {length} bytes, and none on a wire has more than {EXPLAIN_FRAME_BYTES}: \
+             the host that was captured on put segments together (ethtool -K IF tso off gso off gro off)",
+            file.display()
+        ));
+    }
+    if number.is_none() && count > 1 {
+        talk!("dirigo: frame 1 of {count}; another with --number");
+    }
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        let _never_fails = write!(hex, "{byte:02x}");
+    }
+    Ok(ExplainFrame {
+        hex,
+        length: *length,
+        to_director: false,
+    })
+}
+
+fn text(found: &Explanation) -> String {
+    let mut lines = packet(found);
     if let Some(service) = &found.service {
         let scheduler = found.scheduler.as_deref().unwrap_or("unknown");
-        lines += &format!("  service:  {service}, scheduler {scheduler}\n");
+        let generation = match found.generation {
+            0 => String::new(),
+            number => format!(", generation {number}"),
+        };
+        lines += &format!("  service:  {service}, scheduler {scheduler}{generation}\n");
     }
     if let Some(why) = decision(found) {
         lines += &format!("  decided:  {why}\n");
@@ -60,6 +138,59 @@ fn text(found: &Explanation) -> String {
         let becomes = fate(otherwise);
         let hint = fallback_hint(found, otherwise);
         lines += &format!("  if {} stopped answering:  {becomes}{hint}\n", server.ip());
+    }
+    lines
+}
+
+/// What is asked about, in a line or a few.
+fn packet(found: &Explanation) -> String {
+    if let Some(frame) = &found.frame {
+        return frame_lines(frame);
+    }
+    let Some(query) = &found.query else {
+        return String::new();
+    };
+    let what = match query.protocol {
+        Protocol::Tcp => "a TCP SYN",
+        Protocol::Udp => "a UDP datagram",
+        Protocol::Sctp => "an SCTP INIT",
+    };
+    let (client, vip) = (query.client, query.virtual_address);
+    format!("{what} from {client} to {vip}, now\n")
+}
+
+fn frame_lines(frame: &ExplainedFrame) -> String {
+    let hop = &frame.hop;
+    let address = |one: SocketAddr| match one.port() {
+        0 => one.ip().to_string(),
+        _ => one.to_string(),
+    };
+    let mut lines = match (hop.src, hop.dst) {
+        (Some(from), Some(to)) => {
+            format!(
+                "{} from {} to {}, now\n",
+                frame.what,
+                address(from),
+                address(to)
+            )
+        }
+        _ => format!("{}, now\n", frame.what),
+    };
+    lines += &format!(
+        "  frame:    {} to {}, {} bytes",
+        hop.src_mac, hop.dst_mac, hop.len
+    );
+    if let Some(ttl) = hop.ttl {
+        lines += &format!(", {ttl} hops left");
+    }
+    if frame.missing > 0 {
+        let missing = frame.missing;
+        lines += &format!("; {missing} of them were not captured and count as zeros");
+    }
+    lines += "\n";
+    if !frame.is_to_director {
+        lines +=
+            "  frame:    it is not addressed to the director; --to-director asks as if it were\n";
     }
     lines
 }
@@ -145,6 +276,11 @@ fn fate(fate: &Fate) -> String {
 /// What a counter of a packet that is not forwarded means.
 fn reason(counter: &str) -> &str {
     match counter {
+        "pass_arp" => "ARP is the host's matter",
+        "pass_not_ip" => "it is no IP packet",
+        "pass_not_for_this_host" => {
+            "the frame is not addressed to the interface that it came in by"
+        }
         "pass_not_a_virtual_address" => "the address is no virtual address",
         "pass_not_a_service" => "no virtual service has this address, port and protocol",
         "pass_ftp_data" => "source port 20 never makes a connection",
@@ -185,11 +321,13 @@ mod tests {
 
     fn by_hash() -> Explanation {
         Explanation {
-            query: ExplainQuery {
+            query: Some(ExplainQuery {
                 protocol: Protocol::Tcp,
                 client: "203.0.113.7:40000".parse().unwrap(),
                 virtual_address: "192.0.2.100:80".parse().unwrap(),
-            },
+            }),
+            frame: None,
+            generation: 3,
             service: Some("tcp:192.0.2.100:80".parse().unwrap()),
             scheduler: Some("mh".to_owned()),
             decision: Decision::Table {
@@ -208,7 +346,7 @@ mod tests {
         assert_eq!(
             text(&by_hash()),
             "a TCP SYN from 203.0.113.7:40000 to 192.0.2.100:80, now\n\
-             \x20 service:  tcp:192.0.2.100:80, scheduler mh\n\
+             \x20 service:  tcp:192.0.2.100:80, scheduler mh, generation 3\n\
              \x20 decided:  by hash: slot 1705 of 4093\n\
              \x20 becomes:  sent to 192.0.2.11:80 at 02:00:00:00:01:07 out of eth0 (transmitted)\n\
              \x20 if 192.0.2.11 stopped answering:  refused with an ICMP error: no destination may be \

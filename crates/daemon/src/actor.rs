@@ -163,9 +163,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.metrics());
             }
             Message::Health(news) => self.health_news(&news),
-            Message::Explain(query, reply) => {
+            Message::Explain(question, reply) => {
                 let plane = &self.rooms.plane;
-                let _gone = reply.send(crate::explain::explain(&self.state, plane, &query));
+                let _gone = reply.send(crate::explain::explain(&self.state, plane, &question));
             }
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());

@@ -19,9 +19,9 @@ pub(crate) enum Message {
     Services(oneshot::Sender<Vec<Service>>),
     /// `GET /v1/health`
     HealthView(oneshot::Sender<Vec<api::ServiceHealth>>),
-    /// `GET /v1/explain`
+    /// `GET`, `POST /v1/explain`
     Explain(
-        api::ExplainQuery,
+        crate::explain::Question,
         oneshot::Sender<Result<api::Explanation, Refusal>>,
     ),
     /// `GET /metrics`

@@ -136,6 +136,18 @@ impl Plane for ModelPlane {
         anyhow::bail!("a model forwards nothing")
     }
 
+    fn explain_frame(
+        &self,
+        _bytes: &[u8],
+        _dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation> {
+        anyhow::bail!("a model forwards nothing")
+    }
+
+    fn ingress_macs(&self) -> Vec<[u8; 6]> {
+        Vec::new()
+    }
+
     fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch> {
         anyhow::bail!("a model forwards nothing")
     }

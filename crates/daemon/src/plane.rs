@@ -47,6 +47,14 @@ pub(crate) trait Plane {
         flow: &dataplane::Flow,
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation>;
+    /// What would become of a frame, whatever it is.
+    fn explain_frame(
+        &self,
+        bytes: &[u8],
+        dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation>;
+    /// MACs of the interfaces that frames arrive on.
+    fn ingress_macs(&self) -> Vec<[u8; 6]>;
     /// Puts the programs in that keep frames for traces.
     fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch>;
     /// Puts the plain programs back.
@@ -207,6 +215,18 @@ impl Plane for Kernel {
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation> {
         Ok(self.dataplane.explain(flow, dead)?)
+    }
+
+    fn explain_frame(
+        &self,
+        bytes: &[u8],
+        dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation> {
+        Ok(self.dataplane.explain_frame(bytes, dead)?)
+    }
+
+    fn ingress_macs(&self) -> Vec<[u8; 6]> {
+        self.dataplane.ingress_macs()
     }
 
     fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch> {

@@ -125,6 +125,8 @@ fn every_answer_of_a_running_daemon_is_as_documented() {
         get("/v1/connections", ""),
         get("/v1/explain", &explain),
         get("/v1/explain", "?protocol=tcp"),
+        post("/v1/explain", json!({"hex": "00".repeat(60), "length": 90})),
+        post("/v1/explain", json!({"hex": "ff", "length": 14})),
         get("/v1/events", "?follow=false&since=1"),
     ];
     let document: Value = {

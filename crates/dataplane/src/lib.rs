@@ -113,6 +113,7 @@ pub struct Dataplane {
     marks: marks::Marks,
     gauges: Words,
     egress: Words,
+    fragments: Words,
     statistics: PerCpuArray<aya::maps::MapData, [u64; 3]>,
     verdicts: PerCpuArray<aya::maps::MapData, u64>,
     readings: Readings,
@@ -140,6 +141,7 @@ impl Dataplane {
         connections.recover_claims();
         let dataplane = Self {
             services: services::Services::new(&maps)?,
+            fragments: maps.words("FRAGMENTS")?,
             vips: maps.words("VIPS")?,
             links: maps.words("LINKS")?,
             standings: maps.words("STANDINGS")?,
