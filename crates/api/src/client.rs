@@ -356,6 +356,27 @@ impl Client {
         read(&self.post("/v1/apply", apply)?)
     }
 
+    /// What an apply would do; nothing is changed by asking.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn plan(&self, apply: &crate::Apply) -> Result<crate::Plan, ClientError> {
+        match apply.file {
+            None => self.get("/v1/plan"),
+            Some(_) => read(&self.post("/v1/plan", apply)?),
+        }
+    }
+
+    /// Services that were changed at runtime: as they are, and as the configuration has them.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn drift(&self) -> Result<Vec<crate::ServiceDifference>, ClientError> {
+        self.get("/v1/drift")
+    }
+
     /// The configurations that were followed, oldest first.
     ///
     /// # Errors

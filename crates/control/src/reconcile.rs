@@ -21,15 +21,19 @@ pub(crate) fn apply(
     observed: &Observed,
 ) -> Result<(), Refusal> {
     follow_director(state, &desired);
-    let before = state.applied.take().unwrap_or_default();
-    follow_timeouts(state, before.timeouts, desired.timeouts);
-    let before: BTreeMap<_, _> = before.services.iter().map(|old| (old.key, old)).collect();
+    let applied = state.applied.take();
+    let before = match applied {
+        Some(_) => BTreeMap::clone(&state.named),
+        None => BTreeMap::new(),
+    };
+    let applied = applied.unwrap_or_default();
+    follow_timeouts(state, applied.timeouts, desired.timeouts);
     delete_unnamed_services(state, &desired)?;
     for service in &desired.services {
-        let old = before.get(&service.key).copied();
-        follow(state, service, old, observed)?;
+        let old = before.get(&service.key);
+        follow(state, service, old.map(|old| &**old), observed)?;
     }
-    state.applied = Some(Arc::new(desired));
+    state.set_applied(desired);
     Ok(())
 }
 
@@ -40,20 +44,18 @@ pub(crate) fn apply_some(
     services: Vec<DesiredService>,
     observed: &Observed,
 ) -> Result<(), Refusal> {
-    let Some(mut applied) = state.applied.take() else {
+    if state.applied.is_none() {
         return Ok(());
-    };
+    }
     for service in services {
-        let mut known = Arc::make_mut(&mut applied).services.iter_mut();
-        let Some(old) = known.find(|old| old.key == service.key) else {
+        let Some(old) = state.named.get(&service.key).map(Arc::clone) else {
             continue;
         };
-        if state.services.contains_key(&service.key) {
-            follow(state, &service, Some(old), observed)?;
-            *old = service;
+        if state.services.contains_key(&service.key) && *old != service {
+            follow(state, &service, Some(&old), observed)?;
+            state.named.insert(service.key, Arc::new(service));
         }
     }
-    state.applied = Some(applied);
     Ok(())
 }
 

@@ -40,6 +40,7 @@ mod health;
 mod maintenance;
 mod metrics;
 mod network;
+mod plan;
 mod stop;
 mod suspicion;
 mod trace;
@@ -47,6 +48,7 @@ mod trace;
 pub(crate) use apply::{Job, Reload};
 pub(crate) use different::of as difference;
 pub(crate) use network::tell_attached;
+pub(crate) use plan::Basis;
 
 /// The actor.
 pub(crate) struct Actor<P, H> {
@@ -117,10 +119,26 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Works until told to stop.
     pub(crate) fn run(&mut self, inbox: &Receiver<Message>) {
         let mut tick = Instant::now() + limits::TICK;
+        let mut waiting = None;
         let mut watchdog = Watchdog::asked_for();
         loop {
             let left = tick.saturating_duration_since(Instant::now());
-            match inbox.recv_timeout(left) {
+            let next = waiting.take().map_or_else(|| inbox.recv_timeout(left), Ok);
+            match next {
+                // Many probes change their minds at once when a switch dies: then one step is for all of them.
+                Ok(Message::Health(mut news)) => {
+                    while news.len() < limits::NEWS_TOGETHER {
+                        match inbox.try_recv() {
+                            Ok(Message::Health(more)) => news.extend(more),
+                            Ok(other) => {
+                                waiting = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.health_news(&news);
+                }
                 Ok(Message::Stop(stop, reply)) => {
                     let done = self.stop(stop.release, Author::Api);
                     let failed = done.is_err();
@@ -178,6 +196,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.names());
             }
             Message::Apply(job) => self.apply_soon(job),
+            Message::Plan(config, reply) => {
+                let _gone = reply.send(self.basis(&config));
+            }
+            Message::Drift(reply) => {
+                let _gone = reply.send(self.drifted());
+            }
             Message::NotApplied(reason) => self.not_applied(reason),
             Message::Change(change, by, reply) => self.change(change, by, reply),
             Message::Batch(changes, by, reply) => self.batch(changes, by, reply),
@@ -320,6 +344,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
             self.catch_up_with_health();
+            self.save_health_if_behind();
             self.look_after_maintenance();
         }
         if self.ticks.is_multiple_of(limits::SUSPECT_TICKS) {

@@ -104,6 +104,12 @@ impl Health {
         Ok(())
     }
 
+    /// How many destinations have checks.
+    pub(crate) fn len(&self) -> usize {
+        let services = self.wanted.services.values();
+        services.map(|service| service.destinations.len()).sum()
+    }
+
     /// Real servers whose MACs are needed, whether they are in the table or not.
     pub(crate) fn servers(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.wanted.services.values().flat_map(|service| {

@@ -127,6 +127,17 @@ pub const STOP_WAIT: Duration = Duration::from_secs(2);
 /// in the kernel meanwhile; we would refuse them. A live neighbour answers within milliseconds.
 pub const RESOLVE_WAIT: Duration = Duration::from_millis(500);
 
+/// News of checks that are followed in one step.
+pub const NEWS_TOGETHER: usize = 4_096;
+
+/// Destinations with checks up to which what is believed is written after every change; with more, once in a
+/// while.
+pub const BELIEVED_AT_ONCE: usize = 2_000;
+
+/// Clients that are tried to say how many a change would move, when that cannot be computed: two decimals of a
+/// percent are not meant, but its order is.
+pub const FORECAST_CLIENTS: u32 = 4_096;
+
 /// Configurations that are kept to go back to: some weeks of changes, some megabytes at most.
 pub const GENERATIONS: usize = 20;
 

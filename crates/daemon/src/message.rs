@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use api::{Refusal, Service, Status};
 use tokio::sync::oneshot;
 
-use crate::actor::Job;
+use crate::actor::{Basis, Job};
 use crate::metrics::Snapshot;
 use crate::plane::Listing;
 use crate::resolver::Notice;
@@ -52,6 +53,10 @@ pub(crate) enum Message {
     ),
     /// `POST /v1/apply`, SIGHUP: a configuration that was read.
     Apply(Job),
+    /// `/v1/plan`: a configuration that was read; what is known is answered, and computed elsewhere.
+    Plan(Arc<config::Config>, oneshot::Sender<Result<Basis, Refusal>>),
+    /// `GET /v1/drift`
+    Drift(oneshot::Sender<Vec<api::ServiceDifference>>),
     /// SIGHUP, and the configuration cannot be read or is wrong.
     NotApplied(String),
     /// `GET /v1/maintenance`

@@ -25,6 +25,17 @@ pub(crate) fn on_signal(file: &Path) -> Message {
     }
 }
 
+/// A configuration and the files that it is in.
+///
+/// # Errors
+///
+/// A file that cannot be read, or all its mistakes.
+pub(crate) fn read(file: &Path) -> Result<(Vec<config::File>, Arc<Config>), Refusal> {
+    let files = config::read_files(file).map_err(wrong)?;
+    let config = Config::of_files(&files).map_err(wrong)?;
+    Ok((files, Arc::new(config)))
+}
+
 /// A configuration that somebody asked for.
 ///
 /// # Errors
@@ -35,10 +46,9 @@ pub(crate) fn job(
     origin: GenerationOrigin,
     reply: Option<Reply>,
 ) -> Result<Job, Refusal> {
-    let files = config::read_files(file).map_err(wrong)?;
-    let config = Config::of_files(&files).map_err(wrong)?;
+    let (files, config) = read(file)?;
     Ok(Job {
-        config: Arc::new(config),
+        config,
         file: file.to_owned(),
         files,
         origin,

@@ -47,6 +47,8 @@ pub(crate) struct Reload {
     pub(crate) failure: Option<String>,
     /// Services that were changed at runtime, if they have been counted since.
     pub(crate) drift: Cell<Option<u64>>,
+    /// Whether what is believed of real servers is newer than what is written.
+    pub(crate) is_health_unsaved: bool,
     /// Where other threads send what they have to say.
     pub(crate) outbox: SyncSender<Message>,
     /// What waits to be applied; the first may wait for real servers to be heard of.
@@ -86,6 +88,7 @@ impl Reload {
             generations,
             failure: None,
             drift: Cell::new(None),
+            is_health_unsaved: false,
             outbox,
             queue: VecDeque::new(),
         }
@@ -301,7 +304,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     /// What cannot be changed while connections are remembered.
-    fn notes(&self, config: &Config) -> Vec<String> {
+    pub(super) fn notes(&self, config: &Config) -> Vec<String> {
         let (_, size) = self.rooms.plane.size();
         let wanted = config.connections_max.map(|max| u64::from(u32::from(max)));
         let other = wanted.filter(|wanted| *wanted != size);
@@ -416,12 +419,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if let Some(known) = self.reload.drift.get() {
             return known;
         }
-        let applied = self.state.applied.as_deref();
-        let drift = applied.map_or(0, |applied| {
-            control::differences(&self.state, applied).len()
-        });
-        self.reload.drift.set(Some(drift as u64));
-        drift as u64
+        let drift = self.drifted().len() as u64;
+        self.reload.drift.set(Some(drift));
+        drift
+    }
+
+    /// What was changed at runtime, and what the configuration has.
+    pub(super) fn drifted(&self) -> Vec<api::ServiceDifference> {
+        control::drift(&self.state)
     }
 
     /// How real servers are reached that an event may bring into the table.
