@@ -26,8 +26,9 @@ use crate::lines::Lines;
 use crate::remote::Wire;
 use crate::{
     Access, BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainFrame, ExplainQuery,
-    Explanation, Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Remote, Service,
-    ServiceHealth, Status, Stop, Told, TraceLine, TraceQuery,
+    Explanation, Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Remote,
+    ServerExplanation, ServerQuery, Service, ServiceHealth, Status, Stop, Told, TraceLine,
+    TraceQuery,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -203,6 +204,15 @@ impl Client {
     /// Every [`ClientError`].
     pub fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ClientError> {
         self.get(&format!("/v1/explain{}", query.to_text()))
+    }
+
+    /// Whose packets go to a real server.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn explain_server(&self, query: &ServerQuery) -> Result<ServerExplanation, ClientError> {
+        self.get(&format!("/v1/explain/server{}", query.to_text()))
     }
 
     /// What would become of a frame of a capture.

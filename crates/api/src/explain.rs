@@ -5,7 +5,7 @@
 //! POST /v1/explain  ExplainFrame
 //! ```
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,62 @@ pub struct Explanation {
     /// is no destination.
     #[serde(default)]
     pub otherwise: Option<Fate>,
+}
+
+/// The real server that is asked about: `GET /v1/explain/server?server=192.0.2.11`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServerQuery {
+    /// Its address.
+    pub server: IpAddr,
+}
+
+impl ServerQuery {
+    /// What follows the route: a `?` and the server.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        conditions::to_text(self)
+    }
+
+    /// Reads what follows the `?`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for people.
+    pub fn from_text(text: &str) -> Result<Self, String> {
+        conditions::from_text(text)
+    }
+}
+
+/// Whose packets go to a real server, now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerExplanation {
+    /// Its address.
+    pub server: IpAddr,
+    /// The generation of the configuration.
+    pub generation: u64,
+    /// Services that it is a destination of, in listing order; none if it is nobody's.
+    pub services: Vec<ServerShare>,
+}
+
+/// What a real server gets of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerShare {
+    /// The service.
+    pub service: ServiceKey,
+    /// Its scheduler.
+    pub scheduler: String,
+    /// Whether clients come back to their server.
+    pub is_persistent: bool,
+    /// Which part of its new clients would go there, in hundredths of a percent; nothing where that cannot be
+    /// computed.
+    pub share: Option<u32>,
+    /// Clients that were tried for it, one after another by the packet path's own code, each of them staying;
+    /// 0 where the part is exact.
+    pub sample: u32,
+    /// What it is there, and what it has.
+    #[serde(flatten)]
+    pub destination: crate::Destination,
 }
 
 /// What becomes of a packet.

@@ -69,7 +69,7 @@ pub use event::{Author, Event, EventKind, EventLevel, Missed, Occurrence, Told};
 pub use event_query::{EventQuery, KindError, Kinds};
 pub use explain::{
     Decision, EXPLAIN_FRAME_BYTES, ExplainFrame, ExplainQuery, ExplainedFrame, Explanation, Fate,
-    Verdict,
+    ServerExplanation, ServerQuery, ServerShare, Verdict,
 };
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};

@@ -1,13 +1,13 @@
 //! `dirigo explain`: which real server a client's packet would go to, and why.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use api::{
     Client, Decision, EXPLAIN_FRAME_BYTES, ExplainFrame, ExplainQuery, ExplainedFrame, Explanation,
-    Fate, Protocol, Verdict,
+    Fate, LinkState, Protocol, ServerExplanation, ServerQuery, ServerShare, Verdict,
 };
 use trace::{Capture, Sighting};
 
@@ -18,13 +18,13 @@ use crate::show::{Common, finish, show};
 #[derive(clap::Args)]
 pub struct Args {
     /// tcp, udp or sctp
-    #[arg(value_name = "PROTO", value_parser = protocol, required_unless_present = "packet")]
+    #[arg(value_name = "PROTO", value_parser = protocol, required_unless_present_any = ["packet", "server"])]
     protocol: Option<Protocol>,
     /// The client: ADDRESS:PORT, IPv6 in brackets
-    #[arg(value_name = "CLIENT", required_unless_present = "packet")]
+    #[arg(value_name = "CLIENT", required_unless_present_any = ["packet", "server"])]
     client: Option<SocketAddr>,
     /// The virtual service: ADDRESS:PORT
-    #[arg(value_name = "VIP", required_unless_present = "packet")]
+    #[arg(value_name = "VIP", required_unless_present_any = ["packet", "server"])]
     virtual_address: Option<SocketAddr>,
     /// A frame of a capture (pcap or pcapng) instead, whatever it is
     #[arg(long, value_name = "FILE", conflicts_with = "protocol")]
@@ -37,6 +37,9 @@ pub struct Args {
         conflicts_with = "protocol"
     )]
     number: Option<std::num::NonZeroUsize>,
+    /// The reverse: which services' clients go to this real server, which part of them, and why no more
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["protocol", "packet"])]
+    server: Option<IpAddr>,
     /// Take the frame to be addressed to the director's MAC, whatever it was addressed to: for captures of other hosts
     #[arg(long, requires = "packet", conflicts_with = "protocol")]
     to_director: bool,
@@ -52,6 +55,11 @@ fn protocol(text: &str) -> Result<Protocol, String> {
 
 /// Explains a packet.
 pub fn main(args: &Args) -> ExitCode {
+    if let Some(server) = args.server {
+        let query = ServerQuery { server };
+        let ask = |client: &Client| client.explain_server(&query);
+        return finish(show(&args.common, ask, server_text));
+    }
     if let Some(file) = &args.packet {
         return explain_frame(file, args);
     }
@@ -140,6 +148,79 @@ fn text(found: &Explanation) -> String {
         lines += &format!("  if {} stopped answering:  {becomes}{hint}\n", server.ip());
     }
     lines
+}
+
+/// What a real server gets, service by service.
+fn server_text(found: &ServerExplanation) -> String {
+    let server = found.server;
+    if found.services.is_empty() {
+        return format!("{server} is a destination of no service: nothing goes there\n");
+    }
+    let mut lines = match found
+        .services
+        .iter()
+        .find_map(|one| link(&one.destination.link))
+    {
+        Some(link) => format!("to {server}, {link}, now\n"),
+        None => format!("to {server}, now\n"),
+    };
+    for one in &found.services {
+        let destination = &one.destination;
+        lines += &format!(
+            "  {}, scheduler {}, weight {}\n",
+            one.service, one.scheduler, destination.settings.weight
+        );
+        lines += &format!("    new clients:  {}\n", new_clients(one));
+        lines += &format!(
+            "    connections:  {} active, {} inactive\n",
+            destination.active, destination.inactive
+        );
+        if one.is_persistent {
+            lines += &format!(
+                "    clients that come back:  those of {} persistence templates, whatever the scheduler says\n",
+                destination.templates
+            );
+        }
+    }
+    lines
+}
+
+fn link(link: &LinkState) -> Option<String> {
+    match link {
+        LinkState::Resolved { mac, interface } => Some(format!("at {mac} out of {interface}")),
+        LinkState::Local => Some("which is this director".to_owned()),
+        LinkState::Unresolved { .. } => None,
+    }
+}
+
+/// Which part of new clients goes there, or why none.
+fn new_clients(one: &ServerShare) -> String {
+    let destination = &one.destination;
+    let none = |why: &str| format!("none: {why}");
+    match (&destination.link, destination.held_weight) {
+        (LinkState::Unresolved { reason }, _) => none(reason),
+        (_, Some(held)) => none(&format!("in maintenance, weight {held} when enabled")),
+        _ if destination.settings.weight == 0 => {
+            none("weight 0, by order or because its checks fail (dirigo health)")
+        }
+        _ if destination.overloaded => none("it has reached its upper threshold"),
+        _ => match (one.share, one.sample) {
+            (None, _) => "of a part that cannot be computed: too many destinations".to_owned(),
+            (Some(0), _) => none("the scheduler chooses others"),
+            (Some(share), 0) => format!("{} of them", percent(share)),
+            (Some(share), sample) => format!(
+                "{} of the next {sample}, as loaded as it is now and if all stay",
+                percent(share)
+            ),
+        },
+    }
+}
+
+/// Hundredths of a percent, as people write them.
+fn percent(share: u32) -> String {
+    let text = format!("{}.{:02}", share / 100, share % 100);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text} %")
 }
 
 /// What is asked about, in a line or a few.
@@ -352,6 +433,59 @@ mod tests {
              \x20 if 192.0.2.11 stopped answering:  refused with an ICMP error: no destination may be \
              given it (reply_port_unreachable); with the flag mh-fallback, another slot would be asked\n"
         );
+    }
+
+    fn share(share: Option<u32>, sample: u32) -> ServerShare {
+        let destination = serde_json::json!({
+            "destination": "192.0.2.11:80", "origin": "config", "active": 12, "inactive": 3,
+            "stats": api::Stats::default(), "settings": api::DestinationSettings::of(2),
+            "link": {"state": "resolved", "mac": "02:00:00:00:01:07", "interface": "eth0"},
+        });
+        ServerShare {
+            service: "tcp:192.0.2.100:80".parse().unwrap(),
+            scheduler: "wrr".to_owned(),
+            is_persistent: false,
+            share,
+            sample,
+            destination: serde_json::from_value(destination).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_server_is_told_its_part_of_each_service_or_why_it_has_none() {
+        let part = share(Some(3_350), 0);
+        assert_eq!(new_clients(&part), "33.5 % of them");
+        let text = new_clients(&share(Some(10_000), 4_000));
+        assert_eq!(
+            text,
+            "100 % of the next 4000, as loaded as it is now and if all stay"
+        );
+        assert!(new_clients(&share(None, 0)).contains("cannot be computed"));
+        let mut none = share(Some(0), 0);
+        assert!(new_clients(&none).ends_with("chooses others"));
+        none.destination.overloaded = true;
+        assert!(new_clients(&none).ends_with("upper threshold"));
+        none.destination.settings.weight = 0;
+        assert!(new_clients(&none).contains("weight 0"));
+        none.destination.held_weight = Some(2);
+        assert!(new_clients(&none).contains("weight 2 when enabled"));
+        let reason = "no answer to ARP on eth0".to_owned();
+        none.destination.link = LinkState::Unresolved { reason };
+        assert_eq!(new_clients(&none), "none: no answer to ARP on eth0");
+
+        let found = |services| ServerExplanation {
+            server: "192.0.2.11".parse().unwrap(),
+            generation: 1,
+            services,
+        };
+        assert_eq!(
+            server_text(&found(vec![part])),
+            "to 192.0.2.11, at 02:00:00:00:01:07 out of eth0, now\n\
+             \x20 tcp:192.0.2.100:80, scheduler wrr, weight 2\n\
+             \x20   new clients:  33.5 % of them\n\
+             \x20   connections:  12 active, 3 inactive\n"
+        );
+        assert!(server_text(&found(vec![])).contains("nothing goes there"));
     }
 
     #[test]

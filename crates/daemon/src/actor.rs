@@ -21,6 +21,7 @@ use tracing::error;
 use crate::estimates::Estimates;
 use crate::events;
 use crate::execute::Rooms;
+use crate::explain::Reverse;
 use crate::files::{Files, Written};
 use crate::health::Health;
 use crate::host::Host;
@@ -184,6 +185,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
             Message::Explain(question, reply) => {
                 let plane = &self.rooms.plane;
                 let _gone = reply.send(crate::explain::explain(&self.state, plane, &question));
+            }
+            Message::ExplainServer(server, reply) => {
+                let (plane, estimates) = (&self.rooms.plane, &self.estimates);
+                let _gone = reply.send(Reverse::new(&self.state, plane, estimates, server));
             }
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());

@@ -1,10 +1,10 @@
 //! What would become of a packet, in the table's words: the data plane says what happens, here numbers get names.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use api::{
     EXPLAIN_FRAME_BYTES, ExplainFrame, ExplainQuery, ExplainedFrame, Explanation, Fate, Protocol,
-    Refusal, RefusalCode,
+    Refusal, RefusalCode, ServerExplanation, ServerShare, ServiceKey,
 };
 use control::State;
 use data_encoding::HEXLOWER_PERMISSIVE;
@@ -13,7 +13,10 @@ use director::Verdict;
 use director::headers::ETHERNET_BYTES;
 use trace::Frame;
 
+use crate::estimates::Estimates;
+use crate::forecast::{self, Gauges};
 use crate::plane::Plane;
+use crate::view;
 
 /// What is asked about.
 #[derive(Debug)]
@@ -124,6 +127,67 @@ fn explain_frame(
     });
     let ask = |dead| plane.explain_frame(&bytes, dead);
     told(state, query, words, &ask)
+}
+
+/// What is needed to say which clients a real server gets. The actor takes it; whoever asked computes.
+pub(crate) struct Reverse {
+    server: IpAddr,
+    state: State,
+    gauges: Gauges,
+    served: Vec<(ServiceKey, api::Destination)>,
+}
+
+impl Reverse {
+    /// Takes it.
+    pub(crate) fn new(
+        state: &State,
+        plane: &impl Plane,
+        estimates: &Estimates,
+        server: IpAddr,
+    ) -> Self {
+        let served = view::of_server(state, plane, estimates, server);
+        let lists = served.iter().filter_map(|(key, _)| state.services.get(key));
+        let ids = lists.flat_map(|service| &service.list);
+        Self {
+            server,
+            gauges: ids.map(|id| (*id, plane.gauges(*id))).collect(),
+            served,
+            state: state.clone(),
+        }
+    }
+
+    /// Computes.
+    pub(crate) fn explain(self) -> ServerExplanation {
+        let state = &self.state;
+        let share = |key: &ServiceKey, one: &api::Destination| {
+            // What IPVS knows of an overload is decided packet by packet: such a one gets nobody.
+            let is_passed_by = one.overloaded || one.settings.weight == 0;
+            match is_passed_by {
+                true => Some((0, 0)),
+                false => forecast::share(key, state, &self.gauges, one.destination),
+            }
+        };
+        let services = self
+            .served
+            .into_iter()
+            .filter_map(|(service, destination)| {
+                let settings = &state.services.get(&service)?.settings;
+                let (share, sample) = share(&service, &destination).unzip();
+                Some(ServerShare {
+                    scheduler: settings.scheduler.clone(),
+                    is_persistent: settings.persistence.is_some(),
+                    service,
+                    share,
+                    sample: sample.unwrap_or(0),
+                    destination,
+                })
+            });
+        ServerExplanation {
+            server: self.server,
+            services: services.collect(),
+            generation: state.generation,
+        }
+    }
 }
 
 fn told(

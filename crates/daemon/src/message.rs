@@ -1,7 +1,7 @@
 //! What the actor is told and asked.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::{Refusal, Service, Status};
@@ -25,6 +25,8 @@ pub(crate) enum Message {
         crate::explain::Question,
         oneshot::Sender<Result<api::Explanation, Refusal>>,
     ),
+    /// `GET /v1/explain/server`
+    ExplainServer(IpAddr, oneshot::Sender<crate::explain::Reverse>),
     /// `GET /metrics`
     Metrics(oneshot::Sender<Snapshot>),
     /// `GET /v1/connections`

@@ -1,8 +1,9 @@
 //! The table as the API shows it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
-use api::{Destination, LinkState, Service};
+use api::{Destination, LinkState, Service, ServiceKey};
 use control::{Link, State, minus};
 
 use crate::estimates::Estimates;
@@ -32,6 +33,28 @@ pub(crate) fn services(state: &State, plane: &impl Plane, estimates: &Estimates)
             destinations: service.list.iter().filter_map(listed).collect(),
         })
         .collect()
+}
+
+/// The services that a real server is a destination of, in listing order, and as what.
+pub(crate) fn of_server(
+    state: &State,
+    plane: &impl Plane,
+    estimates: &Estimates,
+    server: IpAddr,
+) -> Vec<(ServiceKey, Destination)> {
+    let templates = plane.templates();
+    let mut found = Vec::new();
+    for (key, service) in &state.services {
+        for id in &service.list {
+            let of = state.destinations.get(id);
+            if let Some(of) = of.filter(|one| one.address.ip() == server) {
+                let mut shown = destination(state, *id, of, plane, estimates);
+                shown.templates = templates.get(id).copied().unwrap_or(0);
+                found.push((*key, shown));
+            }
+        }
+    }
+    found
 }
 
 /// Connections remembered for all destinations, deleted ones included.

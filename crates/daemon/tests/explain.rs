@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use api::{
     Change, Decision, DestinationSettings, ExplainFrame, ExplainQuery, Explanation, Netmask,
-    Persistence, Protocol, SchedulerFlags, ServiceKey, ServiceSettings, Verdict,
+    Persistence, Protocol, SchedulerFlags, ServerExplanation, ServerQuery, ServiceKey,
+    ServiceSettings, Verdict,
 };
 use common::{CHILD, FILES, World, root, server, until, vip};
 use dirigo_daemon as daemon;
@@ -426,6 +427,56 @@ fn a_captured_frame_is_explained_whatever_it_is() {
         text.contains("at least as many bytes as hex has (60)"),
         "{text}"
     );
+}
+
+#[test]
+fn of_a_server_it_is_said_which_part_of_the_clients_it_gets_and_that_is_what_comes() {
+    if !root() {
+        return;
+    }
+    let part = |found: &ServerExplanation| match &found.services[..] {
+        [one] => (one.share.unwrap(), one.sample),
+        other => panic!("{other:?}"),
+    };
+    let of = |world: &World, n| {
+        let query = ServerQuery { server: server(n) };
+        world.api().explain_server(&query).unwrap()
+    };
+    for (round, (scheduler, expected)) in [("wrr", 7_500), ("sh", 0), ("wlc", 7_500)]
+        .into_iter()
+        .enumerate()
+    {
+        let world = start(scheduler, SchedulerFlags::NONE);
+        weigh(&world, 1, 3);
+        let mut wire = Wire::new(&world);
+        let parts = [1, 2].map(|n| part(&of(&world, n)));
+        assert_eq!(
+            parts[0].0 + parts[1].0,
+            10_000,
+            "{scheduler}: nobody else gets any"
+        );
+        assert_eq!(parts[0].1 == 0, scheduler != "wlc", "what is exact says so");
+        if expected != 0 {
+            assert!(parts[0].0.abs_diff(expected) <= 5, "{scheduler}: {parts:?}");
+        }
+        let clients = clients(60 + round as u32);
+        let got = wire.deliver(&clients);
+        let first = got.values().filter(|n| **n == 1).count() as u32;
+        let told = parts[0].0 * CLIENTS / 10_000;
+        // Which clients come to `sh` is chance; the others go in turn.
+        let play = if scheduler == "sh" { 60 } else { 2 };
+        assert!(
+            first.abs_diff(told) <= play,
+            "{scheduler}: {first} of {CLIENTS}, and {told} were told"
+        );
+        let now = of(&world, 1).services.remove(0).destination;
+        assert_eq!(now.active + now.inactive, first);
+    }
+    let world = start("rr", SchedulerFlags::NONE);
+    weigh(&world, 1, 0);
+    assert_eq!(part(&of(&world, 1)), (0, 0));
+    assert_eq!(part(&of(&world, 2)), (10_000, 0));
+    assert!(of(&world, 9).services.is_empty());
 }
 
 /// The head of a packet from the VIP to a client, as a router quotes it.
