@@ -26,7 +26,7 @@ use crate::lines::Lines;
 use crate::remote::Wire;
 use crate::{
     Access, BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainFrame, ExplainQuery,
-    Explanation, Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Remote,
+    Explanation, Maintenance, MaintenanceDone, MaintenanceOrder, MarkRule, Refusal, Remote,
     ServerExplanation, ServerQuery, Service, ServiceHealth, Status, Stop, Told, TraceLine,
     TraceQuery,
 };
@@ -204,6 +204,15 @@ impl Client {
     /// Every [`ClientError`].
     pub fn explain(&self, query: &ExplainQuery) -> Result<Explanation, ClientError> {
         self.get(&format!("/v1/explain{}", query.to_text()))
+    }
+
+    /// What gives packets a firewall mark, in order.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn marks(&self) -> Result<Vec<MarkRule>, ClientError> {
+        self.get("/v1/marks")
     }
 
     /// Whose packets go to a real server.

@@ -175,6 +175,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let view = view::services(&self.state, &self.rooms.plane, &self.estimates);
                 let _gone = reply.send(view);
             }
+            Message::Marks(reply) => {
+                let _gone = reply.send(view::marks(&self.state));
+            }
             Message::HealthView(reply) => {
                 let _gone = reply.send(self.health.view());
             }

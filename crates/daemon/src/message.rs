@@ -18,6 +18,8 @@ pub(crate) enum Message {
     Status(oneshot::Sender<Status>),
     /// `GET /v1/services`
     Services(oneshot::Sender<Vec<Service>>),
+    /// `GET /v1/marks`
+    Marks(oneshot::Sender<Vec<api::MarkRule>>),
     /// `GET /v1/health`
     HealthView(oneshot::Sender<Vec<api::ServiceHealth>>),
     /// `GET`, `POST /v1/explain`

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use api::{Destination, LinkState, Service, ServiceKey};
+use api::{Destination, LinkState, MarkRule, Prefix, Service, ServiceKey};
 use control::{Link, State, minus};
 
 use crate::estimates::Estimates;
@@ -33,6 +33,19 @@ pub(crate) fn services(state: &State, plane: &impl Plane, estimates: &Estimates)
             destinations: service.list.iter().filter_map(listed).collect(),
         })
         .collect()
+}
+
+/// What gives packets a firewall mark, in order.
+pub(crate) fn marks(state: &State) -> Vec<MarkRule> {
+    let shown = |rule: &control::MarkRule| {
+        Some(MarkRule {
+            mark: rule.mark,
+            protocol: rule.protocol,
+            addresses: Prefix::new(rule.address, rule.prefix)?,
+            ports: (rule.first_port, rule.last_port),
+        })
+    };
+    state.marks.iter().filter_map(shown).collect()
 }
 
 /// The services that a real server is a destination of, in listing order, and as what.
