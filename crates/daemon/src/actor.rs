@@ -196,8 +196,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
-            Message::Trace(filter, actor, reply) => {
-                let _gone = reply.send(self.trace(filter, actor));
+            Message::Trace(asked, actor, reply) => {
+                let _gone = reply.send(self.trace(asked, actor));
             }
             Message::TraceLeft(seat) => self.trace_left(seat),
             Message::TraceNames(reply) => {

@@ -35,9 +35,9 @@ pub(crate) enum Message {
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/trace`
     Trace(
-        dataplane::Filter,
+        crate::trace::Asked,
         std::sync::mpsc::SyncSender<Message>,
-        oneshot::Sender<Result<crate::trace::Begun, Refusal>>,
+        oneshot::Sender<Result<crate::trace::Entry, Refusal>>,
     ),
     /// A trace has ended: the number of its seat.
     TraceLeft(usize),

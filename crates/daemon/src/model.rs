@@ -148,7 +148,11 @@ impl Plane for ModelPlane {
         Vec::new()
     }
 
-    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch> {
+    fn watched_loader(&self) -> anyhow::Result<dataplane::WatchedLoader> {
+        anyhow::bail!("a model forwards nothing")
+    }
+
+    fn begin_to_watch(&mut self, _watched: dataplane::Watched) -> anyhow::Result<dataplane::Watch> {
         anyhow::bail!("a model forwards nothing")
     }
 

@@ -55,8 +55,10 @@ pub(crate) trait Plane {
     ) -> anyhow::Result<dataplane::Explanation>;
     /// MACs of the interfaces that frames arrive on.
     fn ingress_macs(&self) -> Vec<[u8; 6]>;
-    /// Puts the programs in that keep frames for traces.
-    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch>;
+    /// What loads the programs that keep frames for traces, elsewhere.
+    fn watched_loader(&self) -> anyhow::Result<dataplane::WatchedLoader>;
+    /// Puts these programs in.
+    fn begin_to_watch(&mut self, watched: dataplane::Watched) -> anyhow::Result<dataplane::Watch>;
     /// Puts the plain programs back.
     fn end_to_watch(&mut self) -> anyhow::Result<()>;
     /// What tells whose a traced frame was.
@@ -229,8 +231,12 @@ impl Plane for Kernel {
         self.dataplane.ingress_macs()
     }
 
-    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch> {
-        let watch = self.dataplane.begin_to_watch();
+    fn watched_loader(&self) -> anyhow::Result<dataplane::WatchedLoader> {
+        Ok(self.dataplane.watched_loader())
+    }
+
+    fn begin_to_watch(&mut self, watched: dataplane::Watched) -> anyhow::Result<dataplane::Watch> {
+        let watch = self.dataplane.begin_to_watch(watched);
         watch.context("putting in the programs that are watched")
     }
 
