@@ -242,7 +242,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             _ => Vec::new(),
         };
         let mut observed = self.answers(self.state.questions(&event), addresses);
-        observed.links = self.known_links(&event);
+        observed.links = self.health.reports(&event, &self.state);
         let can_wait = matches!(event, Event::Links(_));
         let is_clear = matches!(event, Event::Change(api::Change::Clear));
         let plan = control::step(&mut self.state, event, &observed)?;
