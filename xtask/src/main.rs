@@ -6,7 +6,7 @@
 //! test    every check and every test, then the lab; leaves nothing behind
 //! bench   times the XDP program
 //! package makes the Debian package
-//! screenshots  shows dirigo top in the documentation, from the lab
+//! screenshots  shows dirigo top and the web console in the documentation, from running daemons
 //! vm      loads the object and runs the lab on stock Debian kernels, emulated
 //! ```
 //!
@@ -43,7 +43,7 @@ enum Chore {
     Bench(bench::Args),
     /// Make the Debian package
     Package(package::Args),
-    /// Write the screens of `dirigo top` in the documentation anew
+    /// Write the screens of `dirigo top` and of the web console in the documentation anew
     Screenshots(screenshots::Args),
     /// Run the lab on stock Debian kernels under emulation
     Vm(vm::Args),

@@ -19,6 +19,13 @@ pub(crate) enum Message {
     Services(oneshot::Sender<Vec<Service>>),
     /// `GET /v1/health`
     HealthView(oneshot::Sender<Vec<api::ServiceHealth>>),
+    /// `GET /v1/segment`, as far as the table knows.
+    Segment(oneshot::Sender<api::Segment>),
+    /// `GET /v1/statistics`: rates and connections now, and those of the destinations of these services.
+    Statistics(
+        Vec<api::ServiceKey>,
+        oneshot::Sender<crate::statistics::Sample>,
+    ),
     /// `GET /v1/explain`
     Explain(
         api::ExplainQuery,
