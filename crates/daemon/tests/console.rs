@@ -523,8 +523,10 @@ fn statistics(
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     let mut told = Vec::new();
+    let end = std::time::Instant::now() + Duration::from_secs(30);
     for line in BufReader::new(stream).lines() {
         let line = line.unwrap();
+        assert!(std::time::Instant::now() < end, "in vain: {told:?}");
         if let Some(data) = line.strip_prefix("data: ") {
             told.push(serde_json::from_str(data).unwrap());
             if enough(&told) {
@@ -549,11 +551,8 @@ fn statistics_tell_what_is_different_and_nothing_is_read_while_nobody_listens() 
 
     let query = format!("?service={web}");
     let told = statistics(&world, &query, |told| {
-        told.iter().any(|one| {
-            one.services
-                .get(&web)
-                .is_some_and(|figures| figures.is_some_and(|figures| figures.0 > 0))
-        })
+        let figures = told.iter().filter_map(|one| *one.services.get(&web)?);
+        told.len() > 2 && figures.max_by_key(|one| one.1).is_some_and(|one| one.1 > 0)
     });
     let first = &told[0];
     assert_eq!(
@@ -573,35 +572,40 @@ fn statistics_tell_what_is_different_and_nothing_is_read_while_nobody_listens() 
     drop(open);
 
     // A destination that gets no new connections, and a service that goes.
-    let key = web;
+    let has_begun = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let listening = scope.spawn(|| {
-            statistics(&world, &format!("?service={key}"), |told| {
-                told.iter()
-                    .any(|one| one.services.get(&idle) == Some(&None))
-                    && told.iter().any(|one| {
-                        one.services
-                            .get(&key)
-                            .is_some_and(|one| one.is_some_and(|one| one.5 == 1))
-                    })
+            statistics(&world, &query, |told| {
+                has_begun.store(true, Ordering::Relaxed);
+                let eligible = told.last().and_then(|one| *one.services.get(&web)?);
+                let is_gone = told
+                    .iter()
+                    .any(|one| one.services.get(&idle) == Some(&None));
+                is_gone || eligible.is_some_and(|one| one.5 == 0)
             })
         });
+        until("it listens", || has_begun.load(Ordering::Relaxed));
         let drain = api::MaintenanceOrder::Disable {
             server: server(1),
             service: None,
         };
         world.api().maintain(&drain).unwrap();
-        std::thread::sleep(Duration::from_millis(1500));
-        world
-            .api()
-            .change(&api::Change::DeleteService { service: idle })
-            .unwrap();
+        let gone = api::Change::DeleteService { service: idle };
+        world.api().change(&gone).unwrap();
         let told = listening.join().unwrap();
         let address = SocketAddr::new(server(1), 80);
-        let held = told
+        let of = |one: &api::Statistics| one.destinations.get(&address).copied().flatten();
+        let held = told.iter().filter_map(of).last();
+        assert_eq!(held.unwrap().5, 0, "its weight is 0 now");
+        let web = told
             .iter()
-            .filter_map(|one| one.destinations.get(&address).copied().flatten());
-        assert_eq!(held.last().unwrap().5, 0, "its weight is 0 now");
+            .filter_map(|one| *one.services.get(&web)?)
+            .last();
+        assert_eq!(
+            (web.unwrap().5, web.unwrap().6),
+            (1, 2),
+            "one of two is eligible"
+        );
     });
 
     // Places are few, and given back.
