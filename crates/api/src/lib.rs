@@ -10,6 +10,8 @@
 //! | `GET /v1/access` | → [`Access`]: what the caller may do |
 //! | `GET /v1/services` | → [`Vec<Service>`] |
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
+//! | `GET /v1/segment` | → [`Segment`]: who answers for virtual addresses, how real servers are reached |
+//! | `GET /v1/statistics` | [`StatisticsQuery`] after a `?` → [`Statistics`] every second (server-sent events) |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
 //! | `POST /v1/trace` | [`TraceQuery`] → one [`TraceLine`] a line, until the client leaves |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
@@ -54,7 +56,9 @@ mod metrics;
 mod prefix;
 mod query;
 mod remote;
+mod segment;
 mod settings;
+mod statistics;
 mod text;
 mod trace;
 mod view;
@@ -81,9 +85,13 @@ pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use remote::{Remote, RemoteError};
+pub use segment::{Claim, RealServer, Segment, VirtualAddress};
 pub use settings::{
     DestinationSettings, ForwardingMethod, Netmask, Persistence, ServiceSettings, Tunnel,
     TunnelChecksum, TunnelKind,
+};
+pub use statistics::{
+    DestinationFigures, EVERY_MAX, ServiceFigures, Statistics, StatisticsQuery, TotalFigures,
 };
 pub use text::ParseError;
 pub use trace::{ChosenBy, TraceFrame, TraceHop, TraceLine, TraceQuery, TraceTally};

@@ -181,6 +181,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
             Message::HealthView(reply) => {
                 let _gone = reply.send(self.health.view());
             }
+            Message::Segment(reply) => {
+                let _gone = reply.send(view::segment(&self.state, &self.rooms.plane));
+            }
+            Message::Statistics(wanted, reply) => {
+                let plane = &self.rooms.plane;
+                let sample = view::statistics(&self.state, plane, &self.estimates, &wanted);
+                let _gone = reply.send(sample);
+            }
             Message::Metrics(reply) => {
                 let _gone = reply.send(self.metrics());
             }
@@ -417,14 +425,6 @@ impl<P: Plane, H: Host> Actor<P, H> {
     fn status(&self) -> api::Status {
         let plane = &self.rooms.plane;
         let (map_bytes, connections_max) = plane.size();
-        let interfaces = plane.attached().into_iter().map(|(name, index, mode)| {
-            let egress = self.state.egress.values().find(|one| one.index == index);
-            api::Interface {
-                name,
-                mac: egress.map_or_else(String::new, |one| netlink::mac_text(&one.mac)),
-                mode: mode.to_owned(),
-            }
-        });
         let vips = self.state.vips.keys();
         api::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -432,7 +432,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             pid: std::process::id(),
             uptime_s: self.about.started.elapsed().as_secs(),
             adopted: self.about.adopted,
-            interfaces: interfaces.collect(),
+            interfaces: view::interfaces(&self.state, plane),
             vips: vips
                 .map(|vip| format!("{vip}/{}", netlink::host_prefix(vip)))
                 .collect(),

@@ -22,6 +22,13 @@ pub(crate) enum Message {
     Marks(oneshot::Sender<Vec<api::MarkRule>>),
     /// `GET /v1/health`
     HealthView(oneshot::Sender<Vec<api::ServiceHealth>>),
+    /// `GET /v1/segment`, as far as the table knows.
+    Segment(oneshot::Sender<api::Segment>),
+    /// `GET /v1/statistics`: rates and connections now, and those of the destinations of these services.
+    Statistics(
+        Vec<api::ServiceKey>,
+        oneshot::Sender<crate::statistics::Sample>,
+    ),
     /// `GET`, `POST /v1/explain`
     Explain(
         crate::explain::Question,
