@@ -20,7 +20,7 @@ run(async (browser) => {
   // Something has happened, and charts have a shape.
   await api("/v1/maintenance", { order: "drain", server: "10.9.0.12", deadline_s: 3600 });
   await have("unplug server 6");
-  await until("the lost server is seen", async () => (await api("/v1/segment")).servers.some((one) => one.link.state === "unresolved"));
+  await until("the lost server is seen", async () => (await api("/v1/health")).some((service) => service.destinations.some((one) => one.health === "down")));
   await until("the claim is heard", async () => {
     await have("claim the virtual address");
     await new Promise((resolve) => setTimeout(resolve, 1000));
