@@ -49,7 +49,8 @@ export async function open(browser, options = {}) {
 async function fromFolder(page, folder) {
   await page.route((url) => url.origin === URL_OF && (url.pathname === "/" || url.pathname.startsWith("/console/")), async (route) => {
     const { pathname } = new URL(route.request().url());
-    const there = await route.fetch();
+    const there = await route.fetch().catch(() => undefined);
+    if (!there) return;
     const name = pathname === "/" ? "index.html" : pathname.slice("/console/".length);
     const kind = { js: "text/javascript", css: "text/css", svg: "image/svg+xml", html: "text/html; charset=utf-8" }[name.split(".").pop()];
     await route.fulfill({ status: 200, headers: { ...there.headers(), "content-type": kind, etag: "" }, body: readFileSync(join(folder, name)) });

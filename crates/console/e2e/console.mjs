@@ -27,6 +27,7 @@ run(async (browser) => {
   await signedIn(page);
   await trace(page);
   await claimed(page);
+  await columns(page);
   const refused = /401 \(Unauthorized\)/;
   clean(page, [refused]);
   await otherDaemon(page);
@@ -40,6 +41,10 @@ async function segment(page) {
   await until("both real servers are drawn", async () => (await page.locator(".map a.card").count()) === 2);
   const map = await page.locator(".map svg").textContent();
   for (const word of [SERVER, "10.9.0.12", VIP, "eth0", "02:00:00:09:00:0b", "director, eth0"]) assert.ok(map.includes(word), `${word} is on the map: ${map}`);
+  assert.ok(await page.evaluate(() => {
+    const [box, drawing] = [document.querySelector(".map"), document.querySelector(".map svg")].map((one) => one.getBoundingClientRect());
+    return drawing.height > 100 && drawing.bottom <= box.bottom && drawing.right <= box.right;
+  }), "all of the map is seen");
   await until("it is live", async () => (await text(page, "#live")) === "Live");
   await until("the total has points", async () => Number(await page.locator(".chart").first().getAttribute("data-points")) >= 3);
   const link = page.locator(".map a.card").first();
@@ -297,6 +302,22 @@ async function trace(page) {
   });
   for (const stop of stops) stop.abort();
   said("a trace is shown frame by frame, and ends with its view");
+}
+
+/** Every column that is shown has room for its content's beginning. */
+async function columns(page) {
+  for (const width of [1280, 1000, 800, 390]) {
+    await page.setViewportSize({ width, height: 800 });
+    for (const view of ["services", `services/${encodeURIComponent(WEB)}`, "servers", "connections", "events"]) {
+      await go(page, `#/${view}`);
+      await page.waitForTimeout(300);
+      await page.waitForSelector(".rows tbody tr[data-key]");
+      const thin = await page.evaluate(() => [...document.querySelectorAll(".rows th")].filter((one) => one.checkVisibility() && one.clientWidth < 56).map((one) => one.className));
+      assert.deepEqual(thin, [], `${view} at ${width}`);
+    }
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+  said("every column has its room, from 1280 to 390 pixels");
 }
 
 async function claimed(page) {

@@ -20,7 +20,7 @@ run(async (browser) => {
   // Something has happened, and charts have a shape.
   await api("/v1/maintenance", { order: "drain", server: "10.9.0.12", deadline_s: 3600 });
   await have("unplug server 6");
-  await until("the lost server is seen", async () => (await api("/v1/segment")).servers.some((one) => one.link.state === "unresolved"));
+  await until("the lost server is seen", async () => (await api("/v1/health")).some((service) => service.destinations.some((one) => one.health === "down")));
   await until("the claim is heard", async () => {
     await have("claim the virtual address");
     await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -63,6 +63,7 @@ run(async (browser) => {
   await light.fill("#t-service", WEB);
   await light.click("form.asks button[type=submit]");
   await until("frames come", async () => (await light.locator(".rows tbody tr[data-key]").count()) > 12);
+  await until("they are counted", async () => /^[1-9]/.test(await light.locator(".seen").innerText()));
   await light.click("form.asks button[type=submit]");
   await light.locator(".rows tbody tr[data-key]").nth(2).click();
   await light.waitForSelector(".detail table");
@@ -72,6 +73,7 @@ run(async (browser) => {
   await shot(light, "keys");
   await light.keyboard.press("Escape");
 
+  await api("/v1/maintenance", { order: "enable", server: "10.9.0.12" });
   await have("forget all");
   await to(light, "#/services", ".rows tbody tr[data-key]");
   await until("a thousand are listed", async () => (await light.locator(".seen").innerText()) === "1,000 services");
