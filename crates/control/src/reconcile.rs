@@ -5,7 +5,7 @@
 //! counts only where it differs from the one applied before. After an orderly stop there is no
 //! such memory, and the file counts in everything it names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -119,12 +119,17 @@ fn follow(
         }
     }
     delete_unnamed_destinations(state, service, observed)?;
+    let before = old.into_iter().flat_map(|old| &old.destinations);
+    let before: HashMap<SocketAddr, &DestinationSettings> = before
+        .map(|(address, settings)| (*address, settings))
+        .collect();
     for (address, settings) in &service.destinations {
         // Taken out for maintenance: it comes back when that ends.
         if state.maintenance.has_removed(&key, address.ip()) {
             continue;
         }
-        if !names(old, *address, settings) {
+        // What the file said before of it is no news.
+        if before.get(address) != Some(&settings) {
             upsert(state, key, *address, settings, observed)?;
         }
     }
@@ -152,35 +157,19 @@ fn delete_unnamed_destinations(
     let Some(existing) = state.services.get(&service.key) else {
         return Ok(());
     };
+    let named = service.destinations.iter();
+    let named: HashSet<SocketAddr> = named.map(|(address, _)| *address).collect();
     let unnamed: Vec<SocketAddr> = existing
         .list
         .iter()
         .filter_map(|id| state.destinations.get(id))
         .filter(|one| one.origin == Origin::Config)
         .map(|one| one.address)
-        .filter(|address| {
-            !service
-                .destinations
-                .iter()
-                .any(|(named, _)| named == address)
-        })
+        .filter(|address| !named.contains(address))
         .collect();
     unnamed
         .into_iter()
         .try_for_each(|address| change::delete_destination(state, &service.key, address, observed))
-}
-
-/// Whether the file said the same of this destination before.
-fn names(
-    old: Option<&DesiredService>,
-    address: SocketAddr,
-    settings: &DestinationSettings,
-) -> bool {
-    old.is_some_and(|old| {
-        old.destinations
-            .iter()
-            .any(|(named, was)| *named == address && was == settings)
-    })
 }
 
 fn upsert(

@@ -24,9 +24,6 @@ pub const TEMPLATES_TURNED_S: u64 = 3;
 /// Real servers that a refusal names: enough to see a slip of the finger.
 pub const SERVERS_SHOWN: usize = 8;
 
-/// Ticks between two comparisons of new connections: 2 s, in which a busy service has enough of them.
-pub const SUSPECT_TICKS: u64 = 20;
-
 /// New connections in that time from which on a destination is judged. With fewer, chance would.
 pub const SUSPECT_CONNECTIONS: u64 = 3;
 
@@ -132,9 +129,6 @@ pub const STOP_WAIT: Duration = Duration::from_secs(2);
 /// How long adding a destination waits for its first answer. IPVS would queue the first packets
 /// in the kernel meanwhile; we would refuse them. A live neighbour answers within milliseconds.
 pub const RESOLVE_WAIT: Duration = Duration::from_millis(500);
-
-/// News of checks that are followed in one step.
-pub const NEWS_TOGETHER: usize = 4_096;
 
 /// Destinations with checks up to which what is believed is written after every change; with more, once in a
 /// while.

@@ -11,7 +11,7 @@
 //! clients that it cannot be reached for.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -125,19 +125,17 @@ impl<P: Plane, H: Host> Actor<P, H> {
                     until
                 }
             };
-            let mut servers = self.reload.servers();
-            let is_unheard = servers.any(|server| self.health.link(server).is_none());
-            drop(servers);
+            let is_unheard = self.is_unheard();
             if is_unheard && self.resolver.is_some() && Instant::now() < until {
                 return;
             }
-            if self.must_be_checked_first() {
+            let Some(next) = self.next_if_checked() else {
                 return;
-            }
+            };
             let Some(job) = self.reload.queue.pop_front() else {
                 return;
             };
-            let done = self.perform(&job);
+            let done = self.perform(&job, next);
             if done.is_err() && job.checked_until.is_some() {
                 self.health.ask();
             }
@@ -168,9 +166,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     /// Steps to a configuration, or leaves everything as it was.
-    fn perform(&mut self, job: &Job) -> Result<Applied, Refusal> {
+    fn perform(
+        &mut self,
+        job: &Job,
+        (next, allowed): (Health, Desired),
+    ) -> Result<Applied, Refusal> {
         let config = &job.config;
-        let (next, allowed) = self.next_health(config);
         let different = control::differences(&self.state, &allowed).len();
         let is_same = *self.reload.config == **config
             && different == 0
@@ -234,35 +235,40 @@ impl<P: Plane, H: Host> Actor<P, H> {
         (next, desired)
     }
 
-    /// Whether the first configuration that waits would leave a service to servers that nobody has checked
-    /// yet, and so to nobody, while others serve it now. Then the new ones are checked first.
-    fn must_be_checked_first(&mut self) -> bool {
-        let Some(job) = self.reload.queue.front() else {
-            return false;
-        };
+    /// Whether nobody has heard yet of a real server of the first configuration that waits.
+    fn is_unheard(&self) -> bool {
+        let servers: HashSet<IpAddr> = self.reload.servers().collect();
+        servers
+            .into_iter()
+            .any(|server| self.health.link(server).is_none())
+    }
+
+    /// The health of the first configuration that waits, and the table that it allows. Not yet when it would leave a
+    /// service to servers that nobody has checked yet, and so to nobody, while others serve it now: then the new
+    /// ones are checked first.
+    fn next_if_checked(&mut self) -> Option<(Health, Desired)> {
+        let job = self.reload.queue.front()?;
         let until = job.checked_until;
-        if until.is_some_and(|until| Instant::now() >= until) {
-            return false;
-        }
         let (next, allowed) = self.next_health(&job.config);
-        if !self.would_be_emptied(&job.config, &allowed) {
-            return false;
+        let is_late = until.is_some_and(|until| Instant::now() >= until);
+        if is_late || !self.would_be_emptied(&job.config, &allowed) {
+            return Some((next, allowed));
         }
         if until.is_some() {
-            return true;
+            return None;
         }
         if let Err(error) = self.health.prepare(&self.reload.outbox, &next) {
             error!(
                 error = crate::chain(&error),
                 "new real servers cannot be checked first"
             );
-            return false;
+            return Some((next, allowed));
         }
         self.health.check_too(&next);
         if let Some(job) = self.reload.queue.front_mut() {
             job.checked_until = Some(Instant::now() + limits::CHECK_WAIT);
         }
-        true
+        None
     }
 
     fn would_be_emptied(&self, config: &Config, allowed: &Desired) -> bool {
