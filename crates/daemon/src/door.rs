@@ -35,6 +35,8 @@ pub(crate) struct Door {
     listener: std::net::TcpListener,
     tls: Option<Arc<ServerConfig>>,
     pub(crate) tokens: Tokens,
+    /// Whether the web console is served, too.
+    pub(crate) console: bool,
 }
 
 /// Reads the files and binds the address; nothing is answered yet.
@@ -55,6 +57,7 @@ pub(crate) fn open(listen: &Listen) -> anyhow::Result<Door> {
         listener,
         tls,
         tokens,
+        console: listen.console,
     })
 }
 
