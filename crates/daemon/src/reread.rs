@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use api::{Applied, GenerationOrigin, Refusal, RefusalCode};
+use api::{Applied, ConfigTexts, GenerationOrigin, Refusal, RefusalCode};
 use config::Config;
 use tokio::sync::oneshot;
 use tracing::warn;
@@ -25,15 +25,24 @@ pub(crate) fn on_signal(file: &Path) -> Message {
     }
 }
 
-/// A configuration and the files that it is in.
+/// The configuration that a file says, or texts that are not in their place.
 ///
 /// # Errors
 ///
-/// A file that cannot be read, or all its mistakes.
-pub(crate) fn read(file: &Path) -> Result<(Vec<config::File>, Arc<Config>), Refusal> {
-    let files = config::read_files(file).map_err(wrong)?;
-    let config = Config::of_files(&files).map_err(wrong)?;
-    Ok((files, Arc::new(config)))
+/// A file that cannot be read, or all mistakes.
+pub(crate) fn config(file: &Path, texts: Option<ConfigTexts>) -> Result<Arc<Config>, Refusal> {
+    let files = match texts {
+        None => config::read_files(file).map_err(wrong)?,
+        Some(texts) => texts
+            .files
+            .into_iter()
+            .map(|one| config::File {
+                name: one.name,
+                bytes: one.text.into_bytes(),
+            })
+            .collect(),
+    };
+    Config::of_files(&files).map(Arc::new).map_err(wrong)
 }
 
 /// A configuration that somebody asked for.
@@ -46,9 +55,10 @@ pub(crate) fn job(
     origin: GenerationOrigin,
     reply: Option<Reply>,
 ) -> Result<Job, Refusal> {
-    let (files, config) = read(file)?;
+    let files = config::read_files(file).map_err(wrong)?;
+    let config = Config::of_files(&files).map_err(wrong)?;
     Ok(Job {
-        config,
+        config: Arc::new(config),
         file: file.to_owned(),
         files,
         origin,

@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::access::{self, Guard, Tokens};
+use crate::access::{self, Guard, Shared, Tokens};
 use crate::generations::Generations;
 use crate::limits;
 use crate::message::Message;
@@ -44,6 +44,7 @@ mod trace;
 pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
+    plans: Arc<Semaphore>,
     /// The daemon's own configuration.
     file: Arc<Path>,
     generations: Arc<Generations>,
@@ -85,12 +86,13 @@ fn all() -> Routes {
 /// The routes of `crates/api`.
 pub(crate) fn routes(
     actor: SyncSender<Message>,
-    tokens: Tokens,
+    tokens: Shared<Tokens>,
     (file, generations): (PathBuf, Generations),
 ) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+        plans: Arc::new(Semaphore::new(limits::PLANS)),
         file: file.into(),
         generations: generations.into(),
         scrapes: Arc::default(),
@@ -149,7 +151,6 @@ impl Routes {
     }
 
     /// A route that changes nothing though it takes a body: who may read may use it.
-    #[allow(dead_code, reason = "a plan or a packet to explain comes as a body")]
     pub(crate) fn ask<H, T>(mut self, path: &'static str, bytes: usize, handler: H) -> Self
     where
         H: Handler<T, Desk>,
@@ -241,9 +242,10 @@ pub(crate) fn parse<T: DeserializeOwned>(
         refused(
             RefusalCode::BadRequest,
             format!(
-                "{error}; at most {} bytes, or {} of a batch",
+                "{error}; at most {} bytes, {} of a batch, {} of a configuration",
                 limits::REQUEST_BYTES,
-                limits::BATCH_BYTES
+                limits::BATCH_BYTES,
+                limits::PLAN_BYTES
             ),
         )
     })?;
