@@ -7,7 +7,7 @@
 //! bench   times the XDP program
 //! soak    long runs of what CI plays a cut of
 //! package makes the Debian package
-//! screenshots  shows dirigo top in the documentation, from the lab
+//! screenshots  shows dirigo top and the web console in the documentation, from running daemons
 //! vm      loads the object and runs the lab on stock Debian kernels, emulated
 //! ```
 //!
@@ -47,7 +47,7 @@ enum Chore {
     Soak(soak::Args),
     /// Make the Debian package
     Package(package::Args),
-    /// Write the screens of `dirigo top` in the documentation anew
+    /// Write the screens of `dirigo top` and of the web console in the documentation anew
     Screenshots(screenshots::Args),
     /// Run the lab on stock Debian kernels under emulation
     Vm(vm::Args),

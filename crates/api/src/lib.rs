@@ -10,6 +10,8 @@
 //! | `GET /v1/access` | → [`Access`]: what the caller may do |
 //! | `GET /v1/services` | → [`Vec<Service>`] |
 //! | `GET /v1/health` | → [`Vec<ServiceHealth>`](ServiceHealth), of services with checks |
+//! | `GET /v1/segment` | → [`Segment`]: who answers for virtual addresses, how real servers are reached |
+//! | `GET /v1/statistics` | [`StatisticsQuery`] after a `?` → [`Statistics`] every second (server-sent events) |
 //! | `GET /v1/explain` | [`ExplainQuery`] after a `?` → [`Explanation`] |
 //! | `POST /v1/trace` | [`TraceQuery`] → one [`TraceLine`] a line, until the client leaves |
 //! | `GET /v1/connections` | [`ConnectionQuery`] after a `?` → one [`Connection`] a line (newline-delimited JSON, streamed) |
@@ -49,11 +51,14 @@ mod health;
 mod key;
 mod lines;
 mod maintenance;
+mod mark;
 mod metrics;
 mod prefix;
 mod query;
 mod remote;
+mod segment;
 mod settings;
+mod statistics;
 mod text;
 mod trace;
 mod view;
@@ -68,18 +73,26 @@ pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
 pub use event::{Author, Event, EventKind, EventLevel, Missed, Occurrence, Told};
 pub use event_query::{EventQuery, KindError, Kinds};
-pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
+pub use explain::{
+    Decision, EXPLAIN_FRAME_BYTES, ExplainFrame, ExplainQuery, ExplainedFrame, Explanation, Fate,
+    ServerExplanation, ServerQuery, ServerShare, Verdict,
+};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
-pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder, RealServer};
+pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder, ServerName};
+pub use mark::MarkRule;
 pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};
 pub use remote::{Remote, RemoteError};
+pub use segment::{Claim, RealServer, Segment, VirtualAddress};
 pub use settings::{
     DestinationSettings, ForwardingMethod, Netmask, Persistence, ServiceSettings, Tunnel,
     TunnelChecksum, TunnelKind,
+};
+pub use statistics::{
+    DestinationFigures, EVERY_MAX, ServiceFigures, Statistics, StatisticsQuery, TotalFigures,
 };
 pub use text::ParseError;
 pub use trace::{ChosenBy, TraceFrame, TraceHop, TraceLine, TraceQuery, TraceTally};

@@ -10,20 +10,20 @@ use crate::ServiceKey;
 /// A real server, as people call it: in JSON a word, by which an address is an address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum RealServer {
+pub enum ServerName {
     /// By its address.
     Address(IpAddr),
     /// By the name that `[[real_server]]` gives it.
     Name(String),
 }
 
-impl From<IpAddr> for RealServer {
+impl From<IpAddr> for ServerName {
     fn from(address: IpAddr) -> Self {
         Self::Address(address)
     }
 }
 
-impl fmt::Display for RealServer {
+impl fmt::Display for ServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
@@ -39,7 +39,7 @@ pub enum MaintenanceOrder {
     /// No new connections; what is there is waited for.
     Drain {
         /// The real server.
-        server: RealServer,
+        server: ServerName,
         /// One service only; all, also those that come, without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<ServiceKey>,
@@ -56,7 +56,7 @@ pub enum MaintenanceOrder {
     /// No new connections; nothing is waited for.
     Disable {
         /// The real server.
-        server: RealServer,
+        server: ServerName,
         /// One service only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<ServiceKey>,
@@ -64,7 +64,7 @@ pub enum MaintenanceOrder {
     /// It is held no more.
     Enable {
         /// The real server.
-        server: RealServer,
+        server: ServerName,
         /// The service of the order that ends; all orders of the server without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<ServiceKey>,
@@ -110,7 +110,7 @@ pub struct MaintenanceDone {
 impl MaintenanceOrder {
     /// The real server.
     #[must_use]
-    pub fn server(&self) -> &RealServer {
+    pub fn server(&self) -> &ServerName {
         match self {
             Self::Drain { server, .. }
             | Self::Disable { server, .. }

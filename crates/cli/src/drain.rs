@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::{
-    Client, ClientError, Maintenance, MaintenanceDone, MaintenanceOrder, RealServer, Service,
+    Client, ClientError, Maintenance, MaintenanceDone, MaintenanceOrder, ServerName, Service,
     ServiceKey,
 };
 
@@ -51,7 +51,7 @@ pub struct Args {
 struct Which {
     /// The real server's address, or its name in the configuration
     #[arg(value_name = "SERVER", value_parser = server)]
-    server: RealServer,
+    server: ServerName,
     /// In this service only: tcp:ADDRESS:PORT, or as `dirigo services` writes it
     #[arg(long, value_name = "SERVICE")]
     service: Option<ServiceKey>,
@@ -186,7 +186,7 @@ impl Screen {
         }
     }
 
-    fn last(&mut self, order: Option<&Maintenance>, server: &RealServer) -> std::io::Result<()> {
+    fn last(&mut self, order: Option<&Maintenance>, server: &ServerName) -> std::io::Result<()> {
         self.end()?;
         let mut output = std::io::stdout().lock();
         if self.is_json {
@@ -288,7 +288,7 @@ pub fn enable(args: &Args) -> ExitCode {
     finish(show(&args.common, ask, text))
 }
 
-fn enabled(server: &RealServer, (done, services): &(MaintenanceDone, Vec<Service>)) -> String {
+fn enabled(server: &ServerName, (done, services): &(MaintenanceDone, Vec<Service>)) -> String {
     let mut text = String::new();
     for service in services {
         let its = service.destinations.iter();
@@ -306,7 +306,7 @@ fn enabled(server: &RealServer, (done, services): &(MaintenanceDone, Vec<Service
     }
 }
 
-fn server(text: &str) -> Result<RealServer, String> {
+fn server(text: &str) -> Result<ServerName, String> {
     match (text.parse::<IpAddr>(), text.parse::<std::net::SocketAddr>()) {
         (Ok(address), _) => Ok(address.into()),
         (_, Ok(with_port)) => Err(format!(
@@ -316,7 +316,7 @@ fn server(text: &str) -> Result<RealServer, String> {
         _ if text.is_empty() => Err(
             "a real server is its address, as `dirigo services` shows it, or its name in the configuration".to_owned(),
         ),
-        _ => Ok(RealServer::Name(text.to_owned())),
+        _ => Ok(ServerName::Name(text.to_owned())),
     }
 }
 
@@ -355,7 +355,7 @@ mod tests {
                 .unwrap_err()
                 .contains("here 192.0.2.11;")
         );
-        assert_eq!(server("web1"), Ok(RealServer::Name("web1".to_owned())));
+        assert_eq!(server("web1"), Ok(ServerName::Name("web1".to_owned())));
         assert!(server("").unwrap_err().contains("dirigo services"));
     }
 

@@ -28,6 +28,8 @@ pub struct Listen {
     pub token_file: Option<PathBuf>,
     /// Who has this token may read.
     pub read_token_file: Option<PathBuf>,
+    /// Whether the web console is served there.
+    pub console: bool,
 }
 
 /// Files in PEM format.
@@ -69,12 +71,13 @@ pub enum ApiFault {
     IsService { address: SocketAddr, service: Place },
 }
 
-const OF_LISTEN: [&Key; 5] = [
+const OF_LISTEN: [&Key; 6] = [
     &schema::API_TLS,
     &schema::API_CERTIFICATE,
     &schema::API_KEY,
     &schema::API_TOKEN_FILE,
     &schema::API_READ_TOKEN_FILE,
+    &schema::API_CONSOLE,
 ];
 
 /// The table, and where it says an address to listen on.
@@ -108,6 +111,7 @@ fn listen(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Listen> {
     let address = text.and_then(|text| address(&text, notes));
     let token_file = path(section, &schema::API_TOKEN_FILE, notes);
     let read_token_file = path(section, &schema::API_READ_TOKEN_FILE, notes);
+    let console = section.flag(&schema::API_CONSOLE, notes).unwrap_or(true);
     let has_tls = section.flag(&schema::API_TLS, notes).unwrap_or(true);
     let tls = match has_tls {
         true => tls(section, notes),
@@ -128,6 +132,7 @@ fn listen(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Listen> {
         tls,
         token_file,
         read_token_file,
+        console,
     })
 }
 

@@ -145,6 +145,7 @@ pub(crate) const API_KEY: Key = key(Table::Api, "key", "\"/etc/dirigo/api.key\""
 pub(crate) const API_TOKEN_FILE: Key = key(Table::Api, "token_file", "\"/etc/dirigo/token\"");
 pub(crate) const API_READ_TOKEN_FILE: Key =
     key(Table::Api, "read_token_file", "\"/etc/dirigo/read-token\"");
+pub(crate) const API_CONSOLE: Key = key(Table::Api, "console", "true");
 pub(crate) const API_EVERYONE_READS: Key = key(Table::Api, "everyone_reads", "false");
 
 pub(crate) const NOTIFY_COMMAND: Key = key(Table::Notify, "command", "[\"/usr/local/bin/page\"]");
@@ -260,7 +261,7 @@ const OF_CHECKS_BY_DEFAULT: [&Key; 8] = [
 ];
 
 /// Every key, in the order of the documentation.
-pub const KEYS: [Key; 116] = [
+pub const KEYS: [Key; 117] = [
     DIRECTOR,
     CONNECTIONS,
     TIMEOUTS,
@@ -298,6 +299,7 @@ pub const KEYS: [Key; 116] = [
     API_KEY,
     API_TOKEN_FILE,
     API_READ_TOKEN_FILE,
+    API_CONSOLE,
     API_EVERYONE_READS,
     NOTIFY_COMMAND,
     NOTIFY_USER,

@@ -178,6 +178,20 @@ impl State {
         ids.filter_map(|id| Some((id, &self.trash.get(&id)?.destination)))
     }
 
+    /// Whether a service has a destination that gets clients.
+    #[must_use]
+    pub fn serves(&self, key: &ServiceKey) -> bool {
+        let service = self.services.get(key);
+        let mut listed = service.into_iter().flat_map(|service| &service.list);
+        listed.any(|id| {
+            let destination = self.destinations.get(id);
+            destination.is_some_and(|one| {
+                let link = self.links.get(&one.address.ip());
+                one.settings.weight > 0 && link.is_some_and(Link::is_usable)
+            })
+        })
+    }
+
     /// The id of a destination in a service's list.
     #[must_use]
     pub fn listed(&self, service: &Service, address: SocketAddr) -> Option<u32> {

@@ -153,6 +153,43 @@ pub(crate) async fn guard(
     }
 }
 
+/// Lets nobody read answers by way of a page of another site, nor take them for what they are not.
+pub(crate) async fn for_ourselves(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("x-content-type-options", "nosniff"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Answers for the files of the web console, which hold no secret: they need no token, and change nothing.
+pub(crate) async fn guard_pages(
+    State(guard): State<Arc<Guard>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_near = match (&peer, guard.tokens.get().is_open) {
+        (Peer::Remote, true) => only_this_host(request.headers()),
+        _ => Ok(()),
+    };
+    match (is_reading, is_near) {
+        (false, _) => {
+            let code = RefusalCode::BadRequest;
+            let message = "the console's files are read by GET".to_owned();
+            let allow = [(header::ALLOW, "GET, HEAD")];
+            let refusal = axum::Json(Refusal { code, message });
+            (StatusCode::METHOD_NOT_ALLOWED, allow, refusal).into_response()
+        }
+        (true, Err(denied)) => denied.into_response(),
+        (true, Ok(())) => next.run(request).await,
+    }
+}
+
 impl Guard {
     fn access(&self, peer: &Peer, headers: &HeaderMap, need: Access) -> Result<Access, Denied> {
         match peer {
@@ -188,6 +225,7 @@ impl Guard {
             Some(token) => self.of_token(&token)?,
             None if self.tokens.get().is_open => {
                 only_this_host(headers)?;
+                only_own_pages(headers)?;
                 Access::Read
             }
             None => {
@@ -248,6 +286,19 @@ fn only_this_host(headers: &HeaderMap) -> Result<(), Denied> {
     is_here.then_some(()).ok_or(Denied::Token(
         "without a token only a host name of loopback is answered: ask 127.0.0.1 or localhost",
     ))
+}
+
+/// A browser says of which page a request is; one of another site has no use for an open door, not even to keep
+/// our streams busy. What is typed into the address bar comes from none.
+fn only_own_pages(headers: &HeaderMap) -> Result<(), Denied> {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    match site {
+        None | Some(b"same-origin" | b"none") => Ok(()),
+        Some(_) => Err(Denied::Never(
+            "the request comes from a page of another site, which may not read without a token"
+                .to_owned(),
+        )),
+    }
 }
 
 /// A browser adds what it knows of passwords also when another site has it ask; it says which.
@@ -350,6 +401,20 @@ mod tests {
             assert_eq!(remote(true, &of, Access::Change), None);
         }
         assert_eq!(remote(true, &[], Access::Read), None);
+    }
+
+    #[test]
+    fn an_open_door_is_not_for_pages_of_other_sites() {
+        for (site, reads) in [
+            ("none", true),
+            ("same-origin", true),
+            ("same-site", false),
+            ("cross-site", false),
+        ] {
+            let site_name = header::HeaderName::from_static("sec-fetch-site");
+            let of = [(header::HOST, "127.0.0.1:8080"), (site_name, site)];
+            assert_eq!(remote(true, &of, Access::Read).is_some(), reads, "{site}");
+        }
     }
 
     #[test]

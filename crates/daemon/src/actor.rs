@@ -21,6 +21,7 @@ use tracing::error;
 use crate::estimates::Estimates;
 use crate::events;
 use crate::execute::Rooms;
+use crate::explain::Reverse;
 use crate::files::{Files, Written};
 use crate::health::Health;
 use crate::host::Host;
@@ -174,22 +175,37 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let view = view::services(&self.state, &self.rooms.plane, &self.estimates);
                 let _gone = reply.send(view);
             }
+            Message::Marks(reply) => {
+                let _gone = reply.send(view::marks(&self.state));
+            }
             Message::HealthView(reply) => {
                 let _gone = reply.send(self.health.view());
+            }
+            Message::Segment(reply) => {
+                let _gone = reply.send(view::segment(&self.state, &self.rooms.plane));
+            }
+            Message::Statistics(wanted, reply) => {
+                let plane = &self.rooms.plane;
+                let sample = view::statistics(&self.state, plane, &self.estimates, &wanted);
+                let _gone = reply.send(sample);
             }
             Message::Metrics(reply) => {
                 let _gone = reply.send(self.metrics());
             }
             Message::Health(news) => self.health_news(&news),
-            Message::Explain(query, reply) => {
+            Message::Explain(question, reply) => {
                 let plane = &self.rooms.plane;
-                let _gone = reply.send(crate::explain::explain(&self.state, plane, &query));
+                let _gone = reply.send(crate::explain::explain(&self.state, plane, &question));
+            }
+            Message::ExplainServer(server, reply) => {
+                let (plane, estimates) = (&self.rooms.plane, &self.estimates);
+                let _gone = reply.send(Reverse::new(&self.state, plane, estimates, server));
             }
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
-            Message::Trace(filter, actor, reply) => {
-                let _gone = reply.send(self.trace(filter, actor));
+            Message::Trace(asked, actor, reply) => {
+                let _gone = reply.send(self.trace(asked, actor));
             }
             Message::TraceLeft(seat) => self.trace_left(seat),
             Message::TraceNames(reply) => {
@@ -234,7 +250,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             _ => Vec::new(),
         };
         let mut observed = self.answers(self.state.questions(&event), addresses);
-        observed.links = self.known_links(&event);
+        observed.links = self.health.reports(&event, &self.state);
         let can_wait = matches!(event, Event::Links(_));
         let is_clear = matches!(event, Event::Change(api::Change::Clear));
         let plan = control::step(&mut self.state, event, &observed)?;
@@ -410,14 +426,6 @@ impl<P: Plane, H: Host> Actor<P, H> {
     fn status(&self) -> api::Status {
         let plane = &self.rooms.plane;
         let (map_bytes, connections_max) = plane.size();
-        let interfaces = plane.attached().into_iter().map(|(name, index, mode)| {
-            let egress = self.state.egress.values().find(|one| one.index == index);
-            api::Interface {
-                name,
-                mac: egress.map_or_else(String::new, |one| netlink::mac_text(&one.mac)),
-                mode: mode.to_owned(),
-            }
-        });
         let vips = self.state.vips.keys();
         api::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -425,7 +433,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             pid: std::process::id(),
             uptime_s: self.about.started.elapsed().as_secs(),
             adopted: self.about.adopted,
-            interfaces: interfaces.collect(),
+            interfaces: view::interfaces(&self.state, plane),
             vips: vips
                 .map(|vip| format!("{vip}/{}", netlink::host_prefix(vip)))
                 .collect(),

@@ -16,7 +16,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use api::{EventKind, Occurrence};
@@ -31,12 +31,31 @@ use crate::{events, limits};
 /// Frames so far that claimed one of our addresses for a MAC that is not ours.
 static CLAIMS: AtomicU64 = AtomicU64::new(0);
 
-/// Claims that go on now.
-static GOING_ON: AtomicU64 = AtomicU64::new(0);
+/// Claims that go on now, by virtual address and whose it is said to be.
+static GOING_ON: Mutex<BTreeMap<(IpAddr, Mac), Claim>> = Mutex::new(BTreeMap::new());
 
 /// How many claims of other hosts go on now.
 pub(crate) fn going_on() -> u64 {
-    GOING_ON.load(Ordering::Relaxed)
+    claims().len() as u64
+}
+
+/// Those of a virtual address.
+pub(crate) fn of(vip: IpAddr) -> Vec<api::Claim> {
+    let claims = claims();
+    let all = claims.iter().filter(|((claimed, _), _)| *claimed == vip);
+    all.map(|((_, mac), claim)| api::Claim {
+        mac: mac_text(mac),
+        server: claim.server,
+        interface: claim.interface.clone(),
+        for_s: claim.begun.elapsed().as_secs(),
+        frames: claim.frames,
+    })
+    .collect()
+}
+
+/// What a panic left is whole: each claim is one entry.
+fn claims() -> MutexGuard<'static, BTreeMap<(IpAddr, Mac), Claim>> {
+    GOING_ON.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How often that was heard since the daemon started.
@@ -59,9 +78,13 @@ pub(crate) fn listen_on(interfaces: Vec<String>) {
 }
 
 /// A claim that is going on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Claim {
+    begun: Instant,
     last: Instant,
+    interface: String,
+    /// Who has the MAC.
+    server: Option<IpAddr>,
     frames: u64,
 }
 
@@ -69,7 +92,6 @@ struct Listener {
     names: Vec<String>,
     segments: BTreeMap<u32, Segment>,
     own_macs: BTreeSet<Mac>,
-    going_on: BTreeMap<(IpAddr, Mac), Claim>,
 }
 
 /// An interface that serves.
@@ -89,7 +111,6 @@ impl Listener {
             names: Vec::new(),
             segments: BTreeMap::new(),
             own_macs: BTreeSet::new(),
-            going_on: BTreeMap::new(),
         }
     }
 
@@ -102,7 +123,7 @@ impl Listener {
                 if let Err(error) = self.refresh() {
                     debug!(%error, "looking at interfaces");
                 }
-                self.forget(now);
+                forget(now);
                 refresh = now + limits::CLAIM_REFRESH;
             }
             if now >= ask {
@@ -202,53 +223,53 @@ impl Listener {
         }
         for (interface, (address, mac, answers)) in heard {
             if !self.own_macs.contains(&mac) {
-                self.claimed(&interface, address, mac, answers);
+                claimed(&interface, address, mac, answers);
             }
         }
     }
+}
 
-    fn claimed(&mut self, interface: &str, vip: IpAddr, mac: Mac, answers: bool) {
-        CLAIMS.fetch_add(1, Ordering::Relaxed);
-        let now = Instant::now();
-        if let Some(claim) = self.going_on.get_mut(&(vip, mac)) {
+fn claimed(interface: &str, vip: IpAddr, mac: Mac, answers: bool) {
+    CLAIMS.fetch_add(1, Ordering::Relaxed);
+    let now = Instant::now();
+    {
+        let mut claims = claims();
+        if let Some(claim) = claims.get_mut(&(vip, mac)) {
             claim.last = now;
             claim.frames += 1;
             return;
         }
-        if self.going_on.len() >= limits::CLAIMS_MAX {
+        if claims.len() >= limits::CLAIMS_MAX {
             return;
         }
-        self.going_on.insert(
-            (vip, mac),
-            Claim {
-                last: now,
-                frames: 1,
-            },
-        );
-        self.count_going_on();
-        let how = if answers { "answers for" } else { "announces" };
-        let mut what = Occurrence::of(EventKind::VipClaimed).vip(vip);
-        what.server = host_at(mac);
-        what = what.mac(mac_text(&mac)).interface(interface);
-        events::emit(what.because(format!("it {how} it")));
     }
+    // The kernel is asked without the lock; nobody else adds.
+    let server = host_at(mac);
+    let claim = Claim {
+        begun: now,
+        last: now,
+        interface: interface.to_owned(),
+        server,
+        frames: 1,
+    };
+    claims().insert((vip, mac), claim);
+    let how = if answers { "answers for" } else { "announces" };
+    let mut what = Occurrence::of(EventKind::VipClaimed).vip(vip);
+    what.server = server;
+    what = what.mac(mac_text(&mac)).interface(interface);
+    events::emit(what.because(format!("it {how} it")));
+}
 
-    fn count_going_on(&self) {
-        GOING_ON.store(self.going_on.len() as u64, Ordering::Relaxed);
-    }
-
-    fn forget(&mut self, now: Instant) {
-        self.going_on.retain(|(vip, mac), claim| {
-            let goes_on = now.duration_since(claim.last) < limits::CLAIM_ENDED;
-            if !goes_on {
-                let what = Occurrence::of(EventKind::VipClaimEnded).vip(*vip);
-                let what = what.mac(mac_text(mac));
-                events::emit(what.because(format!("after {} frames", claim.frames)));
-            }
-            goes_on
-        });
-        self.count_going_on();
-    }
+fn forget(now: Instant) {
+    claims().retain(|(vip, mac), claim| {
+        let goes_on = now.duration_since(claim.last) < limits::CLAIM_ENDED;
+        if !goes_on {
+            let what = Occurrence::of(EventKind::VipClaimEnded).vip(*vip);
+            let what = what.mac(mac_text(mac));
+            events::emit(what.because(format!("after {} frames", claim.frames)));
+        }
+        goes_on
+    });
 }
 
 /// An address by which the kernel knows the host at a MAC.

@@ -34,6 +34,8 @@ use crate::limits;
 pub(crate) struct Door {
     listener: std::net::TcpListener,
     keys: Keys,
+    /// Whether the web console is served, too.
+    pub(crate) console: bool,
 }
 
 /// What is read from the files that `[api]` names. Clones are the same ones.
@@ -55,7 +57,11 @@ pub(crate) fn open(listen: &Listen) -> anyhow::Result<Door> {
     let listener = std::net::TcpListener::bind(address)
         .with_context(|| format!("listening on {address}, the `listen` of [api]"))?;
     listener.set_nonblocking(true)?;
-    Ok(Door { listener, keys })
+    Ok(Door {
+        listener,
+        keys,
+        console: listen.console,
+    })
 }
 
 impl Keys {

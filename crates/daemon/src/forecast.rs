@@ -64,6 +64,26 @@ fn connections(before: &State, gauges: &Gauges, difference: &ServiceDifference) 
     )
 }
 
+/// Which part of a service's new clients an address gets, in hundredths of a percent, and how many clients were
+/// tried to find that out: none where it is exact.
+pub(crate) fn share(
+    key: &ServiceKey,
+    state: &State,
+    gauges: &Gauges,
+    address: SocketAddr,
+) -> Option<(u32, u32)> {
+    let service = state.services.get(key)?;
+    let schedule = state.schedule(service);
+    let is_exact = !has_thresholds(state, service);
+    if is_exact && let Some(all) = slots(state, &schedule) {
+        let its = all.iter().filter(|one| **one == Some(address)).count();
+        return Some((part(its as f64 / all.len().max(1) as f64), 0));
+    }
+    let shares = Shares::of(key, (state, service), (&schedule, is_exact), gauges)?;
+    let share = shares.of.get(&address).copied().unwrap_or_default();
+    Some((part(share), shares.sample))
+}
+
 /// New clients; nothing when there were none to be moved.
 fn clients(
     key: &ServiceKey,

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use api::{Protocol, ServiceKey};
-use control::{Desired, DesiredService, LinkReport, Maintenance};
+use control::{Desired, DesiredService, Event, LinkReport, Maintenance, State};
 use health::probe::Standing;
 use health::reason::Reason;
 use health::runner::{self, Handle, Link};
@@ -172,6 +172,30 @@ impl Health {
     /// What the resolver said last of a real server.
     pub(crate) fn link(&self, server: IpAddr) -> Option<&LinkReport> {
         self.links.get(&server)
+    }
+
+    /// How real servers are reached that an event may bring into the table.
+    pub(crate) fn reports(&self, event: &Event, state: &State) -> BTreeMap<IpAddr, LinkReport> {
+        let services = match event {
+            Event::Apply { desired, .. } => &desired.services,
+            Event::Services(services) => services,
+            _ => return BTreeMap::new(),
+        };
+        let named = services.iter().flat_map(|service| &service.destinations);
+        let new = named.map(|(address, _)| address.ip());
+        let new = new.filter(|server| !state.links.contains_key(server));
+        new.filter_map(|server| Some((server, self.link(server)?.clone())))
+            .collect()
+    }
+
+    /// Services with a destination that waits for its first check.
+    pub(crate) fn unchecked(&self) -> impl Iterator<Item = &ServiceKey> + '_ {
+        let waits = |effects: &BTreeMap<IpAddr, Effect>| {
+            let mut effects = effects.values();
+            effects.any(|effect| matches!(effect, Effect::Unchecked))
+        };
+        let services = self.effects.iter();
+        services.filter_map(move |(key, effects)| waits(effects).then_some(key))
     }
 
     fn known_links(&self) -> BTreeMap<IpAddr, Link> {

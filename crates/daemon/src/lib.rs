@@ -54,6 +54,7 @@ mod resolver;
 mod server;
 mod socket;
 mod start;
+mod statistics;
 mod suspicion;
 mod trace;
 mod view;
@@ -180,13 +181,14 @@ fn serve(
         .build()?;
     actor.reload.renewal = Some(renewal);
     let tokens = door.as_ref().map(|door| door.keys().tokens);
+    let console = door.as_ref().is_some_and(|door| door.console);
     let (listener, network) = {
         let _inside = runtime.enter();
         let listener = socket::Listener::bind(files, options.config.api.everyone_reads)?;
         (listener, door.map(door::Door::serve).transpose()?)
     };
     let own = (options.file.clone(), files.generations());
-    let routes = server::routes(outbox, tokens.unwrap_or_default(), own);
+    let routes = server::routes(outbox, tokens.unwrap_or_default(), console, own);
     let (finished, ended) = oneshot::channel();
     let thread = std::thread::Builder::new()
         .name("actor".to_owned())

@@ -116,6 +116,12 @@ pub const EVENT_RETRY: Duration = Duration::from_secs(1);
 /// Streams of events at once: half of the connections, so that commands find a place.
 pub const FOLLOWERS: usize = CONNECTIONS / 2;
 
+/// How often rates and connections are read for those who draw them, while somebody does.
+pub const STATISTICS: Duration = Duration::from_secs(1);
+
+/// Readings take the actor one part in so many at most: with very many services they are less frequent.
+pub const STATISTICS_SHARE: u32 = 20;
+
 /// When a webhook that failed is tried again: a restart, a moment, and a while; events wait behind it.
 pub const NOTIFY_AGAIN: [Duration; 3] = [
     Duration::from_secs(1),

@@ -1,7 +1,7 @@
 //! What the actor is told and asked.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use api::{Refusal, Service, Status};
@@ -18,22 +18,33 @@ pub(crate) enum Message {
     Status(oneshot::Sender<Status>),
     /// `GET /v1/services`
     Services(oneshot::Sender<Vec<Service>>),
+    /// `GET /v1/marks`
+    Marks(oneshot::Sender<Vec<api::MarkRule>>),
     /// `GET /v1/health`
     HealthView(oneshot::Sender<Vec<api::ServiceHealth>>),
-    /// `GET /v1/explain`
+    /// `GET /v1/segment`, as far as the table knows.
+    Segment(oneshot::Sender<api::Segment>),
+    /// `GET /v1/statistics`: rates and connections now, and those of the destinations of these services.
+    Statistics(
+        Vec<api::ServiceKey>,
+        oneshot::Sender<crate::statistics::Sample>,
+    ),
+    /// `GET`, `POST /v1/explain`
     Explain(
-        api::ExplainQuery,
+        crate::explain::Question,
         oneshot::Sender<Result<api::Explanation, Refusal>>,
     ),
+    /// `GET /v1/explain/server`
+    ExplainServer(IpAddr, oneshot::Sender<crate::explain::Reverse>),
     /// `GET /metrics`
     Metrics(oneshot::Sender<Snapshot>),
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/trace`
     Trace(
-        dataplane::Filter,
+        crate::trace::Asked,
         std::sync::mpsc::SyncSender<Message>,
-        oneshot::Sender<Result<crate::trace::Begun, Refusal>>,
+        oneshot::Sender<Result<crate::trace::Entry, Refusal>>,
     ),
     /// A trace has ended: the number of its seat.
     TraceLeft(usize),

@@ -26,9 +26,11 @@ use crate::generations::Generations;
 use crate::limits;
 use crate::message::Message;
 use crate::metrics::Scrapes;
+use crate::statistics::Hub;
 
 mod apply;
 mod connections;
+mod console;
 mod daemon;
 mod document;
 mod events;
@@ -36,6 +38,8 @@ mod explain;
 mod health;
 mod maintenance;
 mod metrics;
+mod segment;
+mod statistics;
 mod table;
 mod trace;
 
@@ -50,6 +54,7 @@ pub(crate) struct Desk {
     generations: Arc<Generations>,
     scrapes: Arc<Scrapes>,
     followers: Arc<Semaphore>,
+    statistics: Arc<Hub>,
 }
 
 /// A refusal as an HTTP answer.
@@ -72,6 +77,8 @@ fn all() -> Routes {
         table::routes(),
         events::routes(),
         health::routes(),
+        segment::routes(),
+        statistics::routes(),
         maintenance::routes(),
         explain::routes(),
         connections::routes(),
@@ -83,10 +90,11 @@ fn all() -> Routes {
     .fold(Routes::default(), Routes::with)
 }
 
-/// The routes of `crates/api`.
+/// The routes of `crates/api`, and the web console's where it is wanted.
 pub(crate) fn routes(
     actor: SyncSender<Message>,
     tokens: Shared<Tokens>,
+    console: bool,
     (file, generations): (PathBuf, Generations),
 ) -> Router {
     let desk = Desk {
@@ -97,6 +105,7 @@ pub(crate) fn routes(
         generations: generations.into(),
         scrapes: Arc::default(),
         followers: Arc::new(Semaphore::new(limits::FOLLOWERS)),
+        statistics: Arc::default(),
     };
     let Routes {
         router,
@@ -110,12 +119,18 @@ pub(crate) fn routes(
         harmless,
     });
     let unknown = move || std::future::ready(unknown(&known));
+    let pages = match console {
+        true => console::router(Arc::clone(&guard)),
+        false => Router::new(),
+    };
     router
         .fallback(unknown.clone())
         .method_not_allowed_fallback(unknown)
         .layer(DefaultBodyLimit::max(limits::REQUEST_BYTES))
         .layer(middleware::from_fn_with_state(guard, access::guard))
         .with_state(desk)
+        .merge(pages)
+        .layer(middleware::map_response(access::for_ourselves))
 }
 
 /// Routes that know their names.

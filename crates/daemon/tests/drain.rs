@@ -328,7 +328,7 @@ fn a_real_server_is_called_by_its_configured_name() {
         + "[[real_server]]\nname = \"one\"\naddress = \"10.9.0.11\"\n";
     world.start(&config);
     let by_name = |name: &str| MaintenanceOrder::Disable {
-        server: api::RealServer::Name(name.to_owned()),
+        server: api::ServerName::Name(name.to_owned()),
         service: None,
     };
     let done = order(&world, &by_name("one"));
@@ -344,7 +344,7 @@ fn a_real_server_is_called_by_its_configured_name() {
         text.contains("no [[real_server]] is called \"two\": there are one"),
         "{text}"
     );
-    let server = api::RealServer::Name("one".to_owned());
+    let server = api::ServerName::Name("one".to_owned());
     order(
         &world,
         &MaintenanceOrder::Enable {

@@ -6,13 +6,17 @@ use super::report::{Outcome, Report};
 use crate::{bpf, tools};
 
 /// Programs that make some tests stronger, and the Debian package of each.
-const OPTIONAL: [(&str, &str); 6] = [
+const OPTIONAL: [(&str, &str); 10] = [
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("tcpdump", "tcpdump"),
     ("nft", "nftables"),
     ("iptables", "iptables"),
     ("ethtool", "ethtool"),
+    ("tmux", "tmux"),
+    ("chromium", "chromium"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// Workspaces of their own, which the workspace's checks do not reach.
@@ -28,7 +32,8 @@ pub fn tools(_: &mut Report) -> Result<Outcome> {
         .collect();
     if missing.is_empty() {
         return Ok(Outcome::Passed(
-            "nginx, wrk, tcpdump, nft, iptables and ethtool are there".into(),
+            "nginx, wrk, tcpdump, nft, iptables, ethtool, tmux, chromium, node and npm are there"
+                .into(),
         ));
     }
     Ok(Outcome::Skipped(format!(

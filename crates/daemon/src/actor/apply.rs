@@ -11,7 +11,7 @@
 //! clients that it cannot be reached for.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -288,21 +288,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
             .zip(wanted)
             .any(|(service, wanted)| {
                 let has_some = service.destinations.iter().any(|(_, one)| one.weight > 0);
-                wanted && !has_some && self.serves(&service.key)
+                wanted && !has_some && self.state.serves(&service.key)
             })
-    }
-
-    /// Whether a service has a destination that gets clients.
-    fn serves(&self, key: &api::ServiceKey) -> bool {
-        let service = self.state.services.get(key);
-        let mut listed = service.into_iter().flat_map(|service| &service.list);
-        listed.any(|id| {
-            let destination = self.state.destinations.get(id);
-            destination.is_some_and(|one| {
-                let link = self.state.links.get(&one.address.ip());
-                one.settings.weight > 0 && link.is_some_and(control::Link::is_usable)
-            })
-        })
     }
 
     /// Whether a destination gets clients now: it is believed to be well when checks begin.
@@ -330,11 +317,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
         });
         let place = |config: &Config| {
             let listen = config.api.listen.as_ref();
-            let listen = listen.map(|listen| (listen.address, listen.tls.is_some()));
+            let listen =
+                listen.map(|listen| (listen.address, listen.tls.is_some(), listen.console));
             (config.api.everyone_reads, listen)
         };
         let api = (place(&self.reload.config) != place(config)).then(|| {
-            "[api] is otherwise: where the daemon listens, whether with TLS, and `everyone_reads` count from its next \
+            "[api] is otherwise: where the daemon listens, whether with TLS and a console, and `everyone_reads` count from its next \
              start on".to_owned()
         });
         note.into_iter().chain(api).collect()
@@ -441,20 +429,6 @@ impl<P: Plane, H: Host> Actor<P, H> {
         let drift = (drift.services.len() + drift.settings.len()) as u64;
         self.reload.drift.set(Some(drift));
         drift
-    }
-
-    /// How real servers are reached that an event may bring into the table.
-    pub(super) fn known_links(&self, event: &Event) -> BTreeMap<IpAddr, control::LinkReport> {
-        let services = match event {
-            Event::Apply { desired, .. } => &desired.services,
-            Event::Services(services) => services,
-            _ => return BTreeMap::new(),
-        };
-        let named = services.iter().flat_map(|service| &service.destinations);
-        let new = named.map(|(address, _)| address.ip());
-        let new = new.filter(|server| !self.state.links.contains_key(server));
-        new.filter_map(|server| Some((server, self.health.link(server)?.clone())))
-            .collect()
     }
 }
 

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use api::{
-    EventKind, Maintenance, MaintenanceDone, MaintenanceOrder, Occurrence, RealServer, Refusal,
-    RefusalCode, ServiceKey,
+    EventKind, Maintenance, MaintenanceDone, MaintenanceOrder, Occurrence, Refusal, RefusalCode,
+    ServerName, ServiceKey,
 };
 use control::{Event, Maintain, Order};
 use tracing::error;
@@ -72,10 +72,10 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     /// The address of a real server that somebody named.
-    fn address_of(&self, server: &RealServer) -> Result<IpAddr, Refusal> {
+    fn address_of(&self, server: &ServerName) -> Result<IpAddr, Refusal> {
         let name = match server {
-            RealServer::Address(address) => return Ok(*address),
-            RealServer::Name(name) => name,
+            ServerName::Address(address) => return Ok(*address),
+            ServerName::Name(name) => name,
         };
         let named = &self.reload.config.real_servers;
         named.get(&**name).copied().ok_or_else(|| {

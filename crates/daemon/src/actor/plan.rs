@@ -47,7 +47,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             generation: self.state.generation + 1,
         };
         let mut observed = self.answers(self.state.questions(&event), self.addresses()?);
-        observed.links = self.known_links(&event);
+        observed.links = self.health.reports(&event, &self.state);
         self.assume_links(&event, &mut observed.links);
         Ok(Basis {
             event,
