@@ -32,6 +32,7 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::Message;
+use crate::outside::Renewal;
 use crate::plane::Plane;
 
 /// What the daemon follows, and what it is about to follow.
@@ -45,10 +46,12 @@ pub(crate) struct Reload {
     pub(crate) generations: Generations,
     /// Why the file was not followed when it was read last.
     pub(crate) failure: Option<String>,
-    /// Services that were changed at runtime, if they have been counted since.
+    /// Services and settings that were changed at runtime, if they have been counted since.
     pub(crate) drift: Cell<Option<u64>>,
     /// Whether what is believed of real servers is newer than what is written.
     pub(crate) is_health_unsaved: bool,
+    /// What is read anew with every apply; none while the daemon starts.
+    pub(crate) renewal: Option<Renewal>,
     /// Where other threads send what they have to say.
     pub(crate) outbox: SyncSender<Message>,
     /// What waits to be applied; the first may wait for real servers to be heard of.
@@ -89,6 +92,7 @@ impl Reload {
             failure: None,
             drift: Cell::new(None),
             is_health_unsaved: false,
+            renewal: None,
             outbox,
             queue: VecDeque::new(),
         }
@@ -139,6 +143,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             };
             let before = Arc::clone(&self.reload.config);
             let done = self.perform(&job, next);
+            let done = done.map(|applied| self.renew(applied, &job));
             if done.is_err() && job.checked_until.is_some() {
                 self.health.ask();
             }
@@ -147,6 +152,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
             }
             self.conclude(job, done);
         }
+    }
+
+    /// Files that the configuration names say something else although it does not: a certificate that was renewed.
+    fn renew(&self, mut applied: Applied, job: &Job) -> Applied {
+        let renewal = self.reload.renewal.as_ref();
+        let wrong = renewal.map(|renewal| renewal.renew(&job.config));
+        applied.notes.extend(wrong.unwrap_or_default());
+        applied
     }
 
     fn conclude(&mut self, job: Job, done: Result<Applied, Refusal>) {
@@ -312,8 +325,15 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 self.about.instance
             )
         });
-        let api = (self.reload.config.api != config.api).then(|| {
-            "[api] is otherwise: where the daemon listens and who may read count from its next start on".to_owned()
+        let place = |config: &Config| {
+            let listen = config.api.listen.as_ref();
+            let listen =
+                listen.map(|listen| (listen.address, listen.tls.is_some(), listen.console));
+            (config.api.everyone_reads, listen)
+        };
+        let api = (place(&self.reload.config) != place(config)).then(|| {
+            "[api] is otherwise: where the daemon listens, whether with TLS and a console, and `everyone_reads` count from its next \
+             start on".to_owned()
         });
         note.into_iter().chain(api).collect()
     }
@@ -410,19 +430,15 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    /// Services that were changed at runtime. Counted when it is asked for, once after each step.
+    /// Services and settings that were changed at runtime. Counted when it is asked for, once after each step.
     fn drift(&self) -> u64 {
         if let Some(known) = self.reload.drift.get() {
             return known;
         }
-        let drift = self.drifted().len() as u64;
+        let drift = self.drifted();
+        let drift = (drift.services.len() + drift.settings.len()) as u64;
         self.reload.drift.set(Some(drift));
         drift
-    }
-
-    /// What was changed at runtime, and what the configuration has.
-    pub(super) fn drifted(&self) -> Vec<api::ServiceDifference> {
-        control::drift(&self.state)
     }
 }
 
