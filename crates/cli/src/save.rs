@@ -163,7 +163,11 @@ fn ensure_as_applied(drift: &Drift, plan: &Plan) -> anyhow::Result<()> {
 
 /// The files with what was changed at runtime, all of it and nothing else.
 fn edited(files: &[config::File], before: &Config, drift: &Drift) -> anyhow::Result<Vec<String>> {
-    let now: BTreeMap<_, _> = before.services.iter().map(|one| (one.key, &**one)).collect();
+    let now: BTreeMap<_, _> = before
+        .services
+        .iter()
+        .map(|one| (one.key, &**one))
+        .collect();
     let mut edited = Files::read(files, before).map_err(anyhow::Error::msg)?;
     let mut impossible = Vec::new();
     let mut targets = Vec::new();

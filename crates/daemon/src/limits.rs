@@ -166,8 +166,8 @@ pub const LOST_INTERVAL: Duration = Duration::from_millis(500);
 /// interval grows. Each is heard by every host of the segment.
 pub const BROADCASTS_PER_SECOND: u32 = 500;
 
-/// Questions a second, to all real servers together; with more than 1,200 the interval grows.
-pub const PROBES_PER_SECOND: u32 = 4000;
+/// Questions a second, to all real servers together; with more than 600 the interval grows.
+pub const PROBES_PER_SECOND: u32 = 2000;
 
 /// Least time between two questions to one real server, whatever happens: hints may come from
 /// anybody on the segment.
