@@ -92,11 +92,11 @@ function meaning(rows) {
   const shown = rows.slice(0, 50);
   return [
     h("table", { class: "plain" },
-      h("thead", {}, h("tr", {}, ["Service", "Active", "Inactive", "New connections go to"].map((label, index) => h("th", { scope: "col", class: index === 1 || index === 2 ? "number" : "" }, label)))),
+      h("thead", {}, h("tr", {}, ["Service", "Active", "Inactive", "New connections go to"].map((label, index) => h("th", { scope: "col", class: ["", "number", "number wide", ""][index] }, label)))),
       h("tbody", {}, shown.map((row) => h("tr", {},
         h("td", {}, row.service),
         h("td", { class: "number" }, short(row.active)),
-        h("td", { class: "number" }, short(row.inactive)),
+        h("td", { class: "number wide" }, short(row.inactive)),
         h("td", {}, heirs(row)))))),
     rows.length > shown.length && h("p", { class: "note" }, `and ${count(rows.length - shown.length, "more service")}`),
     rows.some((row) => row.templates > 0) && h("p", { class: "note" },
