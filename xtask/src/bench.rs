@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use dataplane::{Dataplane, DestinationLink, Options, Segment, ServiceKey};
+use dataplane::{Dataplane, DestinationLink, Filter, Options, Segment, ServiceKey};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
@@ -60,6 +60,40 @@ struct Row {
     flows: u32,
     /// Ratio to the floor that it should not exceed.
     mark: Option<f64>,
+    /// Whether somebody traces meanwhile.
+    traced: Traced,
+}
+
+/// What a trace, if there is one, wants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Traced {
+    /// The plain programs: nobody traces.
+    No,
+    /// The watched programs: the frames of another client.
+    Others,
+    /// The watched programs: every frame, as many in a second as a trace is given by default.
+    All,
+}
+
+impl Traced {
+    fn filter(self) -> Option<Filter> {
+        let client = match self {
+            Self::No => return None,
+            Self::Others => Some((IpAddr::from([198, 51, 100, 99]), 32)),
+            Self::All => None,
+        };
+        Some(Filter {
+            client,
+            client_port: 0,
+            virtual_address: None,
+            virtual_port: 0,
+            protocol: 0,
+            verdicts: u64::MAX,
+            one_in: 1,
+            rate: 1_000,
+            snap: 128,
+        })
+    }
 }
 
 /// What is timed. The marks are those that the connection table was asked for; decision 9 says which hold, and why the
@@ -70,60 +104,84 @@ const ROWS: &[Row] = &[
         kind: Kind::Floor,
         flows: 1,
         mark: None,
+        traced: Traced::No,
     },
     Row {
         name: "not a VIP",
         kind: Kind::Foreign,
         flows: 1,
         mark: Some(1.2),
+        traced: Traced::No,
     },
     Row {
         name: "established TCP, 1 flow",
         kind: Kind::Tcp,
         flows: 1,
         mark: Some(2.2),
+        traced: Traced::No,
     },
     Row {
         name: "established TCP, 1 k flows",
         kind: Kind::Tcp,
         flows: 1 << 10,
         mark: None,
+        traced: Traced::No,
     },
     Row {
         name: "established TCP, 16 k flows",
         kind: Kind::Tcp,
         flows: 1 << 14,
         mark: None,
+        traced: Traced::No,
     },
     Row {
         name: "established TCP, 64 k flows",
         kind: Kind::Tcp,
         flows: 1 << 16,
         mark: Some(7.0),
+        traced: Traced::No,
     },
     Row {
         name: "established TCP, 256 k flows",
         kind: Kind::Tcp,
         flows: 1 << 18,
         mark: Some(11.0),
+        traced: Traced::No,
     },
     Row {
         name: "established UDP, 1 flow",
         kind: Kind::Udp,
         flows: 1,
         mark: Some(2.3),
+        traced: Traced::No,
     },
     Row {
         name: "established IPv6 TCP, 1 flow",
         kind: Kind::Tcp6,
         flows: 1,
         mark: Some(2.5),
+        traced: Traced::No,
+    },
+    Row {
+        name: "1 flow, another is traced",
+        kind: Kind::Tcp,
+        flows: 1,
+        mark: None,
+        traced: Traced::Others,
+    },
+    Row {
+        name: "1 flow, all is traced",
+        kind: Kind::Tcp,
+        flows: 1,
+        mark: None,
+        traced: Traced::All,
     },
     Row {
         name: "new flow (SYN, rr)",
         kind: Kind::New,
         flows: 1 << 31,
         mark: Some(18.0),
+        traced: Traced::No,
     },
 ];
 
@@ -145,21 +203,34 @@ pub fn main(args: &Args) -> Result<()> {
     }
     let mut plane = Plane::open(args)?;
     let mut rows = Vec::new();
-    for row in ROWS {
+    let mut watch = None;
+    // The plain programs stay loaded while the watched ones are in their place.
+    let mut ordered: Vec<&'static Row> = ROWS.iter().collect();
+    ordered.sort_by_key(|row| row.traced != Traced::No);
+    for row in ordered {
         let is_wanted = args
             .only
             .as_ref()
             .is_none_or(|only| row.name.contains(only.as_str()));
         if matches!(row.kind, Kind::Floor) || is_wanted {
+            if row.traced != Traced::No && watch.is_none() {
+                let watched = plane.dataplane.watched_loader().load()?;
+                watch = Some(plane.dataplane.begin_to_watch(watched)?);
+            }
             rows.push(Timed::new(row, &mut plane.dataplane, args)?);
         }
     }
     for round in 0..=args.rounds {
         for index in 0..rows.len() {
             let at = (index + round) % rows.len();
+            if let (Some(watch), Some(filter)) = (&mut watch, rows[at].row.traced.filter()) {
+                watch.set(0, Some(filter))?;
+            }
             rows[at].run(round > 0)?;
         }
     }
+    drop(watch);
+    plane.dataplane.end_to_watch()?;
     let mut missed = report(&mut plane.dataplane, &rows, args)?;
     drop(plane);
     if args.only.as_ref().is_none_or(|only| only == "sweep") {

@@ -5,6 +5,7 @@
 //! load    what this kernel's verifier says of the object
 //! test    every check and every test, then the lab; leaves nothing behind
 //! bench   times the XDP program
+//! soak    long runs of what CI plays a cut of
 //! package makes the Debian package
 //! screenshots  shows dirigo top and the web console in the documentation, from running daemons
 //! vm      loads the object and runs the lab on stock Debian kernels, emulated
@@ -19,6 +20,7 @@ mod bpf;
 mod load;
 mod package;
 mod screenshots;
+mod soak;
 mod test;
 mod tools;
 mod vm;
@@ -41,6 +43,8 @@ enum Chore {
     Test(test::Args),
     /// Time the XDP program with BPF_PROG_TEST_RUN
     Bench(bench::Args),
+    /// Long runs of what CI plays a cut of
+    Soak(soak::Args),
     /// Make the Debian package
     Package(package::Args),
     /// Write the screens of `dirigo top` and of the web console in the documentation anew
@@ -58,6 +62,7 @@ fn main() -> std::process::ExitCode {
         Chore::Load(args) => load::main(&args),
         Chore::Test(args) => test::main(&args),
         Chore::Bench(args) => bench::main(&args),
+        Chore::Soak(args) => soak::main(&args),
         Chore::Package(args) => package::main(&args),
         Chore::Screenshots(args) => screenshots::main(&args),
         Chore::Vm(args) => vm::main(&args),

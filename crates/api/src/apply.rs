@@ -100,6 +100,74 @@ impl std::fmt::Display for GenerationOrigin {
     }
 }
 
+/// What an apply would do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The file that was read.
+    pub file: PathBuf,
+    /// The generation that is in force.
+    pub generation: u64,
+    /// Services that would be made otherwise, in listing order.
+    pub services: Vec<PlannedService>,
+    /// Everything else that would be.
+    pub settings: Vec<SettingDifference>,
+    /// What of the file would not count yet, and what to do for it.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// Whether nothing would change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.settings.is_empty()
+    }
+}
+
+/// A service that would be made otherwise, and for whom that would matter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedService {
+    /// What would be otherwise.
+    #[serde(flatten)]
+    pub difference: ServiceDifference,
+    /// For whom.
+    pub moves: Moves,
+}
+
+/// Whom a change would move.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moves {
+    /// Connections of the service now. None of them would go to another real server: a connection stays.
+    pub connections: u64,
+    /// Those whose destination would be taken away: their packets would be dropped.
+    pub lost: u64,
+    /// New clients; none for a service that is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clients: Option<ClientMoves>,
+}
+
+/// New clients that a change would move, in hundredths of a percent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientMoves {
+    /// Served by another real server than without the change.
+    pub moved: u32,
+    /// Served by nobody.
+    pub refused: u32,
+    /// Clients that were tried; 0 when the numbers are exact.
+    pub sample: u32,
+}
+
+/// A setting that would be otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingDifference {
+    /// Which.
+    pub name: String,
+    /// What it is.
+    pub was: String,
+    /// What it would be.
+    pub becomes: String,
+}
+
 /// A service that would be made otherwise.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceDifference {

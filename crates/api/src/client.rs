@@ -25,9 +25,10 @@ use serde::de::DeserializeOwned;
 use crate::lines::Lines;
 use crate::remote::Wire;
 use crate::{
-    Access, BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainQuery, Explanation,
-    Maintenance, MaintenanceDone, MaintenanceOrder, Refusal, Remote, Service, ServiceHealth,
-    Status, Stop, Told, TraceLine, TraceQuery,
+    Access, BATCH_MAX, Change, Connection, ConnectionQuery, EventQuery, ExplainFrame, ExplainQuery,
+    Explanation, Maintenance, MaintenanceDone, MaintenanceOrder, MarkRule, Refusal, Remote,
+    ServerExplanation, ServerQuery, Service, ServiceHealth, Status, Stop, Told, TraceLine,
+    TraceQuery,
 };
 
 /// How long the daemon may be silent before the call is given up.
@@ -205,6 +206,33 @@ impl Client {
         self.get(&format!("/v1/explain{}", query.to_text()))
     }
 
+    /// What gives packets a firewall mark, in order.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn marks(&self) -> Result<Vec<MarkRule>, ClientError> {
+        self.get("/v1/marks")
+    }
+
+    /// Whose packets go to a real server.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn explain_server(&self, query: &ServerQuery) -> Result<ServerExplanation, ClientError> {
+        self.get(&format!("/v1/explain/server{}", query.to_text()))
+    }
+
+    /// What would become of a frame of a capture.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn explain_frame(&self, frame: &ExplainFrame) -> Result<Explanation, ClientError> {
+        read(&self.post("/v1/explain", frame)?)
+    }
+
     /// Shows the remembered connections that `query` is about to `visit`, as they arrive, until it says
     /// [`ControlFlow::Break`].
     ///
@@ -345,6 +373,27 @@ impl Client {
     /// Every [`ClientError`]; after a refusal everything is as it was.
     pub fn apply(&self, apply: &crate::Apply) -> Result<crate::Applied, ClientError> {
         read(&self.post("/v1/apply", apply)?)
+    }
+
+    /// What an apply would do; nothing is changed by asking.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn plan(&self, apply: &crate::Apply) -> Result<crate::Plan, ClientError> {
+        match apply.file {
+            None => self.get("/v1/plan"),
+            Some(_) => read(&self.post("/v1/plan", apply)?),
+        }
+    }
+
+    /// Services that were changed at runtime: as they are, and as the configuration has them.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn drift(&self) -> Result<Vec<crate::ServiceDifference>, ClientError> {
+        self.get("/v1/drift")
     }
 
     /// The configurations that were followed, oldest first.

@@ -22,6 +22,9 @@
 //! | `POST /v1/batches` | [`Vec<Change>`], at most [`BATCH_MAX`] → [`Vec<Option<Refusal>>`], one for each |
 //! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |
 //! | `GET /v1/generations` | → [`Vec<Generation>`](Generation), oldest first |
+//! | `GET /v1/plan` | → [`Plan`] of the daemon's own file |
+//! | `POST /v1/plan` | [`Apply`] → [`Plan`], or [`Refusal`]; changes nothing, but has the daemon read a file |
+//! | `GET /v1/drift` | → [`Vec<ServiceDifference>`](ServiceDifference): what was changed at runtime, and what it was |
 //! | `POST /v1/rollback` | [`Rollback`] → [`Applied`], or [`Refusal`] |
 //! | `GET /v1/maintenance` | → [`Vec<Maintenance>`](Maintenance), real servers that are held |
 //! | `POST /v1/maintenance` | [`MaintenanceOrder`] → [`MaintenanceDone`], or [`Refusal`] |
@@ -48,6 +51,7 @@ mod health;
 mod key;
 mod lines;
 mod maintenance;
+mod mark;
 mod metrics;
 mod prefix;
 mod query;
@@ -61,18 +65,22 @@ mod view;
 
 pub use access::Access;
 pub use apply::{
-    Applied, Apply, Configuration, DestinationDifference, Generation, GenerationOrigin, Rollback,
-    ServiceDifference,
+    Applied, Apply, ClientMoves, Configuration, DestinationDifference, Generation,
+    GenerationOrigin, Moves, Plan, PlannedService, Rollback, ServiceDifference, SettingDifference,
 };
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
 pub use event::{Author, Event, EventKind, EventLevel, Missed, Occurrence, Told};
 pub use event_query::{EventQuery, KindError, Kinds};
-pub use explain::{Decision, ExplainQuery, Explanation, Fate, Verdict};
+pub use explain::{
+    Decision, EXPLAIN_FRAME_BYTES, ExplainFrame, ExplainQuery, ExplainedFrame, Explanation, Fate,
+    ServerExplanation, ServerQuery, ServerShare, Verdict,
+};
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
 pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
+pub use mark::MarkRule;
 pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};
 pub use query::{ConnectionQuery, Endpoint, EndpointError};

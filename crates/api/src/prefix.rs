@@ -22,6 +22,13 @@ pub struct Prefix {
 }
 
 impl Prefix {
+    /// Nothing if an address of that family does not have so many bits.
+    #[must_use]
+    pub fn new(address: IpAddr, bits: u8) -> Option<Self> {
+        let all = if address.is_ipv4() { 32 } else { 128 };
+        (bits <= all).then_some(Self { address, bits })
+    }
+
     /// The address.
     #[must_use]
     pub fn address(&self) -> IpAddr {
@@ -68,10 +75,7 @@ impl FromStr for Prefix {
             Some(bits) => bits.parse().map_err(|_| wrong())?,
             None => all,
         };
-        match bits <= all {
-            true => Ok(Self { address, bits }),
-            false => Err(wrong()),
-        }
+        Self::new(address, bits).ok_or_else(wrong)
     }
 }
 

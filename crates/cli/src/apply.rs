@@ -100,7 +100,7 @@ pub(crate) fn status(configuration: &Configuration) -> Vec<(&'static str, String
         };
         rows.push((
             "drift",
-            format!("{drift} {verb} from it, changed at runtime: `dirigo apply` repairs that"),
+            format!("{drift} {verb} from it, changed at runtime: `dirigo plan` shows how, `dirigo apply` repairs it"),
         ));
     }
     if let Some(failure) = failure {

@@ -122,6 +122,7 @@ fn options(args: &Args) -> Result<Options, ExitCode> {
             talk!("{error}");
             ExitCode::from(exit::BAD_CONFIG)
         })?;
+        let marks: Vec<api::MarkRule> = config.marks.iter().filter_map(mark_rule).collect();
         for service in &config.services {
             let all = service.destinations.iter().map(|one| Destination {
                 address: one.address,
@@ -130,19 +131,39 @@ fn options(args: &Args) -> Result<Options, ExitCode> {
                 mac: None,
                 unresolved: None,
             });
-            if let Some(key) = Key::of(&service.key) {
-                services.insert(key, all.collect());
+            let all: Vec<Destination> = all.collect();
+            for key in Key::all_of(&service.key, &marks) {
+                services.insert(key, all.clone());
             }
         }
     }
-    for key in args.services.iter().filter_map(Key::of) {
-        services.entry(key).or_default();
+    for named in &args.services {
+        let keys = Key::all_of(named, &[]);
+        if keys.is_empty() {
+            talk!(
+                "dirigo: --service {named}: a firewall mark is no address to look at; name what has it \
+                 (tcp:ADDR:PORT), or the configuration with -c FILE"
+            );
+            return Err(ExitCode::from(exit::USAGE));
+        }
+        for key in keys {
+            services.entry(key).or_default();
+        }
     }
     let services = services.into_iter();
     options.services = services
         .map(|(key, destinations)| Service { key, destinations })
         .collect();
     Ok(options)
+}
+
+fn mark_rule(rule: &config::Mark) -> Option<api::MarkRule> {
+    Some(api::MarkRule {
+        mark: rule.mark,
+        protocol: rule.protocol,
+        addresses: api::Prefix::new(rule.address, rule.prefix)?,
+        ports: rule.ports,
+    })
 }
 
 fn verdict(report: &Report) -> ExitCode {

@@ -28,9 +28,11 @@ mod ipvsadm;
 mod lab;
 mod metrics;
 mod pages;
+mod plan;
 mod realserver;
 mod remote;
 mod run;
+mod save;
 mod schema;
 mod show;
 mod top;
@@ -56,12 +58,16 @@ enum Command {
     Down(run::DownArgs),
     /// Validate a configuration; needs no root and no daemon
     Check(check::Args),
+    /// What an apply would change, and whom it would move; exits with 2 if anything would
+    Plan(plan::Args),
     /// The JSON Schema of the configuration, for editors
     Schema,
     /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
     Import(import::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
     Apply(apply::Args),
+    /// Write what was changed at runtime into the configuration
+    Save(save::Args),
     /// The configurations that were followed, newest last
     Generations(generations::Args),
     /// Step back to an earlier configuration
@@ -123,9 +129,11 @@ fn main() -> std::process::ExitCode {
         Command::Run(args) => run::main(args),
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
+        Command::Plan(args) => plan::main(args),
         Command::Schema => schema::main(),
         Command::Import(args) => import::main(&args),
         Command::Apply(args) => apply::main(args),
+        Command::Save(args) => save::main(args),
         Command::Generations(args) => generations::main(&args),
         Command::Rollback(args) => generations::rollback(&args),
         Command::Status(args) => show::status(&args),

@@ -25,7 +25,7 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn write(args: &Args) -> Result<(), ShowError> {
-    let client = api::Client::new(&crate::instance(args.instance.as_deref()));
+    let client = crate::remote::client(args.instance.as_deref());
     let format = match args.openmetrics {
         true => MetricsFormat::OpenMetrics,
         false => MetricsFormat::Prometheus,

@@ -62,7 +62,7 @@ pub fn main(args: &Args) -> ExitCode {
 }
 
 fn watch(args: &Args) -> Result<(), ShowError> {
-    let client = api::Client::new(&crate::instance(args.instance.as_deref()));
+    let client = crate::remote::client(args.instance.as_deref());
     // Whoever mistypes the instance wants to know at once, and not from a screen that waits for ever.
     client.status()?;
     let stop = Arc::new(AtomicBool::new(false));

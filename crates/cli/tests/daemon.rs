@@ -265,7 +265,7 @@ fn explain_names_the_server_its_mac_and_the_rule_and_says_why_there_is_none() {
     // An added destination is resolved, or has had its time, before the command returns.
     let text = explain("192.0.2.100:80");
     for part in [
-        "service:  tcp:192.0.2.100:80, scheduler sh\n",
+        "service:  tcp:192.0.2.100:80, scheduler sh, generation 1\n",
         // `ipvs.md` 2.2: the bucket of 203.0.113.7.
         "decided:  by hash: slot 124 of 256\n",
         "becomes:  sent to 192.0.2.11:80 at ",
@@ -284,4 +284,76 @@ fn explain_names_the_server_its_mac_and_the_rule_and_says_why_there_is_none() {
     let text = explain("192.0.2.100:80");
     let owner = "slot 124 of 256; it is 192.0.2.11:80's, who may not be given it";
     assert!(text.contains(owner), "{text}");
+}
+
+#[test]
+fn explain_takes_a_frame_of_a_capture_and_says_which_there_are() {
+    if !is_root() {
+        return;
+    }
+    let director = Director::start();
+    for line in [
+        "-A -t 192.0.2.100:80 -s sh",
+        "-a -t 192.0.2.100:80 -r 192.0.2.11:80",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(director.run(&words, "").err, "", "{line}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("client.pcap");
+    let mut syn = Vec::new();
+    etherparse::PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 0x63])
+        .ipv4([203, 0, 113, 7], [192, 0, 2, 100], 61)
+        .tcp(40_000, 80, 1, 1024)
+        .syn()
+        .write(&mut syn, &[])
+        .unwrap();
+    // Classic pcap: a header of 24 bytes, and 16 before each frame.
+    let mut bytes = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0];
+    bytes.extend([[0; 4], [0; 4], 96_u32.to_le_bytes(), 1_u32.to_le_bytes()].concat());
+    for frame in [&vec![0xff; 60], &syn] {
+        let length = (frame.len() as u32).to_le_bytes();
+        bytes.extend([[0; 4], [0; 4], length, length].concat());
+        bytes.extend(frame);
+    }
+    std::fs::write(&file, bytes).unwrap();
+    let explain = |words: &[&str]| {
+        let mut command = Command::new(common::dirigo());
+        command
+            .arg("explain")
+            .args(["--packet", file.to_str().unwrap()]);
+        let output = command.args(words).args(["--instance", &director.instance]);
+        let output = output.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let (code, out, err) = explain(&["--number", "2", "--to-director"]);
+    assert_eq!((code, err.as_str()), (Some(0), ""));
+    for part in [
+        "TCP SYN from 203.0.113.7:40000 to 192.0.2.100:80, now\n",
+        "54 bytes, 61 hops left\n",
+        "decided:  by hash: slot 124 of 256\n",
+        "becomes:  sent to 192.0.2.11:80 at ",
+    ] {
+        assert!(out.contains(part), "{part:?} in {out}");
+    }
+    let (code, out, _) = explain(&["--number", "2"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("--to-director asks as if it were"), "{out}");
+    assert!(out.contains("(pass_not_for_this_host)"), "{out}");
+    let (code, out, err) = explain(&[]);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(err.contains("frame 1 of 2; another with --number"), "{err}");
+    assert!(out.contains("(pass_not_ip)"), "{out}");
+    let (code, _, err) = explain(&["--number", "3"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("has 2 frames, and no number 3"), "{err}");
+    std::fs::write(&file, "no capture").unwrap();
+    let (code, _, err) = explain(&[]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("neither pcap nor pcapng"), "{err}");
 }

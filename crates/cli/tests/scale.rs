@@ -1,4 +1,4 @@
-//! Many services through a real daemon: restored in batches, listed, saved. Needs root.
+//! Many services through a real daemon: restored in batches, listed, scraped, saved. Needs root.
 //!
 //! What it costs is printed, not asserted: a busy machine is slower. The measurement that counts is
 //! `DIRIGO_SERVICES=10000 DIRIGO_BIN=target/release/dirigo cargo test -p dirigo --test scale -- --nocapture`.
@@ -8,6 +8,7 @@
 mod common;
 
 use std::fmt::Write;
+use std::process::Command;
 use std::time::Instant;
 
 use common::{Director, Outcome, is_root};
@@ -50,6 +51,39 @@ fn timed(director: &Director, what: &str, words: &[&str], input: &str) -> Outcom
     outcome
 }
 
+/// Scrapes the metrics twice: the first one finds nothing prepared.
+fn scrape(director: &Director, count: u32) {
+    for format in [&[][..], &["--openmetrics"]] {
+        let (begun, before) = (Instant::now(), director.cpu());
+        let output = Command::new(common::dirigo())
+            .args(["metrics", "--instance", &director.instance])
+            .args(format)
+            .output()
+            .unwrap();
+        let (took, spent) = (begun.elapsed(), director.cpu() - before);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let of = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+        let services = of("dirigo_service_packets_total{");
+        assert_eq!(services, count as usize, "each service has its series");
+        let dropped = text
+            .lines()
+            .filter(|line| line.starts_with("dirigo_metrics_series_dropped{"));
+        assert!(
+            dropped.clone().count() > 0 && dropped.clone().all(|line| line.ends_with(" 0")),
+            "{:?}",
+            dropped.collect::<Vec<_>>()
+        );
+        println!(
+            "scrape {format:?}: {:.3} s, of which the daemon worked {:.2} s; {} series, {} KiB",
+            took.as_secs_f64(),
+            spent.as_secs_f64(),
+            text.lines().filter(|line| !line.starts_with('#')).count(),
+            text.len() / 1024
+        );
+    }
+}
+
 #[test]
 fn many_services_are_restored_listed_saved_cleared_and_restored_again() {
     if !is_root() {
@@ -63,6 +97,7 @@ fn many_services_are_restored_listed_saved_cleared_and_restored_again() {
     let listed = timed(&director, "list", &["-Ln"], "");
     assert_eq!(listed.out.lines().count(), 3 + 2 * count as usize);
     timed(&director, "list --stats", &["-Ln", "--stats"], "");
+    scrape(&director, count);
     let saved = timed(&director, "save", &["-Sn"], "");
     assert!(saved.out == rules, "what was restored is saved");
     timed(&director, "clear", &["-C"], "");

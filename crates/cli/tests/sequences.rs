@@ -16,15 +16,19 @@ mod common;
 
 extern crate daemon as dirigo_daemon;
 
+#[path = "sequences/left.rs"]
+mod left;
 #[path = "sequences/plan.rs"]
 mod plan;
 #[path = "sequences/traffic.rs"]
 mod traffic;
 
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{CHILD, FILES, World, root, until};
+use common::{CHILD, FILES, Patience, World, root, until};
+use left::Left;
 use nix::sys::signal::Signal;
 use plan::{Dice, Plan};
 use traffic::Traffic;
@@ -49,7 +53,9 @@ fn rounds(variable: &str, default: u64) -> (u64, u64) {
 
 /// `ipvsadm -ln` of the real binary, without what counts.
 fn listed(world: &World) -> Vec<String> {
-    let output = Command::new(env!("CARGO_BIN_EXE_dirigo"))
+    let program = std::env::var("DIRIGO_BIN");
+    let program = program.unwrap_or_else(|_| env!("CARGO_BIN_EXE_dirigo").to_owned());
+    let output = Command::new(program)
         .args(["ipvsadm", "-Sn"])
         .env("DIRIGO_INSTANCE", &world.instance)
         .output()
@@ -68,10 +74,10 @@ fn assert_all_agree(world: &World, plan: &Plan) {
         let found = listed(world);
         (found == expected).then_some(()).ok_or(found)
     };
-    let end = Instant::now() + Duration::from_secs(20);
+    let patience = Patience::of(common::PATIENCE);
     while let Err(found) = agree() {
         assert!(
-            Instant::now() < end,
+            !patience.is_over(),
             "expected {expected:#?}, found {found:#?}"
         );
         std::thread::sleep(Duration::from_millis(20));
@@ -79,20 +85,26 @@ fn assert_all_agree(world: &World, plan: &Plan) {
     let status = world.api().status().unwrap();
     assert_eq!(status.configuration.drift, 0);
     assert_eq!(status.timeouts.tcp, plan.timeout);
-    // What the maps hold, by the packet path itself: each new client goes to a server that may be given one.
+    // What the maps hold, by the packet path itself: each new client goes to a server that may be given one, and
+    // what is no service any more is none there either.
     for (service, servers) in plan.eligible() {
         for port in 0..8 {
+            let client = match service.is_ipv4() {
+                true => IpAddr::from([10, 9, 0, 200]),
+                false => common::six(200),
+            };
             let query = api::ExplainQuery {
                 protocol: api::Protocol::Tcp,
-                client: std::net::SocketAddr::new([10, 9, 0, 200].into(), 50_000 + port),
+                client: SocketAddr::new(client, 50_000 + port),
                 virtual_address: service,
             };
             let found = world.api().explain(&query).unwrap();
             let to = found.fate.destination.map(|one| one.ip());
-            assert!(
-                to.is_some_and(|to| servers.contains(&to)),
-                "{found:?}, of {servers:?}"
-            );
+            let is_right = match to {
+                Some(to) => servers.contains(&to),
+                None => servers.is_empty(),
+            };
+            assert!(is_right, "{found:?}, of {servers:?}");
         }
     }
 }
@@ -174,45 +186,124 @@ fn a_daemon_that_is_killed_while_it_applies_ends_in_the_old_or_the_new_configura
     let mut plan = Plan::first();
     world.start(&plan.text());
     let traffic = Traffic::begin(&world, &plan);
-    let (mut before_step, mut after_step) = (0, 0);
+    let mut tally = Tally::default();
     for round in 0..count {
         let old = plan.clone();
         let mut new = old.clone();
-        new.mutate(&mut dice);
-        // A start gives a server nothing until it was checked, whatever the file before said.
-        new.leave_checks();
+        while new == old {
+            new.mutate(&mut dice);
+        }
         traffic.leave(old.without(&new));
-        let old_listed = listed(&world);
+        let before = Left::read(&world);
         world.write(&new.text());
-        let api = world.api();
-        let applying = std::thread::spawn(move || api.apply(&api::Apply::default()));
-        std::thread::sleep(Duration::from_micros(dice.below(25_000)));
-        world.kill();
-        let _cut_off = applying.join().unwrap();
-        // What the next daemon finds is one of the two, and forwards all the time.
-        traffic.assert_none_failed(&format!(
-            "round {round}: killed between {old:?} and {new:?}"
-        ));
-        // The file may be taken back. Servers that only the new one had may have clients by then, so that
-        // they are drained, as in every other step.
-        let goes_back = dice.below(2) == 0;
-        plan = match goes_back {
-            true => old.with_drained(&new),
-            false => new,
+        let is_answered = kill_while_it_applies(&mut world, &mut dice);
+        let when = format!("round {round}: killed between {old:?} and {new:?}");
+        traffic.assert_none_failed(&when);
+
+        // What it left is the old one as it was, or the new one whole.
+        let left = Left::read(&world);
+        let is_new = left.generation != before.generation;
+        if is_new {
+            assert_eq!(left.generation, before.generation + 1, "{when}");
+            assert_is_whole(&left, &new, &when);
+        } else {
+            assert_eq!(left.configuration, before.configuration, "{when}");
+            assert_is_whole(&left, &old, &when);
+            assert!(!is_answered, "{when}: it had said that it is done");
+        }
+        tally.count(is_new, is_answered);
+
+        // With the file of what it left, the next daemon changes nothing: what is there then was there before.
+        let of_what_it_left = if is_new { new.text() } else { old.text() };
+        plan = match (is_new, dice.below(4)) {
+            (true, 1..) => new,
+            (false, 1..) => old,
+            // Now and then with the other's. What only the one left has may have clients, and is drained.
+            (true, 0) => old.with_drained(&new),
+            (false, 0) => new,
         };
         traffic.expect(&plan);
         world.start(&plan.text());
-        assert_all_agree(&world, &plan);
-        match listed(&world) == old_listed {
-            true => before_step += 1,
-            false => after_step += 1,
+        if plan.text() == of_what_it_left {
+            let status = world.api().status().unwrap();
+            assert_eq!(status.configuration.generation, left.generation, "{when}");
+            if plan.is_unchecked() {
+                assert_eq!(listed(&world), plan.listed(), "{when}, at once");
+            }
         }
-        traffic.assert_none_failed(&format!("round {round}: started again with {plan:?}"));
+        assert_all_agree(&world, &plan);
+        traffic.assert_none_failed(&format!("{when}, started again with {plan:?}"));
     }
     let requests = traffic.end();
-    println!(
-        "{count} kills: {requests} requests, none failed; {before_step} ended in the old table, \
-         {after_step} in the new one"
-    );
+    println!("{count} kills: {requests} requests, none failed; {tally}");
     world.terminate();
+}
+
+/// SIGKILL at a random moment of an apply: half of them soon after the new state began to be written. Whether the
+/// daemon had answered by then.
+fn kill_while_it_applies(world: &mut World, dice: &mut Dice) -> bool {
+    let bytes = left::bytes(world);
+    let api = world.api();
+    let applying = std::thread::spawn(move || api.apply(&api::Apply::default()));
+    match dice.below(2) {
+        0 => {
+            let end = Instant::now() + Duration::from_secs(2);
+            while left::bytes(world) == bytes && Instant::now() < end {
+                std::hint::spin_loop();
+            }
+            std::thread::sleep(Duration::from_micros(dice.below(1_000)));
+        }
+        _ => std::thread::sleep(Duration::from_micros(dice.below(25_000))),
+    }
+    world.kill();
+    applying.join().unwrap().is_ok()
+}
+
+/// What was left is this configuration, and its table is that of the configuration.
+fn assert_is_whole(left: &Left, plan: &Plan, when: &str) {
+    assert_eq!(left.table, left.configuration, "{when}");
+    if plan.is_unchecked() {
+        return assert_eq!(left.table, plan.table(), "{when}");
+    }
+    // A real server that checks have not passed yet is left out.
+    let whole = plan.table();
+    for (key, (scheduler, weights)) in &left.table {
+        let (named, all) = &whole[key];
+        assert_eq!(scheduler, named, "{when}");
+        assert!(
+            weights
+                .iter()
+                .all(|(to, weight)| all.get(to) == Some(weight)),
+            "{when}"
+        );
+    }
+    assert!(left.table.keys().eq(whole.keys()), "{when}");
+}
+
+/// Where the kills came.
+#[derive(Default)]
+struct Tally {
+    before_it_was_written: u32,
+    before_it_was_answered: u32,
+    after: u32,
+}
+
+impl Tally {
+    fn count(&mut self, is_new: bool, is_answered: bool) {
+        match (is_new, is_answered) {
+            (false, _) => self.before_it_was_written += 1,
+            (true, false) => self.before_it_was_answered += 1,
+            (true, true) => self.after += 1,
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "killed before the new state was on disk: {}, on the way from there to the answer: {}, after it: {}",
+            self.before_it_was_written, self.before_it_was_answered, self.after
+        )
+    }
 }

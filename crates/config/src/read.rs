@@ -169,7 +169,10 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
         metrics: metrics::read(root, notes),
         notify: crate::notify::all(root, notes),
         marks: shared.marks.clone(),
-        services: service::all(root, &shared, &subnets.unwrap_or_default(), notes),
+        services: service::all(root, &shared, &subnets.unwrap_or_default(), notes)
+            .into_iter()
+            .map(Arc::new)
+            .collect(),
         real_servers: shared
             .servers
             .iter()

@@ -1,6 +1,6 @@
 //! What the table would be made otherwise by a configuration: what `apply` would do, without doing it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use api::{DestinationDifference, DestinationSettings, ServiceDifference, ServiceKey};
@@ -11,13 +11,31 @@ use crate::state::{Service, State};
 /// The services that `desired` has otherwise than the table, in listing order.
 #[must_use]
 pub fn differences(state: &State, desired: &Desired) -> Vec<ServiceDifference> {
-    let named: BTreeSet<ServiceKey> = desired.services.iter().map(|one| one.key).collect();
+    let services = desired.services.iter().map(|one| (one.key, one));
+    compared(state, &services.collect())
+}
+
+/// The services that the configuration which was applied last has otherwise than the table: they were changed
+/// at runtime.
+#[must_use]
+pub fn drift(state: &State) -> Vec<ServiceDifference> {
+    if state.applied.is_none() {
+        return Vec::new();
+    }
+    let services = state.named.iter().map(|(key, one)| (*key, &**one));
+    compared(state, &services.collect())
+}
+
+fn compared(
+    state: &State,
+    desired: &BTreeMap<ServiceKey, &DesiredService>,
+) -> Vec<ServiceDifference> {
     let gone = state.services.iter();
-    let gone = gone.filter(|(key, _)| !named.contains(key));
+    let gone = gone.filter(|(key, _)| !desired.contains_key(key));
     let mut all: BTreeMap<ServiceKey, ServiceDifference> = gone
         .map(|(key, service)| (*key, removed(state, *key, service)))
         .collect();
-    for service in &desired.services {
+    for service in desired.values() {
         if let Some(difference) = difference(state, service) {
             all.insert(service.key, difference);
         }

@@ -3,10 +3,12 @@
 //! A table of 100,000 destinations is tens of megabytes as text; a change of one is some hundred bytes.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use api::ServiceKey;
 use serde::{Deserialize, Serialize};
 
+use crate::event::DesiredService;
 use crate::ledger::Ledger;
 use crate::plan::Plan;
 use crate::state::{Destination, Egress, Link, Rest, Service, State, Trashed, Vip};
@@ -27,6 +29,8 @@ pub struct Delta {
     egress: Vec<(u8, Option<Egress>)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     vips: Vec<(IpAddr, Option<Vip>)>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    named: Vec<(ServiceKey, Option<Arc<DesiredService>>)>,
     /// Only when more of it changed than the two numbers.
     #[serde(skip_serializing_if = "Option::is_none")]
     rest: Option<Rest>,
@@ -48,6 +52,7 @@ impl State {
             links: touched(&self.links),
             egress: touched(&self.egress),
             vips: touched(&self.vips),
+            named: touched(&self.named),
             rest: self.is_rest_changed().then(|| Rest::clone(self)),
             sequence: self.sequence,
             last_id: self.last_id,
@@ -76,6 +81,8 @@ impl State {
         set(&mut self.links, delta.links);
         set(&mut self.egress, delta.egress);
         set(&mut self.vips, delta.vips);
+        set(&mut self.named, delta.named);
+        self.split_applied();
     }
 
     /// Whether the rest is another than when the step began, the counting numbers aside.

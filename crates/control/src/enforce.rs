@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use api::{DestinationSettings, Origin, Refusal, ServiceKey};
 
@@ -34,7 +33,7 @@ pub(crate) fn apply(
     for service in &desired.services {
         follow(state, service, observed)?;
     }
-    state.applied = Some(Arc::new(desired));
+    state.set_applied(desired);
     Ok(())
 }
 

@@ -42,7 +42,7 @@ mod state;
 mod trash;
 mod vip;
 
-pub use compare::differences;
+pub use compare::{differences, drift};
 pub use delta::Delta;
 pub use event::{
     Desired, DesiredService, Event, HostAddress, LinkReport, Observed, Questions, TrashReading,

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change;
 use crate::check::refusal;
-use crate::event::{Desired, Observed};
+use crate::event::Observed;
 use crate::limits;
 use crate::schedule::Cause;
 use crate::state::{Destination, State};
@@ -201,10 +201,10 @@ fn not_held(state: &State, server: IpAddr, service: Option<ServiceKey>) -> Refus
 
 /// What was removed from services of the configuration is there again.
 fn put_back(state: &mut State, server: IpAddr, observed: &Observed) -> Result<(), Refusal> {
-    let Some(applied) = state.applied.clone() else {
+    if state.applied.is_none() {
         return Ok(());
-    };
-    for (key, address, settings) in named(&applied, server) {
+    }
+    for (key, address, settings) in named(state, server) {
         let is_missing = state
             .services
             .get(&key)
@@ -217,14 +217,15 @@ fn put_back(state: &mut State, server: IpAddr, observed: &Observed) -> Result<()
 }
 
 fn named(
-    desired: &Desired,
+    state: &State,
     server: IpAddr,
-) -> impl Iterator<Item = (ServiceKey, std::net::SocketAddr, api::DestinationSettings)> + '_ {
-    desired.services.iter().flat_map(move |service| {
+) -> Vec<(ServiceKey, std::net::SocketAddr, api::DestinationSettings)> {
+    let all = state.named.values().flat_map(|service| {
         let destinations = service.destinations.iter();
         let its = destinations.filter(move |(address, _)| address.ip() == server);
         its.map(|(address, settings)| (service.key, *address, settings.clone()))
-    })
+    });
+    all.collect()
 }
 
 fn finish(

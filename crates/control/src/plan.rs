@@ -1,7 +1,7 @@
 //! The difference between two states, as ordered actions.
 //!
 //! ```text
-//! interfaces ─► destinations that become reachable ─► services ─► destinations that cease
+//! interfaces ─► destinations that may be chosen ─► services ─► destinations that may not
 //!            ─► interfaces that are gone ─► addresses looked at ─► addresses on the host
 //!            ─► ids that rest
 //! ```
@@ -287,9 +287,10 @@ fn rank(action: &Action) -> u8 {
         | Action::WriteSettings(_)
         | Action::WriteMarks { .. }
         | Action::WriteInterface { .. } => 0,
-        Action::WriteDestination { reach, .. } => match reach {
-            Reach::Local | Reach::Via { .. } => 1,
-            Reach::Unresolved | Reach::Gone => 4,
+        Action::WriteDestination { reach, weight, .. } => match reach {
+            Reach::Local | Reach::Via { .. } if *weight > 0 => 1,
+            // Schedulers that look at weights must not find nobody before they find the new list.
+            _ => 4,
         },
         Action::WithdrawService { .. } => 2,
         Action::PublishService { .. } => 3,

@@ -5,7 +5,7 @@
 //! counts only where it differs from the one applied before. After an orderly stop there is no
 //! such memory, and the file counts in everything it names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -21,15 +21,19 @@ pub(crate) fn apply(
     observed: &Observed,
 ) -> Result<(), Refusal> {
     follow_director(state, &desired);
-    let before = state.applied.take().unwrap_or_default();
-    follow_timeouts(state, before.timeouts, desired.timeouts);
-    let before: BTreeMap<_, _> = before.services.iter().map(|old| (old.key, old)).collect();
+    let applied = state.applied.take();
+    let before = match applied {
+        Some(_) => BTreeMap::clone(&state.named),
+        None => BTreeMap::new(),
+    };
+    let applied = applied.unwrap_or_default();
+    follow_timeouts(state, applied.timeouts, desired.timeouts);
     delete_unnamed_services(state, &desired)?;
     for service in &desired.services {
-        let old = before.get(&service.key).copied();
-        follow(state, service, old, observed)?;
+        let old = before.get(&service.key);
+        follow(state, service, old.map(|old| &**old), observed)?;
     }
-    state.applied = Some(Arc::new(desired));
+    state.set_applied(desired);
     Ok(())
 }
 
@@ -40,20 +44,18 @@ pub(crate) fn apply_some(
     services: Vec<DesiredService>,
     observed: &Observed,
 ) -> Result<(), Refusal> {
-    let Some(mut applied) = state.applied.take() else {
+    if state.applied.is_none() {
         return Ok(());
-    };
+    }
     for service in services {
-        let mut known = Arc::make_mut(&mut applied).services.iter_mut();
-        let Some(old) = known.find(|old| old.key == service.key) else {
+        let Some(old) = state.named.get(&service.key).map(Arc::clone) else {
             continue;
         };
-        if state.services.contains_key(&service.key) {
-            follow(state, &service, Some(old), observed)?;
-            *old = service;
+        if state.services.contains_key(&service.key) && *old != service {
+            follow(state, &service, Some(&old), observed)?;
+            state.named.insert(service.key, Arc::new(service));
         }
     }
-    state.applied = Some(applied);
     Ok(())
 }
 
@@ -117,12 +119,17 @@ fn follow(
         }
     }
     delete_unnamed_destinations(state, service, observed)?;
+    let before = old.into_iter().flat_map(|old| &old.destinations);
+    let before: HashMap<SocketAddr, &DestinationSettings> = before
+        .map(|(address, settings)| (*address, settings))
+        .collect();
     for (address, settings) in &service.destinations {
         // Taken out for maintenance: it comes back when that ends.
         if state.maintenance.has_removed(&key, address.ip()) {
             continue;
         }
-        if !names(old, *address, settings) {
+        // What the file said before of it is no news.
+        if before.get(address) != Some(&settings) {
             upsert(state, key, *address, settings, observed)?;
         }
     }
@@ -150,35 +157,19 @@ fn delete_unnamed_destinations(
     let Some(existing) = state.services.get(&service.key) else {
         return Ok(());
     };
+    let named = service.destinations.iter();
+    let named: HashSet<SocketAddr> = named.map(|(address, _)| *address).collect();
     let unnamed: Vec<SocketAddr> = existing
         .list
         .iter()
         .filter_map(|id| state.destinations.get(id))
         .filter(|one| one.origin == Origin::Config)
         .map(|one| one.address)
-        .filter(|address| {
-            !service
-                .destinations
-                .iter()
-                .any(|(named, _)| named == address)
-        })
+        .filter(|address| !named.contains(address))
         .collect();
     unnamed
         .into_iter()
         .try_for_each(|address| change::delete_destination(state, &service.key, address, observed))
-}
-
-/// Whether the file said the same of this destination before.
-fn names(
-    old: Option<&DesiredService>,
-    address: SocketAddr,
-    settings: &DestinationSettings,
-) -> bool {
-    old.is_some_and(|old| {
-        old.destinations
-            .iter()
-            .any(|(named, was)| *named == address && was == settings)
-    })
 }
 
 fn upsert(

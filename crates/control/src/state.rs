@@ -9,7 +9,7 @@ use api::{ServiceKey, Stats};
 use config::Scheduler;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::event::{Desired, Observed, Questions};
+use crate::event::{Desired, DesiredService, Observed, Questions};
 use crate::index::Index;
 use crate::ledger::Ledger;
 use crate::limits;
@@ -38,6 +38,9 @@ pub struct State {
     pub egress: Ledger<u8, Egress>,
     /// Virtual addresses that this host should have.
     pub vips: Ledger<IpAddr, Vip>,
+    /// The services of the configuration that was applied last, as far as [`Rest::applied`] holds.
+    #[serde(default)]
+    pub named: Ledger<ServiceKey, Arc<DesiredService>>,
     rest: Rest,
     #[serde(skip)]
     pub(crate) index: Index,
@@ -66,8 +69,8 @@ pub struct Rest {
     pub interfaces: Vec<String>,
     /// Whether virtual addresses are ours to add and remove.
     pub manage_vips: bool,
-    /// The configuration that was applied last; forgotten at an orderly stop, so that the next
-    /// start follows the file in everything it names.
+    /// The configuration that was applied last, without its services, which are [`State::named`]; forgotten at an
+    /// orderly stop, so that the next start follows the file in everything it names.
     pub applied: Option<Arc<Desired>>,
     /// Which generation of the configuration that is.
     #[serde(default)]
@@ -175,6 +178,20 @@ impl State {
         ids.filter_map(|id| Some((id, &self.trash.get(&id)?.destination)))
     }
 
+    /// Whether a service has a destination that gets clients.
+    #[must_use]
+    pub fn serves(&self, key: &ServiceKey) -> bool {
+        let service = self.services.get(key);
+        let mut listed = service.into_iter().flat_map(|service| &service.list);
+        listed.any(|id| {
+            let destination = self.destinations.get(id);
+            destination.is_some_and(|one| {
+                let link = self.links.get(&one.address.ip());
+                one.settings.weight > 0 && link.is_some_and(Link::is_usable)
+            })
+        })
+    }
+
     /// The id of a destination in a service's list.
     #[must_use]
     pub fn listed(&self, service: &Service, address: SocketAddr) -> Option<u32> {
@@ -219,6 +236,7 @@ impl State {
             || self.links.has_changed()
             || self.egress.has_changed()
             || self.vips.has_changed()
+            || self.named.has_changed()
     }
 
     /// Whether there are other real servers, services or interfaces than when the last step began.
@@ -227,6 +245,49 @@ impl State {
         self.links.has_other_keys()
             || self.services.has_other_keys()
             || self.was.rest.interfaces != self.rest.interfaces
+    }
+
+    /// The configuration that was applied last, with its services.
+    #[must_use]
+    pub fn applied_last(&self) -> Option<Desired> {
+        let applied = self.applied.as_deref()?;
+        Some(Desired {
+            services: self
+                .named
+                .values()
+                .map(|one| DesiredService::clone(one))
+                .collect(),
+            ..applied.clone()
+        })
+    }
+
+    /// Remembers a configuration as the one that was applied. What is the same is not touched.
+    pub(crate) fn set_applied(&mut self, mut desired: Desired) {
+        let services = std::mem::take(&mut desired.services);
+        let keys: BTreeSet<ServiceKey> = services.iter().map(|one| one.key).collect();
+        let gone = self.named.keys().filter(|key| !keys.contains(key));
+        for key in gone.copied().collect::<Vec<_>>() {
+            self.named.remove(&key);
+        }
+        for service in services {
+            if self
+                .named
+                .get(&service.key)
+                .is_none_or(|old| **old != service)
+            {
+                self.named.insert(service.key, Arc::new(service));
+            }
+        }
+        self.rest.applied = Some(Arc::new(desired));
+    }
+
+    /// A state that an earlier version wrote has the services in the configuration.
+    pub(crate) fn split_applied(&mut self) {
+        let applied = self.rest.applied.as_deref();
+        let whole = applied.filter(|applied| !applied.services.is_empty());
+        if let Some(desired) = whole.cloned() {
+            self.set_applied(desired);
+        }
     }
 
     pub(crate) fn settle_all(&mut self, observed: &Observed) {
@@ -331,6 +392,7 @@ impl State {
         self.links.begin();
         self.egress.begin();
         self.vips.begin();
+        self.named.begin();
         self.was = Was {
             rest: self.rest.clone(),
             has_services: !self.services.is_empty(),
@@ -345,7 +407,8 @@ impl State {
             || self.trash.touched().next().is_some()
             || self.links.touched().next().is_some()
             || self.egress.touched().next().is_some()
-            || self.vips.touched().next().is_some();
+            || self.vips.touched().next().is_some()
+            || self.named.touched().next().is_some();
         // Most refusals come before anything is touched, and cost nothing.
         if is_touched {
             self.undo();
@@ -364,6 +427,7 @@ impl State {
         self.links.undo();
         self.egress.undo();
         self.vips.undo();
+        self.named.undo();
         std::mem::swap(&mut self.was.rest, &mut self.rest);
         self.was.has_services = has_services;
         self.reindex();
@@ -431,6 +495,8 @@ impl Serialize for State {
 impl<'de> Deserialize<'de> for State {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut state = State::deserialize(deserializer)?;
+        state.split_applied();
+        state.named.begin();
         state.reindex();
         Ok(state)
     }

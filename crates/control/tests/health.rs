@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use api::{Change, Origin, ServiceKey};
 use common::{World, scheduler, server, settings, web};
-use dirigo_control::{Desired, DesiredService, Event};
+use dirigo_control::{Action, Desired, DesiredService, Event, LinkReport};
 
 fn service(destinations: &[(u8, u32)]) -> DesiredService {
     DesiredService {
@@ -57,8 +57,8 @@ fn a_destination_that_is_withheld_gets_nothing_and_comes_back_as_the_files_own()
     let destination = &world.state.destinations[&id];
     assert_eq!(destination.origin, Origin::Config);
     // Whoever reads the same file again finds nothing to do.
-    let file = world.state.applied.clone().unwrap();
-    assert!(world.run(Event::Config((*file).clone())).is_empty());
+    let file = world.state.applied_last().unwrap();
+    assert!(world.run(Event::Config(file)).is_empty());
 }
 
 #[test]
@@ -97,4 +97,35 @@ fn a_service_that_the_file_does_not_name_is_none_of_the_healths_business() {
     let plan = world.run(Event::Services(vec![service(&[(1, 1)])]));
     assert!(plan.is_empty());
     assert!(world.state.services.is_empty());
+}
+
+#[test]
+fn who_takes_over_is_published_before_the_last_one_that_had_weight_is_drained() {
+    let with = |destinations: &[(u8, u32)]| DesiredService {
+        settings: scheduler("wlc"),
+        ..service(destinations)
+    };
+    let mut world = World::new();
+    let file = |service| Desired {
+        interfaces: vec!["eth0".to_owned()],
+        services: vec![service],
+        ..Desired::default()
+    };
+    world.run(Event::Config(file(with(&[(1, 3)]))));
+    world.resolve(server(1));
+    let link = LinkReport::Via {
+        mac: [2, 0, 0, 0, 0, 12],
+        interface: 2,
+    };
+    world.observed.links = [(server(2), link)].into();
+    let plan = world.run(Event::Apply {
+        desired: file(with(&[(1, 0), (2, 1)])),
+        generation: 2,
+    });
+    let at = |is: &dyn Fn(&Action) -> bool| plan.actions.iter().position(is).unwrap();
+    let weight = |wanted: u32| {
+        at(&|action| matches!(action, Action::WriteDestination { weight, .. } if *weight == wanted))
+    };
+    let published = at(&|action| matches!(action, Action::PublishService { .. }));
+    assert!(weight(1) < published && published < weight(0), "{plan:?}");
 }

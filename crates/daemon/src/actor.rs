@@ -21,6 +21,7 @@ use tracing::error;
 use crate::estimates::Estimates;
 use crate::events;
 use crate::execute::Rooms;
+use crate::explain::Reverse;
 use crate::files::{Files, Written};
 use crate::health::Health;
 use crate::host::Host;
@@ -40,6 +41,7 @@ mod health;
 mod maintenance;
 mod metrics;
 mod network;
+mod plan;
 mod stop;
 mod suspicion;
 mod trace;
@@ -47,6 +49,7 @@ mod trace;
 pub(crate) use apply::{Job, Reload};
 pub(crate) use different::of as difference;
 pub(crate) use network::tell_attached;
+pub(crate) use plan::Basis;
 
 /// The actor.
 pub(crate) struct Actor<P, H> {
@@ -117,10 +120,26 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// Works until told to stop.
     pub(crate) fn run(&mut self, inbox: &Receiver<Message>) {
         let mut tick = Instant::now() + limits::TICK;
+        let mut waiting = None;
         let mut watchdog = Watchdog::asked_for();
         loop {
             let left = tick.saturating_duration_since(Instant::now());
-            match inbox.recv_timeout(left) {
+            let next = waiting.take().map_or_else(|| inbox.recv_timeout(left), Ok);
+            match next {
+                // Many probes change their minds at once when a switch dies: then one step is for all of them.
+                Ok(Message::Health(mut news)) => {
+                    for _ in 0..limits::MESSAGES {
+                        match inbox.try_recv() {
+                            Ok(Message::Health(more)) => news.extend(more),
+                            Ok(other) => {
+                                waiting = Some(other);
+                                break;
+                            }
+                            Err(_) => break,
+                        }
+                    }
+                    self.health_news(&news);
+                }
                 Ok(Message::Stop(stop, reply)) => {
                     let done = self.stop(stop.release, Author::Api);
                     let failed = done.is_err();
@@ -156,6 +175,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let view = view::services(&self.state, &self.rooms.plane, &self.estimates);
                 let _gone = reply.send(view);
             }
+            Message::Marks(reply) => {
+                let _gone = reply.send(view::marks(&self.state));
+            }
             Message::HealthView(reply) => {
                 let _gone = reply.send(self.health.view());
             }
@@ -171,21 +193,31 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 let _gone = reply.send(self.metrics());
             }
             Message::Health(news) => self.health_news(&news),
-            Message::Explain(query, reply) => {
+            Message::Explain(question, reply) => {
                 let plane = &self.rooms.plane;
-                let _gone = reply.send(crate::explain::explain(&self.state, plane, &query));
+                let _gone = reply.send(crate::explain::explain(&self.state, plane, &question));
+            }
+            Message::ExplainServer(server, reply) => {
+                let (plane, estimates) = (&self.rooms.plane, &self.estimates);
+                let _gone = reply.send(Reverse::new(&self.state, plane, estimates, server));
             }
             Message::Connections(reply) => {
                 let _gone = reply.send(self.connections());
             }
-            Message::Trace(filter, actor, reply) => {
-                let _gone = reply.send(self.trace(filter, actor));
+            Message::Trace(asked, actor, reply) => {
+                let _gone = reply.send(self.trace(asked, actor));
             }
             Message::TraceLeft(seat) => self.trace_left(seat),
             Message::TraceNames(reply) => {
                 let _gone = reply.send(self.names());
             }
             Message::Apply(job) => self.apply_soon(job),
+            Message::Plan(config, reply) => {
+                let _gone = reply.send(self.basis(&config));
+            }
+            Message::Drift(reply) => {
+                let _gone = reply.send(self.drifted());
+            }
             Message::NotApplied(reason) => self.not_applied(reason),
             Message::Change(change, by, reply) => self.change(change, by, reply),
             Message::Batch(changes, by, reply) => self.batch(changes, by, reply),
@@ -218,7 +250,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             _ => Vec::new(),
         };
         let mut observed = self.answers(self.state.questions(&event), addresses);
-        observed.links = self.known_links(&event);
+        observed.links = self.health.reports(&event, &self.state);
         let can_wait = matches!(event, Event::Links(_));
         let is_clear = matches!(event, Event::Change(api::Change::Clear));
         let plan = control::step(&mut self.state, event, &observed)?;
@@ -319,7 +351,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
     fn tick(&mut self) {
         self.ticks += 1;
         self.rooms.plane.sweep(limits::SWEEP_TICKS);
-        self.estimates.tick(&self.state, &self.rooms.plane);
+        if self.estimates.tick(&self.state, &self.rooms.plane) {
+            self.suspect();
+        }
         self.rooms.announce(Instant::now());
         self.answer_waiting();
         self.go_on_applying();
@@ -328,10 +362,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if self.ticks.is_multiple_of(limits::LOOK_TICKS) {
             self.look_around();
             self.catch_up_with_health();
+            self.save_health_if_behind();
             self.look_after_maintenance();
-        }
-        if self.ticks.is_multiple_of(limits::SUSPECT_TICKS) {
-            self.suspect();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();

@@ -131,8 +131,9 @@ impl Estimates {
         self.total = Estimator::starting_at(ids.fold(state.retired, plus));
     }
 
-    /// Called every tenth of a second.
-    pub(crate) fn tick(&mut self, state: &State, plane: &impl Plane) {
+    /// Called every tenth of a second. Whether all objects have been looked at by this: once in 2 s.
+    pub(crate) fn tick(&mut self, state: &State, plane: &impl Plane) -> bool {
+        let was_over = self.round.is_over && self.round.ticks < limits::ESTIMATE_TICKS;
         if self.round.ticks == limits::ESTIMATE_TICKS {
             self.round = Round::default();
         }
@@ -143,6 +144,7 @@ impl Estimates {
             let cost = self.look_at_next(state, plane);
             budget = budget.saturating_sub(cost);
         }
+        self.round.is_over && !was_over
     }
 
     /// Looks at the next service and its destinations; how many they are.

@@ -11,12 +11,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Instant;
 
 use anyhow::Context;
 use api::{Protocol, ServiceKey};
-use control::{Desired, DesiredService, LinkReport};
+use control::{Desired, DesiredService, Event, LinkReport, State};
 use health::probe::Standing;
 use health::reason::Reason;
 use health::runner::{self, Handle, Link};
@@ -41,9 +42,11 @@ pub(crate) type Believed = Vec<(ServiceKey, IpAddr, bool)>;
 pub(crate) struct Health {
     wanted: Wanted,
     /// Services with checks, as the configuration has them.
-    desired: BTreeMap<ServiceKey, DesiredService>,
+    desired: BTreeMap<ServiceKey, Arc<DesiredService>>,
     keys: BTreeMap<health::state::ServiceKey, ServiceKey>,
-    effects: BTreeMap<ServiceKey, BTreeMap<IpAddr, Effect>>,
+    effects: BTreeMap<ServiceKey, Arc<BTreeMap<IpAddr, Effect>>>,
+    /// What each service with checks was made from.
+    sources: BTreeMap<ServiceKey, Arc<config::Service>>,
     without_quorum: BTreeSet<ServiceKey>,
     sorry: BTreeMap<ServiceKey, IpAddr>,
     probes: BTreeMap<ProbeKey, Probed>,
@@ -104,6 +107,12 @@ impl Health {
         Ok(())
     }
 
+    /// How many destinations have checks.
+    pub(crate) fn len(&self) -> usize {
+        let services = self.wanted.services.values();
+        services.map(|service| service.destinations.len()).sum()
+    }
+
     /// Real servers whose MACs are needed, whether they are in the table or not.
     pub(crate) fn servers(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.wanted.services.values().flat_map(|service| {
@@ -119,6 +128,17 @@ impl Health {
             let servers = service.destinations.keys();
             servers.filter_map(move |server| Some((key?, *server)))
         })
+    }
+
+    /// Services with checks.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ServiceKey> + '_ {
+        self.desired.keys()
+    }
+
+    /// Whether a destination has checks of its own: the sorry server has none.
+    pub(crate) fn is_checked(&self, service: &ServiceKey, server: IpAddr) -> bool {
+        let effects = self.effects.get(service);
+        effects.is_some_and(|effects| effects.contains_key(&server))
     }
 
     /// The resolver has told something.
@@ -137,6 +157,30 @@ impl Health {
     /// What the resolver said last of a real server.
     pub(crate) fn link(&self, server: IpAddr) -> Option<&LinkReport> {
         self.links.get(&server)
+    }
+
+    /// How real servers are reached that an event may bring into the table.
+    pub(crate) fn reports(&self, event: &Event, state: &State) -> BTreeMap<IpAddr, LinkReport> {
+        let services = match event {
+            Event::Apply { desired, .. } => &desired.services,
+            Event::Services(services) => services,
+            _ => return BTreeMap::new(),
+        };
+        let named = services.iter().flat_map(|service| &service.destinations);
+        let new = named.map(|(address, _)| address.ip());
+        let new = new.filter(|server| !state.links.contains_key(server));
+        new.filter_map(|server| Some((server, self.link(server)?.clone())))
+            .collect()
+    }
+
+    /// Services with a destination that waits for its first check.
+    pub(crate) fn unchecked(&self) -> impl Iterator<Item = &ServiceKey> + '_ {
+        let waits = |effects: &Arc<BTreeMap<IpAddr, Effect>>| {
+            let mut effects = effects.values();
+            effects.any(|effect| matches!(effect, Effect::Unchecked))
+        };
+        let services = self.effects.iter();
+        services.filter_map(move |(key, effects)| waits(effects).then_some(key))
     }
 
     fn known_links(&self) -> BTreeMap<IpAddr, Link> {
@@ -226,7 +270,7 @@ impl Health {
             Some(server) => self.sorry.insert(key, server),
             None => self.sorry.remove(&key),
         };
-        let effects = self.effects.insert(key, known.effects.clone());
+        let effects = self.effects.insert(key, Arc::new(known.effects.clone()));
         let weights = |effects: &BTreeMap<IpAddr, Effect>| -> Vec<_> {
             let weights = effects.iter();
             weights
@@ -246,7 +290,7 @@ impl Health {
         effect: Option<Effect>,
     ) -> Option<ServiceKey> {
         let key = *self.keys.get(&service)?;
-        let effects = self.effects.entry(key).or_default();
+        let effects = Arc::make_mut(self.effects.entry(key).or_default());
         let weight = effect.as_ref().and_then(Effect::weight);
         let old = match effect {
             Some(effect) => effects.insert(server, effect),
@@ -270,7 +314,7 @@ impl Health {
 
     /// A service as health allows it now; none if it has no checks.
     pub(crate) fn allowed(&self, key: &ServiceKey) -> Option<DesiredService> {
-        let mut service = self.desired.get(key)?.clone();
+        let mut service = DesiredService::clone(self.desired.get(key)?);
         let effects = self.effects.get(key);
         service.destinations.retain_mut(|(address, settings)| {
             let effect = effects.and_then(|effects| effects.get(&address.ip()));

@@ -34,6 +34,7 @@ mod events;
 mod execute;
 mod explain;
 mod files;
+mod forecast;
 mod generations;
 mod health;
 mod host;

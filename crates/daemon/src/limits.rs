@@ -24,9 +24,6 @@ pub const TEMPLATES_TURNED_S: u64 = 3;
 /// Real servers that a refusal names: enough to see a slip of the finger.
 pub const SERVERS_SHOWN: usize = 8;
 
-/// Ticks between two comparisons of new connections: 2 s, in which a busy service has enough of them.
-pub const SUSPECT_TICKS: u64 = 20;
-
 /// New connections in that time from which on a destination is judged. With fewer, chance would.
 pub const SUSPECT_CONNECTIONS: u64 = 3;
 
@@ -132,6 +129,14 @@ pub const STOP_WAIT: Duration = Duration::from_secs(2);
 /// How long adding a destination waits for its first answer. IPVS would queue the first packets
 /// in the kernel meanwhile; we would refuse them. A live neighbour answers within milliseconds.
 pub const RESOLVE_WAIT: Duration = Duration::from_millis(500);
+
+/// Destinations with checks up to which what is believed is written after every change; with more, once in a
+/// while.
+pub const BELIEVED_AT_ONCE: usize = 2_000;
+
+/// Clients that are tried to say how many a change would move, when that cannot be computed: two decimals of a
+/// percent are not meant, but its order is.
+pub const FORECAST_CLIENTS: u32 = 4_096;
 
 /// Configurations that are kept to go back to: some weeks of changes, some megabytes at most.
 pub const GENERATIONS: usize = 20;

@@ -1,12 +1,13 @@
 //! What the actor is told and asked.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use api::{Refusal, Service, Status};
 use tokio::sync::oneshot;
 
-use crate::actor::Job;
+use crate::actor::{Basis, Job};
 use crate::metrics::Snapshot;
 use crate::plane::Listing;
 use crate::resolver::Notice;
@@ -17,6 +18,8 @@ pub(crate) enum Message {
     Status(oneshot::Sender<Status>),
     /// `GET /v1/services`
     Services(oneshot::Sender<Vec<Service>>),
+    /// `GET /v1/marks`
+    Marks(oneshot::Sender<Vec<api::MarkRule>>),
     /// `GET /v1/health`
     HealthView(oneshot::Sender<Vec<api::ServiceHealth>>),
     /// `GET /v1/segment`, as far as the table knows.
@@ -26,20 +29,22 @@ pub(crate) enum Message {
         Vec<api::ServiceKey>,
         oneshot::Sender<crate::statistics::Sample>,
     ),
-    /// `GET /v1/explain`
+    /// `GET`, `POST /v1/explain`
     Explain(
-        api::ExplainQuery,
+        crate::explain::Question,
         oneshot::Sender<Result<api::Explanation, Refusal>>,
     ),
+    /// `GET /v1/explain/server`
+    ExplainServer(IpAddr, oneshot::Sender<crate::explain::Reverse>),
     /// `GET /metrics`
     Metrics(oneshot::Sender<Snapshot>),
     /// `GET /v1/connections`
     Connections(oneshot::Sender<Connections>),
     /// `POST /v1/trace`
     Trace(
-        dataplane::Filter,
+        crate::trace::Asked,
         std::sync::mpsc::SyncSender<Message>,
-        oneshot::Sender<Result<crate::trace::Begun, Refusal>>,
+        oneshot::Sender<Result<crate::trace::Entry, Refusal>>,
     ),
     /// A trace has ended: the number of its seat.
     TraceLeft(usize),
@@ -59,6 +64,10 @@ pub(crate) enum Message {
     ),
     /// `POST /v1/apply`, SIGHUP: a configuration that was read.
     Apply(Job),
+    /// `/v1/plan`: a configuration that was read; what is known is answered, and computed elsewhere.
+    Plan(Arc<config::Config>, oneshot::Sender<Result<Basis, Refusal>>),
+    /// `GET /v1/drift`
+    Drift(oneshot::Sender<Vec<api::ServiceDifference>>),
     /// SIGHUP, and the configuration cannot be read or is wrong.
     NotApplied(String),
     /// `GET /v1/maintenance`

@@ -136,7 +136,23 @@ impl Plane for ModelPlane {
         anyhow::bail!("a model forwards nothing")
     }
 
-    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch> {
+    fn explain_frame(
+        &self,
+        _bytes: &[u8],
+        _dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation> {
+        anyhow::bail!("a model forwards nothing")
+    }
+
+    fn ingress_macs(&self) -> Vec<[u8; 6]> {
+        Vec::new()
+    }
+
+    fn watched_loader(&self) -> anyhow::Result<dataplane::WatchedLoader> {
+        anyhow::bail!("a model forwards nothing")
+    }
+
+    fn begin_to_watch(&mut self, _watched: dataplane::Watched) -> anyhow::Result<dataplane::Watch> {
         anyhow::bail!("a model forwards nothing")
     }
 

@@ -47,8 +47,18 @@ pub(crate) trait Plane {
         flow: &dataplane::Flow,
         dead: Option<u32>,
     ) -> anyhow::Result<dataplane::Explanation>;
-    /// Puts the programs in that keep frames for traces.
-    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch>;
+    /// What would become of a frame, whatever it is.
+    fn explain_frame(
+        &self,
+        bytes: &[u8],
+        dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation>;
+    /// MACs of the interfaces that frames arrive on.
+    fn ingress_macs(&self) -> Vec<[u8; 6]>;
+    /// What loads the programs that keep frames for traces, elsewhere.
+    fn watched_loader(&self) -> anyhow::Result<dataplane::WatchedLoader>;
+    /// Puts these programs in.
+    fn begin_to_watch(&mut self, watched: dataplane::Watched) -> anyhow::Result<dataplane::Watch>;
     /// Puts the plain programs back.
     fn end_to_watch(&mut self) -> anyhow::Result<()>;
     /// What tells whose a traced frame was.
@@ -209,8 +219,24 @@ impl Plane for Kernel {
         Ok(self.dataplane.explain(flow, dead)?)
     }
 
-    fn begin_to_watch(&mut self) -> anyhow::Result<dataplane::Watch> {
-        let watch = self.dataplane.begin_to_watch();
+    fn explain_frame(
+        &self,
+        bytes: &[u8],
+        dead: Option<u32>,
+    ) -> anyhow::Result<dataplane::Explanation> {
+        Ok(self.dataplane.explain_frame(bytes, dead)?)
+    }
+
+    fn ingress_macs(&self) -> Vec<[u8; 6]> {
+        self.dataplane.ingress_macs()
+    }
+
+    fn watched_loader(&self) -> anyhow::Result<dataplane::WatchedLoader> {
+        Ok(self.dataplane.watched_loader())
+    }
+
+    fn begin_to_watch(&mut self, watched: dataplane::Watched) -> anyhow::Result<dataplane::Watch> {
+        let watch = self.dataplane.begin_to_watch(watched);
         watch.context("putting in the programs that are watched")
     }
 

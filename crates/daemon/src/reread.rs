@@ -1,7 +1,7 @@
 //! The configuration is read again, on a thread that is not the actor's: a large one takes a while.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{Applied, GenerationOrigin, Refusal, RefusalCode};
 use config::Config;
@@ -25,6 +25,32 @@ pub(crate) fn on_signal(file: &Path) -> Message {
     }
 }
 
+/// A configuration and the files that it is in.
+///
+/// # Errors
+///
+/// A file that cannot be read, or all its mistakes.
+pub(crate) fn read(file: &Path) -> Result<(Vec<config::File>, Arc<Config>), Refusal> {
+    let files = config::read_files(file).map_err(wrong)?;
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = match &*last {
+        Some((before, known)) => known.of_files_again(before, &files),
+        None => Config::of_files(&files),
+    };
+    let config = Arc::new(config.map_err(wrong)?);
+    *last = Some((files.clone(), Arc::clone(&config)));
+    Ok((files, config))
+}
+
+/// What was read last and was right: of a large configuration only what is otherwise is read again.
+static LAST: Mutex<Option<(Vec<config::File>, Arc<Config>)>> = Mutex::new(None);
+
+/// What a start has read.
+pub(crate) fn remember(files: &[config::File], config: &Arc<Config>) {
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = Some((files.to_vec(), Arc::clone(config)));
+}
+
 /// A configuration that somebody asked for.
 ///
 /// # Errors
@@ -35,10 +61,9 @@ pub(crate) fn job(
     origin: GenerationOrigin,
     reply: Option<Reply>,
 ) -> Result<Job, Refusal> {
-    let files = config::read_files(file).map_err(wrong)?;
-    let config = Config::of_files(&files).map_err(wrong)?;
+    let (files, config) = read(file)?;
     Ok(Job {
-        config: Arc::new(config),
+        config,
         file: file.to_owned(),
         files,
         origin,

@@ -12,7 +12,7 @@
 //! It writes nothing but questions, and confirmed MACs into the kernel's neighbour table, so
 //! that the host itself follows too.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -228,14 +228,18 @@ impl Resolver {
         let now = Instant::now();
         self.refresh = now + limits::ROUTE_REFRESH;
         let map = Map::read(&self.wanted.vips)?;
-        let neighbours = Netlink::open()?.neighbours(None)?;
+        let neighbours = Netlink::open()?.neighbours(None)?.into_iter();
+        let neighbours: HashMap<(u32, IpAddr), Neighbour> = neighbours
+            .map(|entry| ((entry.index, entry.address), entry))
+            .collect();
         let servers: Vec<_> = self.wanted.servers.clone().into_iter().collect();
         for (address, believed) in servers {
             let path = map.path(address);
             if let Path::OnLink { interface, .. } = path {
                 self.open(interface, &map)?;
             }
-            let known = neighbours.iter().find(|entry| entry.address == address);
+            let interface = way(&path).unwrap_or_default();
+            let known = neighbours.get(&(interface, address));
             self.set_path(address, path, believed, known, now);
         }
         self.close_unused();
@@ -250,10 +254,7 @@ impl Resolver {
         entry: Option<&Neighbour>,
         now: Instant,
     ) {
-        let entry = entry.filter(|entry| match path {
-            Path::OnLink { interface, .. } => entry.index == interface && is_fresh(entry.state),
-            _ => false,
-        });
+        let entry = entry.filter(|entry| is_fresh(entry.state));
         let fixed = entry.and_then(permanent);
         // What was believed at first is old by the time a way changes.
         let believed = believed.filter(|_| !self.targets.contains_key(&address));

@@ -164,7 +164,6 @@ impl Routes {
     }
 
     /// A route that changes nothing though it takes a body: who may read may use it.
-    #[allow(dead_code, reason = "a plan or a packet to explain comes as a body")]
     pub(crate) fn ask<H, T>(mut self, path: &'static str, bytes: usize, handler: H) -> Self
     where
         H: Handler<T, Desk>,

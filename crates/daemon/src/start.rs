@@ -6,7 +6,9 @@
 //!      ─► save ─► carry out everything, once, without a gap for what stays
 //! ```
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -22,7 +24,7 @@ use crate::bpffs::PinRoot;
 use crate::estimates::Estimates;
 use crate::execute::Rooms;
 use crate::files::Files;
-use crate::health::Health;
+use crate::health::{Believed, Health};
 use crate::host::{self, Host};
 use crate::message::Message;
 use crate::metrics::Changes;
@@ -86,7 +88,7 @@ fn bring_up(
     let left = left_behind(files, adopted)?;
     let desired = Desired::from(&options.config);
     let believed = if adopted {
-        files.load_health()
+        believed(files.load_health(), &left.state)
     } else {
         Vec::new()
     };
@@ -97,6 +99,14 @@ fn bring_up(
     let wanted = wanted(&state, &health);
     resolver.want(wanted.clone(), false);
     hear_first_answers(&mut state, &mut health, &inbox);
+    health.start(&outbox)?;
+    hear_first_checks(
+        &left.state,
+        &mut state,
+        &mut health,
+        &inbox,
+        (&plane, &host),
+    )?;
     let generations = files.generations();
     let kept = reread::at_start(options, &generations, left.state.generation)?;
     state.generation = kept.generation.number;
@@ -110,7 +120,6 @@ fn bring_up(
     };
     rooms.carry_out(&plan)?;
     generations.prune(state.generation);
-    health.start(&outbox)?;
     let names = options.config.interfaces.iter().map(ToString::to_string);
     claims::listen_on(names.collect());
     claims::spawn().context("starting the thread that listens for claims")?;
@@ -122,6 +131,8 @@ fn bring_up(
         release_on_stop: options.config.on_stop == config::OnStop::Release,
         metrics: options.config.metrics,
     };
+    let config = Arc::new(options.config.clone());
+    reread::remember(&options.texts, &config);
     let mut estimates = Estimates::default();
     estimates.take_over(&state, &rooms.plane);
     let actor = Actor {
@@ -144,7 +155,7 @@ fn bring_up(
         traces: None,
         reload: Reload::new(
             options.file.clone(),
-            options.config.clone().into(),
+            config,
             (generations, kept),
             outbox.clone(),
         ),
@@ -291,23 +302,7 @@ fn next_state(
     health.filter(&mut desired);
     events.push(Event::Config(desired));
     for event in events {
-        let questions = state.questions(&event);
-        let renewed = questions.picks.iter().copied();
-        let observed = Observed {
-            renewed: renewed.filter(|id| plane.is_renewed(*id)).collect(),
-            picks: questions
-                .picks
-                .into_iter()
-                .map(|id| (id, plane.picks(id)))
-                .collect(),
-            stats: questions
-                .stats
-                .into_iter()
-                .map(|id| (id, plane.stats(id)))
-                .collect(),
-            addresses: host.addresses()?,
-            ..Observed::default()
-        };
+        let observed = observe(&state, &event, plane, host)?;
         let is_config = matches!(event, Event::Config(_));
         control::step(&mut state, event, &observed).map_err(Error::Config)?;
         // Where nothing was before, that all is new is said in one line.
@@ -317,6 +312,32 @@ fn next_state(
         }
     }
     Ok(state)
+}
+
+/// What a step must know.
+fn observe(
+    state: &State,
+    event: &Event,
+    plane: &impl Plane,
+    host: &impl Host,
+) -> anyhow::Result<Observed> {
+    let questions = state.questions(event);
+    let renewed = questions.picks.iter().copied();
+    Ok(Observed {
+        renewed: renewed.filter(|id| plane.is_renewed(*id)).collect(),
+        picks: questions
+            .picks
+            .into_iter()
+            .map(|id| (id, plane.picks(id)))
+            .collect(),
+        stats: questions
+            .stats
+            .into_iter()
+            .map(|id| (id, plane.stats(id)))
+            .collect(),
+        addresses: host.addresses()?,
+        ..Observed::default()
+    })
 }
 
 /// Interfaces of the configuration first: the data plane looks for the arrival interface's slot
@@ -350,24 +371,81 @@ fn hear_first_answers(state: &mut State, health: &mut Health, inbox: &Receiver<M
         let Ok(message) = inbox.recv_timeout(left) else {
             break;
         };
-        let event = match message {
-            Message::Network(resolver::Notice::Links(links)) => {
-                health.heard(&links);
-                Event::Links(links)
-            }
-            Message::Network(resolver::Notice::Interface { index, name, mac }) => {
-                Event::Interface { index, name, mac }
-            }
-            Message::Network(resolver::Notice::InterfaceGone { index }) => {
-                Event::InterfaceGone { index }
-            }
-            // Addresses are put on after this, and looked after from then on.
-            _ => continue,
+        hear(message, state, health);
+    }
+}
+
+/// Takes into the state what the network says.
+fn hear(message: Message, state: &mut State, health: &mut Health) {
+    let event = match message {
+        Message::Network(resolver::Notice::Links(links)) => {
+            health.heard(&links);
+            Event::Links(links)
+        }
+        Message::Network(resolver::Notice::Interface { index, name, mac }) => {
+            Event::Interface { index, name, mac }
+        }
+        Message::Network(resolver::Notice::InterfaceGone { index }) => {
+            Event::InterfaceGone { index }
+        }
+        // Addresses are put on after this, and looked after from then on.
+        _ => return,
+    };
+    if let Err(refusal) = control::step(state, event, &Observed::default()) {
+        warn!(%refusal, "a real server cannot be used");
+    }
+}
+
+/// The file may have changed while no daemon ran, so that it leaves a service to servers that nobody has checked
+/// yet, and so to nobody. As when it is applied, they are checked first; what was left serves meanwhile.
+fn hear_first_checks(
+    left: &State,
+    state: &mut State,
+    health: &mut Health,
+    inbox: &Receiver<Message>,
+    (plane, host): (&impl Plane, &impl Host),
+) -> anyhow::Result<()> {
+    let until = Instant::now() + limits::CHECK_WAIT;
+    while is_emptied(left, state, health) {
+        let remaining = until.saturating_duration_since(Instant::now());
+        let Ok(message) = inbox.recv_timeout(remaining) else {
+            break;
         };
-        if let Err(refusal) = control::step(state, event, &Observed::default()) {
-            warn!(%refusal, "a real server cannot be used");
+        let Message::Health(news) = message else {
+            hear(message, state, health);
+            continue;
+        };
+        health.tell(&news);
+        let different = health.take(&news);
+        let services = different.iter().filter_map(|key| health.allowed(key));
+        let event = Event::Services(services.collect());
+        let mut observed = observe(state, &event, plane, host)?;
+        observed.links = health.reports(&event, state);
+        if let Err(refusal) = control::step(state, event, &observed) {
+            warn!(%refusal, "the health of real servers cannot be followed");
         }
     }
+    Ok(())
+}
+
+/// Whether a service that has somebody is left to those who are not checked yet.
+fn is_emptied(left: &State, state: &State, health: &Health) -> bool {
+    let mut unchecked = health.unchecked();
+    unchecked.any(|key| left.serves(key) && !state.serves(key))
+}
+
+/// What an earlier daemon believed; and that those are well which it gave clients without checking them. It may have
+/// died on its way to a configuration that checks them, and its clients shall lose nobody by that.
+fn believed(mut believed: Believed, left: &State) -> Believed {
+    let known: BTreeSet<_> = believed
+        .iter()
+        .map(|(key, server, _)| (*key, *server))
+        .collect();
+    let listed = left.destinations.values();
+    let listed = listed.map(|one| (one.service, one.address.ip()));
+    let unchecked = listed.filter(|one| !known.contains(one));
+    believed.extend(unchecked.map(|(key, server)| (key, server, true)));
+    believed
 }
 
 /// How real servers are reached, where that is news.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use api::{Refusal, RefusalCode, TraceLine, TraceQuery, TraceTally};
 use axum::body::Bytes;
-use dataplane::{Filter, Guide};
+use dataplane::{Filter, Guide, Watched, WatchedLoader};
 use director::verdict::{PassReason, counter_names};
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
@@ -29,6 +29,22 @@ mod tell;
 pub(crate) use hub::{Hub, Seat};
 pub(crate) use tell::Names;
 use tell::Teller;
+
+/// What the actor is asked for.
+pub(crate) struct Asked {
+    /// Frames that are wanted.
+    pub(crate) filter: Filter,
+    /// The programs that keep frames, if they were loaded for this.
+    pub(crate) watched: Option<Watched>,
+}
+
+/// What the actor answers.
+pub(crate) enum Entry {
+    /// The trace has begun.
+    Begun(Begun),
+    /// It is the first: these programs are loaded before it can, which takes a while and is not the actor's matter.
+    First(WatchedLoader),
+}
 
 /// What the actor gives to a trace.
 pub(crate) struct Begun {

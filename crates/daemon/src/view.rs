@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use api::{
-    Destination, DestinationFigures, LinkState, RealServer, Segment, Service, ServiceFigures,
-    ServiceKey, TotalFigures, VirtualAddress,
+    Destination, DestinationFigures, LinkState, MarkRule, Prefix, RealServer, Segment, Service,
+    ServiceFigures, ServiceKey, TotalFigures, VirtualAddress,
 };
 use control::{Link, State, minus};
 
@@ -38,6 +38,41 @@ pub(crate) fn services(state: &State, plane: &impl Plane, estimates: &Estimates)
             destinations: service.list.iter().filter_map(listed).collect(),
         })
         .collect()
+}
+
+/// What gives packets a firewall mark, in order.
+pub(crate) fn marks(state: &State) -> Vec<MarkRule> {
+    let shown = |rule: &control::MarkRule| {
+        Some(MarkRule {
+            mark: rule.mark,
+            protocol: rule.protocol,
+            addresses: Prefix::new(rule.address, rule.prefix)?,
+            ports: (rule.first_port, rule.last_port),
+        })
+    };
+    state.marks.iter().filter_map(shown).collect()
+}
+
+/// The services that a real server is a destination of, in listing order, and as what.
+pub(crate) fn of_server(
+    state: &State,
+    plane: &impl Plane,
+    estimates: &Estimates,
+    server: IpAddr,
+) -> Vec<(ServiceKey, Destination)> {
+    let templates = plane.templates();
+    let mut found = Vec::new();
+    for (key, service) in &state.services {
+        for id in &service.list {
+            let of = state.destinations.get(id);
+            if let Some(of) = of.filter(|one| one.address.ip() == server) {
+                let mut shown = destination(state, *id, of, plane, estimates);
+                shown.templates = templates.get(id).copied().unwrap_or(0);
+                found.push((*key, shown));
+            }
+        }
+    }
+    found
 }
 
 /// Connections remembered for all destinations, deleted ones included.

@@ -244,3 +244,42 @@ fn the_way_back_leads_to_the_generation_before_and_survives_a_crash() {
     world.start(&file);
     assert_eq!(world.ask(2), [2, 2]);
 }
+
+#[test]
+fn a_plan_says_what_would_change_and_whom_it_would_move_and_changes_nothing() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    world.start(&with(&world, &[1, 2], ""));
+    let plan = || world.api().plan(&api::Apply::default()).unwrap();
+    assert!(plan().is_empty());
+    let open: Vec<_> = (0..4).map(|_| world.connect().unwrap()).collect();
+    assert_eq!(open.iter().filter(|one| one.server == 1).count(), 2);
+
+    world.write(&(with(&world, &[2], "") + "[timeouts]\nudp = 60\n"));
+    let planned = plan();
+    assert_eq!(planned.services.len(), 1);
+    let service = &planned.services[0];
+    assert_eq!(service.difference.destinations.len(), 1);
+    assert_eq!((service.moves.connections, service.moves.lost), (4, 2));
+    let clients = service.moves.clients.as_ref().unwrap();
+    assert_eq!(
+        (clients.moved, clients.refused, clients.sample),
+        (5_000, 0, 0)
+    );
+    assert_eq!(planned.settings.len(), 1);
+    assert_eq!(planned.settings[0].name, "timeouts.udp");
+    assert_eq!(world.ask(2), [2, 1], "nothing has changed");
+    assert!(world.api().drift().unwrap().is_empty());
+
+    // Of another file, which the daemon does not follow.
+    let other = world.folder.path().join("other.toml");
+    std::fs::write(&other, with(&world, &[1, 2], "")).unwrap();
+    let of_other = world.api().plan(&api::Apply { file: Some(other) }).unwrap();
+    assert!(of_other.is_empty());
+
+    world.api().apply(&api::Apply::default()).unwrap();
+    assert!(plan().is_empty(), "what was planned is done");
+    drop(open);
+}

@@ -85,11 +85,11 @@ impl Stream {
     }
 
     fn next(&self) -> Event {
-        self.0.recv_timeout(Duration::from_secs(20)).unwrap()
+        common::Patience::receive(common::PATIENCE, &self.0).unwrap()
     }
 
     fn rest(self) -> Vec<Event> {
-        let next = || self.0.recv_timeout(Duration::from_secs(20));
+        let next = || common::Patience::receive(common::PATIENCE, &self.0);
         let mut rest = Vec::new();
         loop {
             match next() {

@@ -8,8 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use api::{
-    Change, Decision, DestinationSettings, ExplainQuery, Explanation, Netmask, Persistence,
-    Protocol, SchedulerFlags, ServiceKey, ServiceSettings, Verdict,
+    Change, Decision, DestinationSettings, ExplainFrame, ExplainQuery, Explanation, Netmask,
+    Persistence, Protocol, SchedulerFlags, ServerExplanation, ServerQuery, ServiceKey,
+    ServiceSettings, Verdict,
 };
 use common::{CHILD, FILES, World, root, server, until, vip};
 use dirigo_daemon as daemon;
@@ -325,4 +326,166 @@ fn asking_leaves_no_trace_and_what_is_not_balanced_is_said_so() {
         before.counters.into_iter().collect(),
     );
     assert_eq!(of_web(&after), of_web(&before));
+}
+
+#[test]
+fn a_captured_frame_is_explained_whatever_it_is() {
+    if !root() {
+        return;
+    }
+    let world = start("rr", SchedulerFlags::NONE);
+    let mut wire = Wire::new(&world);
+    let client = clients(50)[0];
+    let std::net::IpAddr::V4(vip) = vip() else {
+        panic!("an IPv4 test");
+    };
+    let tcp = |to: [u8; 6], is_syn: bool| {
+        let mut frame = Vec::new();
+        let mut tcp = PacketBuilder::ethernet2([2, 0, 0, 9, 0, 1], to)
+            .ipv4(client.ip().octets(), vip.octets(), 64)
+            .tcp(client.port(), 80, 1, 1024);
+        tcp = if is_syn { tcp.syn() } else { tcp.ack(1) };
+        tcp.write(&mut frame, &[9; 200]).unwrap();
+        frame
+    };
+    let ask = |frame: &[u8], kept: usize, to_director: bool| {
+        let asked = ExplainFrame {
+            hex: frame[..kept]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect(),
+            length: frame.len() as u32,
+            to_director,
+        };
+        world.api().explain_frame(&asked)
+    };
+    // The SYN of a capture that kept 96 bytes of each frame.
+    let syn = tcp(DIRECTOR, true);
+    let found = ask(&syn, 96, false).unwrap();
+    let frame = found.frame.as_ref().unwrap();
+    assert_eq!(frame.missing as usize, syn.len() - 96);
+    assert_eq!((frame.is_to_director, frame.hop.ttl), (true, Some(64)));
+    assert_eq!(frame.hop.src, Some(client.into()));
+    assert_eq!(found.service, Some(web()));
+    assert_eq!(
+        found.generation,
+        world.api().status().unwrap().configuration.generation
+    );
+    let went = wire.deliver(&[client])[&client];
+    assert_eq!(named(&found), went);
+
+    // What comes later on the connection belongs to it.
+    let found = ask(&tcp(DIRECTOR, false), 54, false).unwrap();
+    assert!(
+        matches!(found.decision, Decision::Connection { .. }),
+        "{found:?}"
+    );
+    assert_eq!(named(&found), went);
+
+    // A frame to the real server's own MAC, captured there, is not the director's; but may be asked about.
+    let theirs = tcp([2, 0, 0, 9, 0, 11], false);
+    let found = ask(&theirs, theirs.len(), false).unwrap();
+    assert_eq!(found.fate.counter, "pass_not_for_this_host");
+    assert!(!found.frame.unwrap().is_to_director);
+    assert_eq!(named(&ask(&theirs, theirs.len(), true).unwrap()), went);
+
+    // An error about the connection goes where the connection goes.
+    let mut error = Vec::new();
+    PacketBuilder::ethernet2([2, 0, 0, 9, 0, 1], DIRECTOR)
+        .ipv4([192, 0, 2, 1], vip.octets(), 60)
+        .icmpv4(etherparse::Icmpv4Type::TimeExceeded(
+            etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit,
+        ))
+        .write(&mut error, &returned(vip, client))
+        .unwrap();
+    let found = ask(&error, error.len(), false).unwrap();
+    assert_eq!(named(&found), went);
+    let query = found.query.unwrap();
+    assert_eq!(query.client, client.into());
+
+    // ARP is neither; and what is no frame is refused with what would be right.
+    let mut arp = vec![0xff; 6];
+    arp.extend([2, 0, 0, 9, 0, 1, 8, 6]);
+    arp.extend([0; 28]);
+    let found = ask(&arp, arp.len(), false).unwrap();
+    assert_eq!(
+        (found.fate.counter.as_str(), found.query),
+        ("pass_arp", None)
+    );
+    let refused = |asked: &ExplainFrame| world.api().explain_frame(asked).unwrap_err().to_string();
+    let asked = |hex: &str, length| ExplainFrame {
+        hex: hex.to_owned(),
+        length,
+        to_director: false,
+    };
+    let text = refused(&asked("0g", 14));
+    assert!(text.contains("two hexadecimal digits"), "{text}");
+    let text = refused(&asked("00", 14));
+    assert!(text.contains("an Ethernet header has 14"), "{text}");
+    let text = refused(&asked(&"00".repeat(60), 59));
+    assert!(
+        text.contains("at least as many bytes as hex has (60)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn of_a_server_it_is_said_which_part_of_the_clients_it_gets_and_that_is_what_comes() {
+    if !root() {
+        return;
+    }
+    let part = |found: &ServerExplanation| match &found.services[..] {
+        [one] => (one.share.unwrap(), one.sample),
+        other => panic!("{other:?}"),
+    };
+    let of = |world: &World, n| {
+        let query = ServerQuery { server: server(n) };
+        world.api().explain_server(&query).unwrap()
+    };
+    for (round, (scheduler, expected)) in [("wrr", 7_500), ("sh", 0), ("wlc", 7_500)]
+        .into_iter()
+        .enumerate()
+    {
+        let world = start(scheduler, SchedulerFlags::NONE);
+        weigh(&world, 1, 3);
+        let mut wire = Wire::new(&world);
+        let parts = [1, 2].map(|n| part(&of(&world, n)));
+        assert_eq!(
+            parts[0].0 + parts[1].0,
+            10_000,
+            "{scheduler}: nobody else gets any"
+        );
+        assert_eq!(parts[0].1 == 0, scheduler != "wlc", "what is exact says so");
+        if expected != 0 {
+            assert!(parts[0].0.abs_diff(expected) <= 5, "{scheduler}: {parts:?}");
+        }
+        let clients = clients(60 + round as u32);
+        let got = wire.deliver(&clients);
+        let first = got.values().filter(|n| **n == 1).count() as u32;
+        let told = parts[0].0 * CLIENTS / 10_000;
+        // Which clients come to `sh` is chance; the others go in turn.
+        let play = if scheduler == "sh" { 60 } else { 2 };
+        assert!(
+            first.abs_diff(told) <= play,
+            "{scheduler}: {first} of {CLIENTS}, and {told} were told"
+        );
+        let now = of(&world, 1).services.remove(0).destination;
+        assert_eq!(now.active + now.inactive, first);
+    }
+    let world = start("rr", SchedulerFlags::NONE);
+    weigh(&world, 1, 0);
+    assert_eq!(part(&of(&world, 1)), (0, 0));
+    assert_eq!(part(&of(&world, 2)), (10_000, 0));
+    assert!(of(&world, 9).services.is_empty());
+}
+
+/// The head of a packet from the VIP to a client, as a router quotes it.
+fn returned(vip: Ipv4Addr, client: SocketAddrV4) -> Vec<u8> {
+    let mut quoted = Vec::new();
+    PacketBuilder::ipv4(vip.octets(), client.ip().octets(), 1)
+        .tcp(80, client.port(), 1, 1024)
+        .write(&mut quoted, &[])
+        .unwrap();
+    quoted.truncate(28);
+    quoted
 }

@@ -8,7 +8,6 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use api::{Change, Event, EventKind, ServiceSettings};
 use common::{CHILD, FILES, World, root, until, vip};
@@ -180,7 +179,7 @@ fn a_server_is_told_over_https_again_after_a_failure_and_the_last_words_too() {
     );
     world.start(&config);
     world.api().change(&add_service(81)).unwrap();
-    let next = || heard.recv_timeout(Duration::from_secs(20)).unwrap();
+    let next = || common::Patience::receive(common::PATIENCE, &heard).unwrap();
     let (first, authorization) = next();
     let (second, _) = next();
     assert_eq!(first, second, "what failed is sent again");

@@ -117,6 +117,7 @@ fn every_answer_of_a_running_daemon_is_as_documented() {
         "?protocol=tcp&client=10.9.0.1:4000&virtual_address={}:80",
         vip()
     );
+    let of_server = format!("?server={}", server(1));
     let mut exchanges = vec![
         post("/v1/changes", json!(changes[0])),
         post("/v1/batches", json!(changes[1..])),
@@ -125,6 +126,10 @@ fn every_answer_of_a_running_daemon_is_as_documented() {
         get("/v1/connections", ""),
         get("/v1/explain", &explain),
         get("/v1/explain", "?protocol=tcp"),
+        get("/v1/explain/server", &of_server),
+        get("/v1/explain/server", "?server=example.org"),
+        post("/v1/explain", json!({"hex": "00".repeat(60), "length": 90})),
+        post("/v1/explain", json!({"hex": "ff", "length": 14})),
         get("/v1/events", "?follow=false&since=1"),
     ];
     let document: Value = {

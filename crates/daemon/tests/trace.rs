@@ -7,6 +7,8 @@ mod traffic;
 
 use std::ops::ControlFlow;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use api::{ChosenBy, TraceFrame, TraceLine, TraceQuery, TraceTally, Verdict};
 use common::{CHILD, FILES, World, root, server, six, until, vip};
@@ -83,6 +85,44 @@ fn traces_come_and_go_and_die_while_no_packet_is_lost_and_no_connection_moves() 
     assert_eq!((told.lost, told.moved), (0, 0), "{told:?}");
     assert!(open.iter_mut().all(common::Conversation::echoes));
     assert_eq!(world.api().status().unwrap().counters["pass_not_ready"], 0);
+}
+
+#[test]
+fn while_the_first_trace_has_its_programs_checked_others_are_answered() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    world.start(&world.classic("rr"));
+    let plain = program(&world);
+    let began = Arc::new(AtomicBool::new(false));
+    // Two at once: both find nothing to watch, and both get what they wait for.
+    let traces: Vec<_> = (0..2)
+        .map(|_| {
+            let (client, began) = (world.api(), Arc::clone(&began));
+            std::thread::spawn(move || {
+                client.trace(&TraceQuery::default(), &mut |line| match line {
+                    TraceLine::Frame(_) => ControlFlow::Continue(()),
+                    // The first line, a second after the trace began.
+                    TraceLine::Tally(_) => {
+                        began.store(true, Ordering::SeqCst);
+                        ControlFlow::Break(())
+                    }
+                })
+            })
+        })
+        .collect();
+    let mut answers = 0;
+    while program(&world) == plain && !began.load(Ordering::SeqCst) {
+        world.api().status().unwrap();
+        answers += 1;
+    }
+    for trace in traces {
+        trace.join().unwrap().unwrap();
+    }
+    assert!(answers > 5, "{answers} answers while the verifier worked");
+    until("the plain programs are back", || program(&world) == plain);
+    world.terminate();
 }
 
 #[test]

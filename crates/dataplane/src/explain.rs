@@ -1,7 +1,8 @@
 //! What would become of a packet, and why: the packet path itself, run over a [`Snapshot`].
 //!
 //! ```text
-//! flow ─► the frame that begins it ─► director::forward over a copy ─► what it found on its way
+//! flow ─► the frame that begins it ─┐
+//! a captured frame ────────────────┴► director::forward over a copy ─► what it found on its way
 //! ```
 //!
 //! Nothing here decides: the same source decides in the kernel. The live tables are only read.
@@ -10,6 +11,7 @@ use std::net::SocketAddr;
 
 use director::connection::{self, Entry};
 use director::ethernet::LinkHeader;
+use director::headers::{ETHER_TYPE_IPV4, ETHER_TYPE_IPV6, Mac};
 use director::limits::{INTERFACES, STATES};
 use director::memory::MemoryFrame;
 use director::packet::{Network, NetworkV4, NetworkV6, Packet};
@@ -102,28 +104,63 @@ impl Dataplane {
     /// When the addresses are of two families, the protocol is another, or no interface is there to arrive on.
     pub fn explain(&self, flow: &Flow, dead: Option<u32>) -> Result<Explanation, Error> {
         let tables = Snapshot::new(self, dead);
-        let mut interfaces = (0..INTERFACES).filter_map(|slot| tables.egress(slot));
-        let ingress = interfaces
-            .find(|one| one.interface != 0)
-            .ok_or(Error::Unexplained("no interface is attached"))?;
-        let mut frame = MemoryFrame {
-            bytes: frame(flow, &ingress)?,
-            ingress: ingress.interface,
-        };
-        let known = if flow.client.is_ipv4() {
-            known::<NetworkV4>(&frame, &tables)
-        } else {
-            known::<NetworkV6>(&frame, &tables)
-        };
-        let verdict = director::forward(&mut frame, &tables);
-        Ok(read(verdict, &frame, &tables, known))
+        let ingress = ingress(&tables, |_| false)?;
+        let bytes = frame(flow, &ingress)?;
+        Ok(run(bytes, &ingress, &tables))
     }
+
+    /// What would become of any frame, arriving now, whole: by the interface whose MAC it is for, else by the
+    /// first.
+    ///
+    /// # Errors
+    ///
+    /// When no interface is there to arrive on.
+    pub fn explain_frame(&self, bytes: &[u8], dead: Option<u32>) -> Result<Explanation, Error> {
+        let tables = Snapshot::new(self, dead);
+        let to = bytes.first_chunk::<6>();
+        let ingress = ingress(&tables, |one| to == Some(&Mac::from_word(one.mac).bytes()))?;
+        Ok(run(bytes.to_vec(), &ingress, &tables))
+    }
+
+    /// The MACs of the interfaces that frames arrive on, in the order of their slots.
+    #[must_use]
+    pub fn ingress_macs(&self) -> Vec<[u8; 6]> {
+        let tables = Snapshot::new(self, None);
+        let attached = (0..INTERFACES).filter_map(|slot| tables.egress(slot));
+        let attached = attached.filter(|one| one.interface != 0);
+        attached
+            .map(|one| Mac::from_word(one.mac).bytes())
+            .collect()
+    }
+}
+
+/// The attached interface that is wanted, else the first.
+fn ingress(tables: &Snapshot<'_>, is_wanted: impl Fn(&Egress) -> bool) -> Result<Egress, Error> {
+    let attached = (0..INTERFACES).filter_map(|slot| tables.egress(slot));
+    let attached: Vec<Egress> = attached.filter(|one| one.interface != 0).collect();
+    let wanted = attached.iter().find(|one| is_wanted(one));
+    let found = wanted.or(attached.first()).copied();
+    found.ok_or(Error::Unexplained("no interface is attached"))
+}
+
+fn run(bytes: Vec<u8>, ingress: &Egress, tables: &Snapshot<'_>) -> Explanation {
+    let mut frame = MemoryFrame {
+        bytes,
+        ingress: ingress.interface,
+    };
+    let known = match LinkHeader::read(&frame).map(|link| link.ether_type) {
+        Some(ETHER_TYPE_IPV4) => known::<NetworkV4>(&frame, tables),
+        Some(ETHER_TYPE_IPV6) => known::<NetworkV6>(&frame, tables),
+        _ => None,
+    };
+    let verdict = director::forward(&mut frame, tables);
+    read(verdict, &frame, tables, known)
 }
 
 /// The frame, as the client's router sends it.
 fn frame(flow: &Flow, ingress: &Egress) -> Result<Vec<u8>, Error> {
     const FAMILIES: Error = Error::Unexplained("client and virtual address are of two families");
-    let mac = director::headers::Mac::from_word(ingress.mac).bytes();
+    let mac = Mac::from_word(ingress.mac).bytes();
     // A locally administered address that no interface has.
     let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], mac);
     match (flow.client, flow.virtual_address) {

@@ -113,10 +113,38 @@ pub struct Dataplane {
     marks: marks::Marks,
     gauges: Words,
     egress: Words,
+    fragments: Words,
     statistics: PerCpuArray<aya::maps::MapData, [u64; 3]>,
     verdicts: PerCpuArray<aya::maps::MapData, u64>,
     readings: Readings,
     memory_bytes: u64,
+}
+
+/// Loads the programs that keep frames for traces, beside whoever writes to the tables.
+#[derive(Clone, Debug)]
+pub struct WatchedLoader {
+    directory: PathBuf,
+    connections_max: u32,
+}
+
+/// Programs that keep frames for traces, which the kernel has checked.
+pub struct Watched(object::Object);
+
+impl WatchedLoader {
+    /// Loads them.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses them.
+    pub fn load(&self) -> Result<Watched, Error> {
+        let programs = Programs {
+            is_watched: true,
+            ..Programs::default()
+        };
+        let (mut watched, _maps) = object::load(&self.directory, self.connections_max, &programs)?;
+        watched.load_programs()?;
+        Ok(Watched(watched))
+    }
 }
 
 impl Dataplane {
@@ -140,6 +168,7 @@ impl Dataplane {
         connections.recover_claims();
         let dataplane = Self {
             services: services::Services::new(&maps)?,
+            fragments: maps.words("FRAGMENTS")?,
             vips: maps.words("VIPS")?,
             links: maps.words("LINKS")?,
             standings: maps.words("STANDINGS")?,
@@ -464,21 +493,26 @@ impl Dataplane {
         fd.map_err(|source| Error::io("duplicating the program", source))
     }
 
+    /// What loads the programs that keep frames for traces, for another thread: nearly all of a second is the
+    /// kernel's verifier, for which the one writer should not wait.
+    #[must_use]
+    pub fn watched_loader(&self) -> WatchedLoader {
+        WatchedLoader {
+            directory: self.directory.clone(),
+            connections_max: u32::try_from(self.connections_max()).unwrap_or(u32::MAX),
+        }
+    }
+
     /// Puts programs that keep frames for traces in the place of those that are attached, on every interface, while
-    /// packets flow. Takes about a second, nearly all of it the kernel's verifier.
+    /// packets flow.
     ///
     /// # Errors
     ///
     /// When the kernel refuses them: those before stay.
-    pub fn begin_to_watch(&mut self) -> Result<Watch, Error> {
-        let connections_max = u32::try_from(self.connections_max()).unwrap_or(u32::MAX);
-        let programs = Programs {
-            is_watched: true,
-            ..Programs::default()
-        };
-        let (mut watched, _maps) = object::load(&self.directory, connections_max, &programs)?;
+    pub fn begin_to_watch(&mut self, watched: Watched) -> Result<Watch, Error> {
+        let Watched(mut watched) = watched;
         let watch = Watch::new(&mut watched)?;
-        enter(&mut watched, &self.directory)?;
+        place(&mut watched, &self.directory)?;
         let before = std::mem::replace(&mut self.object, watched);
         self.unwatched.get_or_insert(before);
         Ok(watch)

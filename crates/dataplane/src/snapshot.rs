@@ -6,8 +6,7 @@
 //! ```
 //!
 //! Only what a packet touches is copied, so that a table of a million connections costs a few lines of cache.
-//! Fragments and allowances of ICMP errors start empty: the packet that is asked about is whole, and has its
-//! share.
+//! Allowances of ICMP errors start empty: the packet that is asked about has its share.
 //!
 //! It also keeps what the packet found: that is the answer of [`crate::explain`].
 
@@ -250,8 +249,11 @@ impl Tables for Snapshot<'_> {
         element(&self.live.egress, slot)
     }
     fn fragment(&self, index: u32) -> Option<&Slot<AtomicU64>> {
-        let len = director::limits::FRAGMENTS as usize;
-        copied(&self.fragments, index, len, |_| Slot::default())
+        let words = &self.live.fragments;
+        copied(&self.fragments, index, words.len(), |at| Slot {
+            tag: AtomicU64::new(load(words, at, 0)),
+            entry: AtomicU64::new(load(words, at, 1)),
+        })
     }
     fn reply_allowance(&self, bucket: u32) -> Option<&AtomicU64> {
         let len = director::limits::REPLY_BUCKETS as usize;

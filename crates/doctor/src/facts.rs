@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 
 use netlink::Mac;
 use serde::{Serialize, Serializer};
@@ -229,6 +230,8 @@ pub struct Key {
     pub protocol: api::Protocol,
     /// The virtual address and port; port 0 is every port.
     pub address: SocketAddr,
+    /// The service's firewall mark, if that is what it goes by; the address is then one that has it.
+    pub mark: Option<NonZeroU32>,
 }
 
 /// A virtual service.
@@ -344,13 +347,40 @@ pub struct Echo {
 }
 
 impl Key {
-    /// Of a service by address; one by firewall mark has no address to look for.
+    /// Of a service by address: it. Of one by firewall mark: each single address that has the mark by these rules.
+    /// A rule for several ports, or for all protocols, does not say what listens there: its port is 0.
     #[must_use]
-    pub fn of(key: &api::ServiceKey) -> Option<Self> {
-        Some(Self {
-            protocol: key.protocol()?,
-            address: key.address()?,
-        })
+    pub fn all_of(key: &api::ServiceKey, marks: &[api::MarkRule]) -> Vec<Self> {
+        if let (Some(protocol), Some(address)) = (key.protocol(), key.address()) {
+            return vec![Self {
+                protocol,
+                address,
+                mark: None,
+            }];
+        }
+        let is_its = |rule: &&api::MarkRule| {
+            let address = rule.addresses.address();
+            let width = if address.is_ipv6() { 128 } else { 32 };
+            Some(rule.mark) == key.mark()
+                && address.is_ipv6() == key.is_ipv6()
+                && rule.addresses.bits() == width
+        };
+        let keys = marks.iter().filter(is_its).map(|rule| {
+            let (first, last) = rule.ports;
+            let port = match rule.protocol {
+                Some(_) if first == last => first,
+                _ => 0,
+            };
+            Self {
+                protocol: rule.protocol.unwrap_or(api::Protocol::Tcp),
+                address: SocketAddr::new(rule.addresses.address(), port),
+                mark: key.mark(),
+            }
+        });
+        let mut keys: Vec<Self> = keys.collect();
+        keys.sort();
+        keys.dedup();
+        keys
     }
 }
 

@@ -186,6 +186,13 @@ impl Service {
         members.map(move |(address, member)| (*address, self.effect(member, now)))
     }
 
+    /// What one destination shall be.
+    #[must_use]
+    pub fn effect_of(&self, server: IpAddr, now: Instant) -> Option<Effect> {
+        let member = self.members.get(&server)?;
+        Some(self.effect(member, now))
+    }
+
     /// Whether the sorry server serves.
     #[must_use]
     pub fn is_sorry(&self) -> bool {
@@ -195,6 +202,9 @@ impl Service {
     /// When an effect changes although nothing is told: the next step of a slow start.
     #[must_use]
     pub fn next(&self, now: Instant) -> Option<Instant> {
+        if self.rules.slow_start.is_zero() {
+            return None;
+        }
         let step = self.rules.slow_start / limits::SLOW_START_STEPS;
         let growing = self.members.values().filter_map(|member| member.recovered);
         growing

@@ -36,6 +36,8 @@ pub struct State {
     /// Probes that no attempt is under way for, by time.
     queue: BTreeSet<(Instant, u32)>,
     services: BTreeMap<ServiceKey, Checked>,
+    /// Those with a weight that grows, and perhaps others.
+    growing: BTreeSet<ServiceKey>,
     checks: BTreeMap<Arc<str>, Arc<Check>>,
     /// Probes that somebody has left, to be dropped if nobody else has come.
     unused: BTreeSet<u32>,
@@ -297,7 +299,11 @@ impl State {
         let numbers = checked.probes.get(&server)?;
         let entries = numbers.iter().filter_map(|number| self.probes.get(number));
         let health = together(entries.map(|entry| &entry.probe));
-        let quorum = checked.service.set_health(server, health, now)?;
+        let quorum = checked.service.set_health(server, health, now);
+        if checked.service.next(now).is_some() {
+            self.growing.insert(service);
+        }
+        let quorum = quorum?;
         Some(News::Quorum { service, quorum })
     }
 
@@ -336,6 +342,21 @@ impl State {
         news
     }
 
+    /// The same of one destination: with the quorum as it was, the others are as they were.
+    fn tell_one(&mut self, key: ServiceKey, server: IpAddr, now: Instant) -> Option<News> {
+        let checked = self.services.get_mut(&key)?;
+        let effect = checked.service.effect_of(server, now)?;
+        if checked.told.get(&server) == Some(&effect) {
+            return None;
+        }
+        checked.told.insert(server, effect.clone());
+        Some(News::Destination {
+            service: key,
+            server,
+            effect: Some(effect),
+        })
+    }
+
     /// The next probe that is due, whose attempt begins now.
     pub fn start(&mut self, now: Instant) -> Option<(ProbeKey, Arc<Check>)> {
         let first = *self.queue.first()?;
@@ -351,20 +372,22 @@ impl State {
     /// When something is due: an attempt, or a step of a slow start.
     #[must_use]
     pub fn next(&self, now: Instant) -> Option<Instant> {
-        let steps = self.services.values();
-        let steps = steps.filter_map(|checked| checked.service.next(now));
+        let growing = self.growing.iter();
+        let growing = growing.filter_map(|key| self.services.get(key));
+        let steps = growing.filter_map(|checked| checked.service.next(now));
         let attempt = self.queue.first().map(|(due, _)| *due);
         steps.chain(attempt).min()
     }
 
     /// Slow starts go on.
     pub fn tick(&mut self, now: Instant) -> Vec<News> {
-        let growing = self.services.iter();
-        let growing = growing.filter(|(_, checked)| !checked.service.rules().slow_start.is_zero());
-        let keys: Vec<ServiceKey> = growing.map(|(key, _)| *key).collect();
-        keys.into_iter()
-            .flat_map(|key| self.tell(key, now))
-            .collect()
+        let keys: Vec<ServiceKey> = self.growing.iter().copied().collect();
+        let news = keys.into_iter().flat_map(|key| self.tell(key, now));
+        let news = news.collect();
+        let services = &self.services;
+        let grows = |key: &ServiceKey| services.get(key)?.service.next(now);
+        self.growing.retain(|key| grows(key).is_some());
+        news
     }
 
     /// An attempt has ended.
@@ -437,8 +460,13 @@ impl State {
         let (key, users) = (entry.key.clone(), entry.users.clone());
         let mut news = vec![News::Probe { key, change }];
         for (service, server) in users {
-            news.extend(self.judge(service, server, now));
-            news.extend(self.tell(service, now));
+            match self.judge(service, server, now) {
+                None => news.extend(self.tell_one(service, server, now)),
+                Some(quorum) => {
+                    news.push(quorum);
+                    news.extend(self.tell(service, now));
+                }
+            }
         }
         news
     }

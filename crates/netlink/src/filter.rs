@@ -18,25 +18,32 @@ pub(crate) const DISCOVERY: [libc::sock_filter; 9] = [
     instruction(RETURN, 0, 0, u32::MAX),
 ];
 
-/// Passes what may answer a probe whatever its port: TCP segments with SYN or RST, and all of ICMP
-/// and ICMPv6. IPv6 packets with extension headers are dropped.
-pub(crate) const ANSWERS: [libc::sock_filter; 16] = [
+/// Passes what may answer a probe whatever its port: TCP segments with SYN or RST, SCTP's INIT ACK and ABORT, and all
+/// of ICMP and ICMPv6. IPv6 packets with extension headers are dropped.
+pub(crate) const ANSWERS: [libc::sock_filter; 23] = [
     instruction(LOAD_HALF, 0, 0, 12),          //  0  A = EtherType
-    instruction(IF_EQUAL, 7, 0, 0x86dd),       //  1  IPv6: 9
-    instruction(IF_EQUAL, 0, 11, 0x0800),      //  2  not IPv4: drop
+    instruction(IF_EQUAL, 10, 0, 0x86dd),      //  1  IPv6: 12
+    instruction(IF_EQUAL, 0, 18, 0x0800),      //  2  not IPv4: drop
     instruction(LOAD_BYTE, 0, 0, 23),          //  3  A = protocol
-    instruction(IF_EQUAL, 10, 0, 1),           //  4  ICMP: pass
-    instruction(IF_EQUAL, 0, 8, 6),            //  5  not TCP: drop
-    instruction(LOAD_HEADER_LENGTH, 0, 0, 14), //  6  X = length of the IPv4 header
-    instruction(LOAD_BYTE_AT_X, 0, 0, 27),     //  7  A = TCP flags
-    instruction(IF_ANY_BIT, 6, 5, 0x06),       //  8  SYN or RST: pass
-    instruction(LOAD_BYTE, 0, 0, 20),          //  9  A = next header
-    instruction(IF_EQUAL, 4, 0, 58),           // 10  ICMPv6: pass
-    instruction(IF_EQUAL, 0, 2, 6),            // 11  not TCP: drop
-    instruction(LOAD_BYTE, 0, 0, 67),          // 12  A = TCP flags
-    instruction(IF_ANY_BIT, 1, 0, 0x06),       // 13  SYN or RST: pass
-    instruction(RETURN, 0, 0, 0),              // 14  drop
-    instruction(RETURN, 0, 0, u32::MAX),       // 15  pass
+    instruction(IF_EQUAL, 17, 0, 1),           //  4  ICMP: pass
+    instruction(LOAD_HEADER_LENGTH, 0, 0, 14), //  5  X = length of the IPv4 header
+    instruction(IF_EQUAL, 3, 0, 132),          //  6  SCTP: 10
+    instruction(IF_EQUAL, 0, 13, 6),           //  7  not TCP: drop
+    instruction(LOAD_BYTE_AT_X, 0, 0, 27),     //  8  A = TCP flags
+    instruction(IF_ANY_BIT, 12, 11, 0x06),     //  9  SYN or RST: pass
+    instruction(LOAD_BYTE_AT_X, 0, 0, 26),     // 10  A = type of SCTP's first chunk
+    instruction(JUMP, 0, 0, 7),                // 11  19
+    instruction(LOAD_BYTE, 0, 0, 20),          // 12  A = next header
+    instruction(IF_EQUAL, 8, 0, 58),           // 13  ICMPv6: pass
+    instruction(IF_EQUAL, 3, 0, 132),          // 14  SCTP: 18
+    instruction(IF_EQUAL, 0, 5, 6),            // 15  not TCP: drop
+    instruction(LOAD_BYTE, 0, 0, 67),          // 16  A = TCP flags
+    instruction(IF_ANY_BIT, 4, 3, 0x06),       // 17  SYN or RST: pass
+    instruction(LOAD_BYTE, 0, 0, 66),          // 18  A = type of SCTP's first chunk
+    instruction(IF_EQUAL, 2, 0, 2),            // 19  INIT ACK: pass
+    instruction(IF_EQUAL, 1, 0, 6),            // 20  ABORT: pass
+    instruction(RETURN, 0, 0, 0),              // 21  drop
+    instruction(RETURN, 0, 0, u32::MAX),       // 22  pass
 ];
 
 /// Drops all.

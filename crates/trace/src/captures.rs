@@ -26,6 +26,8 @@ pub struct Sighting {
     pub time_ns: u64,
     /// Its bytes, as many as were kept.
     pub bytes: Vec<u8>,
+    /// Bytes that it had on the wire.
+    pub length: u32,
 }
 
 /// Why a capture cannot be read.
@@ -146,7 +148,7 @@ impl Capture {
         self.assert_ethernet(reader.header().datalink)?;
         while let Some(packet) = reader.next_packet() {
             let packet = packet.map_err(|error| self.broken(&error))?;
-            self.push(packet.timestamp(), packet.data());
+            self.push(packet.timestamp(), packet.data(), packet.orig_len());
         }
         Ok(())
     }
@@ -160,16 +162,18 @@ impl Capture {
                 if let Some(interface) = interface {
                     self.assert_ethernet(interface.linktype)?;
                 }
-                self.push(packet.timestamp, &packet.data);
+                self.push(packet.timestamp, &packet.data, packet.original_len);
             }
         }
         Ok(())
     }
 
-    fn push(&mut self, time: std::time::Duration, bytes: &[u8]) {
+    fn push(&mut self, time: std::time::Duration, bytes: &[u8], length: u32) {
         self.frames.push(Sighting {
             time_ns: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
             bytes: bytes.to_vec(),
+            // Some writers leave it out.
+            length: length.max(bytes.len() as u32),
         });
     }
 
@@ -217,6 +221,7 @@ mod tests {
         let sighting = Sighting {
             time_ns: 5_000,
             bytes: vec![7; 60],
+            length: 60,
         };
         assert_eq!(capture.frames, [sighting]);
     }

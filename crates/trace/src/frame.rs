@@ -2,7 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use api::TraceHop;
 use etherparse::{LaxNetSlice, LaxSlicedPacket, LinkSlice, TcpSlice, TransportSlice};
+
+use crate::mac_text;
 
 /// A frame, read. One that was cut off says what its head says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,6 +157,20 @@ impl Frame {
             (ICMP, _, Some(kind)) => format!("ICMP {}", icmp_name(*kind)),
             (ICMPV6, _, Some(kind)) => format!("ICMPv6 {}", icmpv6_name(*kind)),
             _ => protocol_name(protocol),
+        }
+    }
+
+    /// This hop as the API tells it; `hex` are the bytes that are wanted with it.
+    #[must_use]
+    pub fn hop(&self, len: u32, hex: String) -> TraceHop {
+        TraceHop {
+            src_mac: mac_text(&self.src_mac),
+            dst_mac: mac_text(&self.dst_mac),
+            src: self.src,
+            dst: self.dst,
+            ttl: self.ttl,
+            len,
+            hex,
         }
     }
 

@@ -1,4 +1,5 @@
-//! The package of the binary just built: what lintian says, and whether it installs and runs on a new Debian.
+//! The package of the binary just built: what lintian says, whether it installs and runs on a new Debian, and whether
+//! an upgrade of it loses packets.
 
 use std::path::Path;
 use std::process::Command;
@@ -51,7 +52,10 @@ pub fn run(_report: &mut Report) -> Result<Outcome> {
     )
     .context("lintian found an error")?;
     let root = folder.path().join("root");
-    let seen = install(&root, &deb);
+    let seen = install(&root, &deb).and_then(|seen| {
+        upgrade(&root, &deb).context("upgrading")?;
+        Ok(seen)
+    });
     // It is root's, so the folder's owner may not remove it.
     tools::run(tools::as_root("rm").arg("-rf").arg(&root))?;
     seen.map(Outcome::Passed)
@@ -91,8 +95,18 @@ fn install(root: &Path, deb: &Path) -> Result<String> {
         ensure!(!root.join(left).exists(), "/{left} is left after a purge");
     }
     Ok(format!(
-        "no error of lintian's; installs on {SUITE}, checks, and goes again"
+        "no error of lintian's; installs on {SUITE}, checks, is upgraded while packets flow, and goes again"
     ))
+}
+
+/// Another version is installed over it while packets flow: `crates/cli/tests/package.rs`.
+fn upgrade(root: &Path, deb: &Path) -> Result<()> {
+    let mut test = tools::cargo();
+    test.args([
+        "test", "--quiet", "--locked", "-p", "dirigo", "--test", "package",
+    ]);
+    test.env("DIRIGO_PACKAGE", deb).env("DIRIGO_DEBIAN", root);
+    tools::run(&mut test)
 }
 
 /// systemd's own opinion, of the units as they are but for the program's place.

@@ -5,9 +5,14 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use netlink::{AddressFlags, Namespace, Netlink};
+
+#[path = "../../../daemon/tests/common/patience.rs"]
+mod patience;
+
+use patience::Patience;
 
 /// The binary under test: `DIRIGO_BIN` for measurements with another build, else this one.
 pub fn dirigo() -> String {
@@ -75,12 +80,9 @@ impl Director {
             servers,
             _folder: folder,
         };
-        let started = Instant::now();
+        let patience = Patience::of(Duration::from_secs(20));
         while director.run(&["-L", "--timeout"], "").code != 0 {
-            assert!(
-                started.elapsed() < Duration::from_secs(30),
-                "the daemon does not answer"
-            );
+            assert!(!patience.is_over(), "the daemon does not answer");
             std::thread::sleep(Duration::from_millis(20));
         }
         director

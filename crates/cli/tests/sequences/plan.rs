@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::common::{server, six, vip};
+use crate::left::Table;
 
 /// Random numbers from one seed (splitmix64).
 pub struct Dice(u64);
@@ -63,8 +64,9 @@ impl Plan {
         }
     }
 
-    pub fn leave_checks(&mut self) {
-        self.check = None;
+    /// Whether what is in the table waits for no check.
+    pub fn is_unchecked(&self) -> bool {
+        self.check.is_none()
     }
 
     /// One to three changes.
@@ -145,8 +147,10 @@ impl Plan {
     }
 
     pub fn text(&self) -> String {
+        // The one client comes to every port again within the two minutes after a FIN. As with any LVS by direct routing,
+        // its SYN then goes where the connection before went, which may be a server that is gone.
         let mut text = format!(
-            "[director]\ninterface = \"eth0\"\n[timeouts]\ntcp = {}\n",
+            "[director]\ninterface = \"eth0\"\n[settings]\nconn_reuse_mode = 2\n[timeouts]\ntcp = {}\n",
             self.timeout
         );
         if let Some(seconds) = self.check {
@@ -232,12 +236,31 @@ impl Plan {
         lines
     }
 
-    /// Each service with the real servers that may be given new connections, in IPv4.
-    pub fn eligible(&self) -> Vec<(SocketAddr, Vec<IpAddr>)> {
-        let servers = self.with_weight(true);
-        vec![(
-            SocketAddr::new(vip(), 80),
-            servers.into_iter().map(server).collect(),
-        )]
+    /// The same as [`Plan::listed`], as data.
+    pub fn table(&self) -> Table {
+        let at = |address| SocketAddr::new(address, 80);
+        let four = self
+            .servers
+            .iter()
+            .map(|(n, weight)| (at(server(*n)), *weight));
+        let mut all = vec![(self.scheduler, four.collect())];
+        if !self.six.is_empty() {
+            all.push((
+                "wrr",
+                self.six.iter().map(|n| (at(six(10 + n)), 1)).collect(),
+            ));
+        }
+        let all = self.services().into_iter().zip(all);
+        all.map(|(key, (scheduler, weights))| (key, (scheduler.to_owned(), weights)))
+            .collect()
+    }
+
+    /// Each service that there ever is with the real servers that may be given new connections: none, when it is
+    /// not there now.
+    pub fn eligible(&self) -> [(SocketAddr, Vec<IpAddr>); 2] {
+        let four = self.with_weight(true).into_iter().map(server);
+        let other = self.six.iter().map(|n| six(10 + n));
+        [(vip(), four.collect()), (six(100), other.collect())]
+            .map(|(address, servers)| (SocketAddr::new(address, 80), servers))
     }
 }

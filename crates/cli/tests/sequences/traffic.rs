@@ -8,11 +8,14 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::common::{World, vip};
+use crate::common::{Patience, World, vip};
 use crate::plan::Plan;
 
 /// How long an answer may take: a lost SYN is sent again after a second, and the machine is busy.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Those that ask.
+const THREADS: usize = 2;
 
 /// What the threads share.
 #[derive(Default)]
@@ -24,6 +27,8 @@ struct Shared {
     leaving: Mutex<BTreeSet<u8>>,
     /// Real servers that clients still hold connections to.
     held: Mutex<BTreeSet<u8>>,
+    /// What each thread does, and how often it has begun something.
+    doing: [Mutex<(u64, String)>; THREADS],
 }
 
 pub struct Traffic {
@@ -34,7 +39,7 @@ pub struct Traffic {
 impl Traffic {
     pub fn begin(world: &World, plan: &Plan) -> Self {
         let shared = Arc::new(Shared::default());
-        let works: [fn(&Shared); 2] = [new_connections, open_connections];
+        let works: [fn(&Shared); THREADS] = [new_connections, open_connections];
         let threads = works.map(|work| {
             let shared = Arc::clone(&shared);
             // A thread begins in the namespace of the one that begins it.
@@ -51,12 +56,34 @@ impl Traffic {
         traffic
     }
 
-    /// Has clients let go of these real servers, and waits until they have.
+    /// Has clients let go of these real servers, which get no new ones, and waits until they have: each thread has
+    /// also ended what it was about when they were drained.
     pub fn leave(&self, servers: BTreeSet<u8>) {
         *self.shared.leaving.lock().unwrap() = servers.clone();
-        let end = Instant::now() + PATIENCE;
-        while !self.shared.held.lock().unwrap().is_disjoint(&servers) {
-            assert!(Instant::now() < end, "clients hold on to {servers:?}");
+        if servers.is_empty() {
+            return;
+        }
+        let turns = || {
+            self.shared
+                .doing
+                .each_ref()
+                .map(|one| one.lock().unwrap().0)
+        };
+        let begun = turns();
+        // One that hangs has failed by then, and says so.
+        let patience = Patience::of(3 * PATIENCE);
+        // The turn that is next begins with a look at who is leaving.
+        let is_left = || {
+            let mut turns = turns().into_iter().zip(begun);
+            turns.all(|(now, begun)| now > begun + 1)
+                && self.shared.held.lock().unwrap().is_disjoint(&servers)
+        };
+        while !is_left() {
+            assert!(
+                !patience.is_over(),
+                "clients hold on to {servers:?}: {:#?}",
+                self.shared.doing
+            );
             std::thread::sleep(Duration::from_millis(1));
         }
     }
@@ -120,6 +147,7 @@ fn echo(stream: &mut TcpStream) -> std::io::Result<()> {
 
 fn new_connections(shared: &Shared) {
     while !shared.ends.load(Ordering::Relaxed) {
+        shared.begin(0, "a new connection");
         let begun = Instant::now();
         match connect().and_then(|(_, mut stream)| echo(&mut stream)) {
             Ok(()) => {
@@ -139,6 +167,7 @@ fn open_connections(shared: &Shared) {
     let mut open: Vec<(u8, TcpStream)> = Vec::new();
     let mut turn = 0_usize;
     while !shared.ends.load(Ordering::Relaxed) {
+        shared.begin(1, "a connection to be kept");
         let leaving = shared.leaving.lock().unwrap().clone();
         open.retain(|(server, _)| !leaving.contains(server));
         *shared.held.lock().unwrap() = open.iter().map(|(server, _)| *server).collect();
@@ -156,6 +185,10 @@ fn open_connections(shared: &Shared) {
         if !open.is_empty() {
             let at = turn % open.len();
             let (server, stream) = &mut open[at];
+            shared.goes_on(
+                1,
+                &format!("an open connection to server {server}: {stream:?}"),
+            );
             match echo(stream) {
                 Ok(()) => {
                     shared.requests.fetch_add(1, Ordering::Relaxed);
@@ -173,6 +206,15 @@ fn open_connections(shared: &Shared) {
 }
 
 impl Shared {
+    fn begin(&self, thread: usize, what: &str) {
+        self.doing[thread].lock().unwrap().0 += 1;
+        self.goes_on(thread, what);
+    }
+
+    fn goes_on(&self, thread: usize, what: &str) {
+        what.clone_into(&mut self.doing[thread].lock().unwrap().1);
+    }
+
     fn fail(&self, what: String) {
         self.failures.lock().unwrap().push(what);
     }

@@ -11,7 +11,7 @@
 //! clients that it cannot be reached for.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub(crate) struct Reload {
     pub(crate) failure: Option<String>,
     /// Services that were changed at runtime, if they have been counted since.
     pub(crate) drift: Cell<Option<u64>>,
+    /// Whether what is believed of real servers is newer than what is written.
+    pub(crate) is_health_unsaved: bool,
     /// Where other threads send what they have to say.
     pub(crate) outbox: SyncSender<Message>,
     /// What waits to be applied; the first may wait for real servers to be heard of.
@@ -86,6 +88,7 @@ impl Reload {
             generations,
             failure: None,
             drift: Cell::new(None),
+            is_health_unsaved: false,
             outbox,
             queue: VecDeque::new(),
         }
@@ -122,19 +125,17 @@ impl<P: Plane, H: Host> Actor<P, H> {
                     until
                 }
             };
-            let mut servers = self.reload.servers();
-            let is_unheard = servers.any(|server| self.health.link(server).is_none());
-            drop(servers);
+            let is_unheard = self.is_unheard();
             if is_unheard && self.resolver.is_some() && Instant::now() < until {
                 return;
             }
-            if self.must_be_checked_first() {
+            let Some(next) = self.next_if_checked() else {
                 return;
-            }
+            };
             let Some(job) = self.reload.queue.pop_front() else {
                 return;
             };
-            let done = self.perform(&job);
+            let done = self.perform(&job, next);
             if done.is_err() && job.checked_until.is_some() {
                 self.health.ask();
             }
@@ -165,9 +166,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     /// Steps to a configuration, or leaves everything as it was.
-    fn perform(&mut self, job: &Job) -> Result<Applied, Refusal> {
+    fn perform(
+        &mut self,
+        job: &Job,
+        (next, allowed): (Health, Desired),
+    ) -> Result<Applied, Refusal> {
         let config = &job.config;
-        let (next, allowed) = self.next_health(config);
         let different = control::differences(&self.state, &allowed).len();
         let is_same = *self.reload.config == **config
             && different == 0
@@ -231,35 +235,40 @@ impl<P: Plane, H: Host> Actor<P, H> {
         (next, desired)
     }
 
-    /// Whether the first configuration that waits would leave a service to servers that nobody has checked
-    /// yet, and so to nobody, while others serve it now. Then the new ones are checked first.
-    fn must_be_checked_first(&mut self) -> bool {
-        let Some(job) = self.reload.queue.front() else {
-            return false;
-        };
+    /// Whether nobody has heard yet of a real server of the first configuration that waits.
+    fn is_unheard(&self) -> bool {
+        let servers: HashSet<IpAddr> = self.reload.servers().collect();
+        servers
+            .into_iter()
+            .any(|server| self.health.link(server).is_none())
+    }
+
+    /// The health of the first configuration that waits, and the table that it allows. Not yet when it would leave a
+    /// service to servers that nobody has checked yet, and so to nobody, while others serve it now: then the new
+    /// ones are checked first.
+    fn next_if_checked(&mut self) -> Option<(Health, Desired)> {
+        let job = self.reload.queue.front()?;
         let until = job.checked_until;
-        if until.is_some_and(|until| Instant::now() >= until) {
-            return false;
-        }
         let (next, allowed) = self.next_health(&job.config);
-        if !self.would_be_emptied(&job.config, &allowed) {
-            return false;
+        let is_late = until.is_some_and(|until| Instant::now() >= until);
+        if is_late || !self.would_be_emptied(&job.config, &allowed) {
+            return Some((next, allowed));
         }
         if until.is_some() {
-            return true;
+            return None;
         }
         if let Err(error) = self.health.prepare(&self.reload.outbox, &next) {
             error!(
                 error = crate::chain(&error),
                 "new real servers cannot be checked first"
             );
-            return false;
+            return Some((next, allowed));
         }
         self.health.check_too(&next);
         if let Some(job) = self.reload.queue.front_mut() {
             job.checked_until = Some(Instant::now() + limits::CHECK_WAIT);
         }
-        true
+        None
     }
 
     fn would_be_emptied(&self, config: &Config, allowed: &Desired) -> bool {
@@ -273,21 +282,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
             .zip(wanted)
             .any(|(service, wanted)| {
                 let has_some = service.destinations.iter().any(|(_, one)| one.weight > 0);
-                wanted && !has_some && self.serves(&service.key)
+                wanted && !has_some && self.state.serves(&service.key)
             })
-    }
-
-    /// Whether a service has a destination that gets clients.
-    fn serves(&self, key: &api::ServiceKey) -> bool {
-        let service = self.state.services.get(key);
-        let mut listed = service.into_iter().flat_map(|service| &service.list);
-        listed.any(|id| {
-            let destination = self.state.destinations.get(id);
-            destination.is_some_and(|one| {
-                let link = self.state.links.get(&one.address.ip());
-                one.settings.weight > 0 && link.is_some_and(control::Link::is_usable)
-            })
-        })
     }
 
     /// Whether a destination gets clients now: it is believed to be well when checks begin.
@@ -301,7 +297,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     /// What cannot be changed while connections are remembered.
-    fn notes(&self, config: &Config) -> Vec<String> {
+    pub(super) fn notes(&self, config: &Config) -> Vec<String> {
         let (_, size) = self.rooms.plane.size();
         let wanted = config.connections_max.map(|max| u64::from(u32::from(max)));
         let other = wanted.filter(|wanted| *wanted != size);
@@ -416,26 +412,14 @@ impl<P: Plane, H: Host> Actor<P, H> {
         if let Some(known) = self.reload.drift.get() {
             return known;
         }
-        let applied = self.state.applied.as_deref();
-        let drift = applied.map_or(0, |applied| {
-            control::differences(&self.state, applied).len()
-        });
-        self.reload.drift.set(Some(drift as u64));
-        drift as u64
+        let drift = self.drifted().len() as u64;
+        self.reload.drift.set(Some(drift));
+        drift
     }
 
-    /// How real servers are reached that an event may bring into the table.
-    pub(super) fn known_links(&self, event: &Event) -> BTreeMap<IpAddr, control::LinkReport> {
-        let services = match event {
-            Event::Apply { desired, .. } => &desired.services,
-            Event::Services(services) => services,
-            _ => return BTreeMap::new(),
-        };
-        let named = services.iter().flat_map(|service| &service.destinations);
-        let new = named.map(|(address, _)| address.ip());
-        let new = new.filter(|server| !self.state.links.contains_key(server));
-        new.filter_map(|server| Some((server, self.health.link(server)?.clone())))
-            .collect()
+    /// What was changed at runtime, and what the configuration has.
+    pub(super) fn drifted(&self) -> Vec<api::ServiceDifference> {
+        control::drift(&self.state)
     }
 }
 

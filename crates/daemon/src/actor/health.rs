@@ -8,6 +8,7 @@ use tracing::error;
 
 use super::Actor;
 use crate::host::Host;
+use crate::limits;
 use crate::plane::Plane;
 
 impl<P: Plane, H: Host> Actor<P, H> {
@@ -45,7 +46,23 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    pub(super) fn save_health(&self) {
+    /// Writes what is believed: at once, or with so much of it when it is due.
+    pub(super) fn save_health(&mut self) {
+        if self.health.len() > limits::BELIEVED_AT_ONCE {
+            self.reload.is_health_unsaved = true;
+            return;
+        }
+        self.write_health();
+    }
+
+    pub(super) fn save_health_if_behind(&mut self) {
+        if self.reload.is_health_unsaved {
+            self.write_health();
+        }
+    }
+
+    fn write_health(&mut self) {
+        self.reload.is_health_unsaved = false;
         if let Err(error) = self.files.save_health(&self.health.believed()) {
             error!(error = crate::chain(&error), "health not saved");
         }

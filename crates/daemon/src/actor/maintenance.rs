@@ -126,8 +126,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Whether the configuration has it as a destination, in the table now or not.
     fn is_named(&self, server: IpAddr, service: Option<ServiceKey>) -> bool {
-        let applied = self.state.applied.iter();
-        let mut applied = applied.flat_map(|applied| &applied.services);
+        let holds = self.state.applied.is_some();
+        let mut applied = self.state.named.values().filter(|_| holds);
         let is_meant = |key: &ServiceKey| service.is_none_or(|service| service == *key);
         applied.any(|one| {
             let mut destinations = one.destinations.iter();

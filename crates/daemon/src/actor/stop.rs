@@ -13,6 +13,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
     /// An orderly end: forwarding stays, unless it is released.
     pub(super) fn stop(&mut self, release: bool, by: Author) -> Result<(), Refusal> {
         crate::notify(&[sd_notify::NotifyState::Stopping]);
+        self.save_health_if_behind();
         self.health.stop();
         for waiting in std::mem::take(&mut self.waiting) {
             (waiting.reply)();

@@ -3,41 +3,46 @@
 use std::sync::mpsc::SyncSender;
 
 use api::{Refusal, RefusalCode};
-use dataplane::{Filter, Watch};
+use dataplane::{Watch, Watched};
 use tracing::{error, info};
 
 use super::{Actor, internal};
 use crate::host::Host;
 use crate::message::Message;
 use crate::plane::Plane;
-use crate::trace::{Begun, Hub, Names};
+use crate::trace::{Asked, Begun, Entry, Hub, Names};
 
 impl<P: Plane, H: Host> Actor<P, H> {
-    /// Begins a trace; the first one has the watched programs put in.
+    /// Begins a trace; the first one has the watched programs put in, once they are loaded.
     pub(crate) fn trace(
         &mut self,
-        filter: Filter,
+        asked: Asked,
         actor: SyncSender<Message>,
-    ) -> Result<Begun, Refusal> {
+    ) -> Result<Entry, Refusal> {
         let failed = |error: anyhow::Error| internal(&error);
-        let hub = match &self.traces {
-            Some(hub) => hub.clone(),
-            None => self.begin_to_watch().map_err(failed)?,
+        let hub = match (&self.traces, asked.watched) {
+            // Two that began at once have both loaded them.
+            (Some(hub), _not_needed) => hub.clone(),
+            (None, Some(watched)) => self.begin_to_watch(watched).map_err(failed)?,
+            (None, None) => {
+                let loader = self.rooms.plane.watched_loader().map_err(failed)?;
+                return Ok(Entry::First(loader));
+            }
         };
-        let seat = hub.join(filter, actor).map_err(failed)?;
+        let seat = hub.join(asked.filter, actor).map_err(failed)?;
         let seat = seat.ok_or_else(|| Refusal {
             code: RefusalCode::Full,
             message: format!("{} traces run already: end one first", Watch::TRACES),
         })?;
-        Ok(Begun {
+        Ok(Entry::Begun(Begun {
             seat,
             guide: self.rooms.plane.guide().map_err(failed)?,
             names: self.names(),
-        })
+        }))
     }
 
-    fn begin_to_watch(&mut self) -> anyhow::Result<Hub> {
-        let watch = self.rooms.plane.begin_to_watch()?;
+    fn begin_to_watch(&mut self, watched: Watched) -> anyhow::Result<Hub> {
+        let watch = self.rooms.plane.begin_to_watch(watched)?;
         let started = Hub::start(watch);
         if started.is_err() {
             self.rooms.plane.end_to_watch()?;

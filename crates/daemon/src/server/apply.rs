@@ -1,5 +1,6 @@
 //! The configuration is applied.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::{Applied, Apply, GenerationOrigin, Refusal, RefusalCode, Rollback};
@@ -20,6 +21,9 @@ use crate::reread;
 pub(super) fn routes() -> Routes {
     Routes::default()
         .post("/v1/apply", apply)
+        .get("/v1/plan", plan_of_own)
+        .post("/v1/plan", plan_of)
+        .get("/v1/drift", drift)
         .get("/v1/generations", generations)
         .post("/v1/rollback", rollback)
 }
@@ -33,8 +37,17 @@ async fn apply(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let asked: Apply = parse(body)?;
+    let file = whole(asked, &desk, &peer)?;
+    perform(&desk, move |reply| {
+        reread::job(&file, GenerationOrigin::Apply, Some(reply))
+    })
+    .await
+}
+
+/// The file that is meant.
+fn whole(asked: Apply, desk: &Desk, peer: &Peer) -> Result<PathBuf, Refused> {
     let file = asked.file.unwrap_or_else(|| desk.file.to_path_buf());
-    if file != *desk.file && !may_name_a_file(&peer) {
+    if file != *desk.file && !may_name_a_file(peer) {
         return Err(refused(
             RefusalCode::NotPermitted,
             format!(
@@ -52,10 +65,7 @@ async fn apply(
             ),
         ));
     }
-    perform(&desk, move |reply| {
-        reread::job(&file, GenerationOrigin::Apply, Some(reply))
-    })
-    .await
+    Ok(file)
 }
 
 /// Whether the daemon, which may read everything, reads any file for this one.
@@ -70,6 +80,36 @@ async fn rollback(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>)
         reread::back(&generations, &file, asked.to, reply)
     })
     .await
+}
+
+async fn plan_of_own(State(desk): State<Desk>) -> Answer {
+    plan(&desk, desk.file.to_path_buf()).await
+}
+
+async fn plan_of(
+    State(desk): State<Desk>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let asked: Apply = parse(body)?;
+    let file = whole(asked, &desk, &peer)?;
+    plan(&desk, file).await
+}
+
+/// Off the actor but for what it alone knows: a large table takes a while.
+async fn plan(desk: &Desk, file: PathBuf) -> Answer {
+    let named = file.clone();
+    let read = tokio::task::spawn_blocking(move || reread::read(&file)).await;
+    let (_, config) = read.map_err(|_| stopping())?.map_err(Refused)?;
+    let basis = desk.ask(|reply| Message::Plan(config, reply)).await?;
+    let basis = basis.map_err(Refused)?;
+    let planned = tokio::task::spawn_blocking(move || basis.plan(named)).await;
+    let plan = planned.map_err(|_| stopping())?.map_err(Refused)?;
+    Ok(axum::Json(plan).into_response())
+}
+
+async fn drift(State(desk): State<Desk>) -> Answer {
+    Ok(axum::Json(desk.ask(Message::Drift).await?).into_response())
 }
 
 async fn generations(State(desk): State<Desk>) -> Answer {

@@ -14,12 +14,17 @@ use crate::message::Message;
 pub(super) fn routes() -> Routes {
     Routes::default()
         .get("/v1/services", services)
+        .get("/v1/marks", marks)
         .post("/v1/changes", change)
         .post_long("/v1/batches", limits::BATCH_BYTES, batch)
 }
 
 async fn services(State(desk): State<Desk>) -> Answer {
     Ok(axum::Json(desk.ask(Message::Services).await?).into_response())
+}
+
+async fn marks(State(desk): State<Desk>) -> Answer {
+    Ok(axum::Json(desk.ask(Message::Marks).await?).into_response())
 }
 
 async fn change(

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use api::{ChosenBy, ServiceKey, TraceFrame, TraceHop, TraceQuery, Verdict};
 use dataplane::{Guide, Known, Taken};
 use director::verdict::{Counter, ReplyReason, counter_names};
-use trace::{Flow, Frame, mac_text};
+use trace::{Flow, Frame};
 
 use super::clock_offset_ns;
 
@@ -132,15 +132,8 @@ impl Teller {
             .map_or(0, |snap| snap as usize)
             .min(bytes.len());
         let shown = bytes.get(..kept).unwrap_or_default();
-        TraceHop {
-            src_mac: mac_text(&frame.src_mac),
-            dst_mac: mac_text(&frame.dst_mac),
-            src: frame.src,
-            dst: frame.dst,
-            ttl: frame.ttl,
-            len,
-            hex: shown.iter().map(|byte| format!("{byte:02x}")).collect(),
-        }
+        let hex = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+        frame.hop(len, hex)
     }
 
     /// What the kernel's half could not tell.

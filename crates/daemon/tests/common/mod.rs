@@ -7,13 +7,16 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dirigo_daemon as daemon;
 use netlink::{AddressFlags, Mac, Namespace, Netlink};
+pub use patience::Patience;
 
-/// How long something that takes milliseconds may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+mod patience;
+
+/// How long something that takes milliseconds may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Names the configuration for the child process that is the daemon.
 pub const CHILD: &str = "DIRIGO_TEST_DAEMON";
 
@@ -74,9 +77,9 @@ pub fn server(n: u8) -> IpAddr {
 
 /// Waits until something is so.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    let patience = Patience::of(PATIENCE);
     while !is_so() {
-        assert!(Instant::now() < end, "waited in vain until {what}");
+        assert!(!patience.is_over(), "waited in vain until {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

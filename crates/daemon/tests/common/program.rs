@@ -10,11 +10,17 @@ use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 const SIZE: usize = 8;
 
 /// Writes such a build into a folder.
+#[allow(dead_code)]
 pub fn another_build(folder: &Path) -> PathBuf {
+    another_build_of(&std::env::current_exe().unwrap(), folder)
+}
+
+/// The same of another binary.
+pub fn another_build_of(binary: &Path, folder: &Path) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let embedded = std::fs::read(root.join("../dataplane/bpf/director.o")).unwrap();
     let changed = another_object(&embedded);
-    let mut binary = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+    let mut binary = std::fs::read(binary).unwrap();
     // It is aligned, more than to this.
     let places: Vec<_> = (0..binary.len())
         .step_by(8)

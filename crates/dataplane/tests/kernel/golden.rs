@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use director::{Counter, DropReason, Verdict, verdict};
+use director::{Counter, DropReason, PassReason, Verdict, verdict};
 
 use crate::case::{Case, Exchange, Step};
 use crate::cases;
 use crate::native::{HASH_KEYS, Native};
-use crate::pair::{Pair, Trouble, coarse_ns, hex};
+use crate::pair::{Pair, Trouble, coarse_ns, hex, is_limited};
 use crate::support::is_root;
 use crate::world::{Change, Received, Tables};
 
@@ -111,8 +111,29 @@ impl Director for Pair {
         Pair::apply(self, change);
     }
 
+    /// What is said of the frame before it comes is what becomes of it.
     fn receive(&mut self, frame: &[u8]) -> Result<(Verdict, Received), Trouble> {
-        Pair::receive(self, frame)
+        let said = self.kernel.plane.explain_frame(frame, None);
+        let said = said.map_err(|error| Trouble::Differ(error.to_string()))?;
+        let (verdict, received) = Pair::receive(self, frame)?;
+        // It is taken to come in by the interface that it is addressed to, and the share of ICMP errors is
+        // not looked at.
+        let macs = self.kernel.plane.ingress_macs();
+        let is_elsewhere = verdict == Verdict::Pass(PassReason::NotForThisHost)
+            && frame.first_chunk().is_some_and(|to| macs.contains(to));
+        let is_asked = !is_elsewhere && !is_limited(verdict);
+        if is_asked && said.verdict != verdict {
+            return Err(Trouble::Differ(format!(
+                "said was {said:?}, and became {verdict:?}"
+            )));
+        }
+        let mac = received.frame.first_chunk().copied();
+        if is_asked && said.mac.is_some() && said.mac != mac {
+            return Err(Trouble::Differ(format!(
+                "said was {said:?}, and went to {mac:?}"
+            )));
+        }
+        Ok((verdict, received))
     }
 
     fn counters(&mut self) -> Result<BTreeMap<&'static str, u64>, Trouble> {

@@ -119,7 +119,7 @@ impl Pair {
 }
 
 /// Whether the verdict may depend on the allowance of ICMP errors, which counts milliseconds.
-fn is_limited(verdict: Verdict) -> bool {
+pub fn is_limited(verdict: Verdict) -> bool {
     use director::DropReason::{NoDestination, TimeExceeded};
     match verdict {
         Verdict::Reply(_) => true,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use director::verdict;
-use dirigo_dataplane::{Filter, Taken};
+use dirigo_dataplane::{Filter, Taken, Watch};
 
 use crate::dice::Dice;
 use crate::kernel::Kernel;
@@ -34,7 +34,7 @@ fn a_trace_tells_of_every_frame_how_it_came_how_it_left_and_which_counters_moved
         return;
     }
     let mut kernel = Kernel::new("trace", 64);
-    let mut trace = kernel.plane.begin_to_watch().unwrap();
+    let mut trace = begin_to_watch(&mut kernel);
     trace.set(0, Some(EVERYTHING)).unwrap();
     let mut met = BTreeMap::<&str, u32>::new();
     for world in 0..WORLDS {
@@ -104,7 +104,7 @@ fn what_is_not_wanted_is_not_kept_and_what_cannot_be_kept_is_counted() {
     pin_to_one_cpu();
     let client = |last: u8| std::net::IpAddr::from([10, 0, 0, last]);
     let datagram = |last| packet(client(last), 9, VIP, DNS, Transport::Udp).bytes();
-    let mut trace = kernel.plane.begin_to_watch().unwrap();
+    let mut trace = begin_to_watch(&mut kernel);
     let mut ask = |filter: Filter, frames: &[Vec<u8>]| {
         trace.set(2, Some(filter)).unwrap();
         for frame in frames {
@@ -186,7 +186,7 @@ fn a_reader_that_is_too_slow_holds_nothing_up_and_is_told_what_it_missed() {
     let mut kernel = Kernel::with("trace-full", 1_024, &classic());
     let mut frame = syn(1, 9);
     frame.resize(1_500, 0);
-    let mut watch = kernel.plane.begin_to_watch().unwrap();
+    let mut watch = begin_to_watch(&mut kernel);
     watch.set(0, Some(EVERYTHING)).unwrap();
     let runs = 4_000;
     for _ in 0..runs {
@@ -213,7 +213,7 @@ fn traces_are_each_by_itself_and_leave_the_programs_as_they_were() {
         ..EVERYTHING
     };
     for _ in 0..2 {
-        let mut watch = kernel.plane.begin_to_watch().unwrap();
+        let mut watch = begin_to_watch(&mut kernel);
         assert_ne!(kernel.plane.program_sizes().unwrap(), sizes);
         kernel.receive(&syn(1, 7));
         assert_eq!(watch.take(), None);
@@ -236,7 +236,7 @@ fn traces_are_each_by_itself_and_leave_the_programs_as_they_were() {
     }
     assert_eq!(kernel.counters()["connection_new"], 2, "the tables are one");
     // Killed while it watches.
-    let _watch = kernel.plane.begin_to_watch().unwrap();
+    let _watch = begin_to_watch(&mut kernel);
     let (mut kernel, _) = kernel.restart();
     assert_eq!(kernel.plane.program_sizes().unwrap(), sizes);
 }
@@ -247,7 +247,7 @@ fn the_watched_programs_are_within_the_verifiers_budget() {
         return;
     }
     let mut kernel = Kernel::new("trace-budget", 64);
-    let _watch = kernel.plane.begin_to_watch().unwrap();
+    let _watch = begin_to_watch(&mut kernel);
     for (name, size) in kernel.plane.program_sizes().unwrap() {
         eprintln!("{name}: {size:?}");
         assert!(
@@ -291,4 +291,10 @@ fn names(bits: u64) -> Vec<&'static str> {
         .collect();
     named.sort_unstable();
     named
+}
+
+/// Has the watched programs put in.
+fn begin_to_watch(kernel: &mut Kernel) -> Watch {
+    let watched = kernel.plane.watched_loader().load().unwrap();
+    kernel.plane.begin_to_watch(watched).unwrap()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use api::{Client, LinkState};
 
 use super::tidy;
-use crate::facts::{Daemon, Destination, Key, Segment, Service};
+use crate::facts::{Daemon, Destination, Host, Key, Segment, Service};
 use crate::finding::quoted;
 use crate::{Options, Role};
 
@@ -23,23 +23,27 @@ pub(super) fn segment(options: &Options) -> Segment {
     {
         segment.daemon_silent = Some(error.to_string());
     }
-    let of_services = segment
-        .services
-        .iter()
-        .map(|service| service.key.address.ip());
-    segment.vips.extend(of_services.collect::<Vec<_>>());
     tidy(&mut segment);
     segment
+}
+
+/// The services' addresses are virtual ones. Of a firewall mark only where this host holds it: packets with a mark
+/// may as well come by a route, and then nobody answers for their addresses.
+pub(super) fn add_vips(segment: &mut Segment, host: &Host, role: Role) {
+    let held = |address| role == Role::Realserver || host.holders(address).next().is_some();
+    let of_services = segment.services.iter().filter_map(|service| {
+        let address = service.key.address.ip();
+        (service.key.mark.is_none() || held(address)).then_some(address)
+    });
+    segment.vips.extend(of_services.collect::<Vec<_>>());
+    tidy(segment);
 }
 
 fn ask(segment: &mut Segment, instance: &str) -> Result<(), api::ClientError> {
     let client = Client::new(instance);
     let status = client.status()?;
+    let marks = client.marks()?;
     for service in client.services()? {
-        let Some(key) = Key::of(&service.service) else {
-            continue;
-        };
-        let known = segment.services.iter_mut().find(|known| known.key == key);
         // Other methods than direct routing need neither a MAC nor a silent VIP.
         let routed = service.destinations.iter().filter(|one| {
             matches!(
@@ -47,11 +51,15 @@ fn ask(segment: &mut Segment, instance: &str) -> Result<(), api::ClientError> {
                 api::ForwardingMethod::DirectRouting
             )
         });
-        let destinations = routed.map(destination).collect();
-        match known {
-            // The daemon's is what is so; a file says what should be.
-            Some(known) => known.destinations = destinations,
-            None => segment.services.push(Service { key, destinations }),
+        let destinations: Vec<Destination> = routed.map(destination).collect();
+        for key in Key::all_of(&service.service, &marks) {
+            let known = segment.services.iter_mut().find(|known| known.key == key);
+            let destinations = destinations.clone();
+            match known {
+                // The daemon's is what is so; a file says what should be.
+                Some(known) => known.destinations = destinations,
+                None => segment.services.push(Service { key, destinations }),
+            }
         }
     }
     let interfaces = status.interfaces.into_iter();

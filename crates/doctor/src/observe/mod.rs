@@ -64,6 +64,7 @@ pub(crate) fn observe_with(options: &Options, ears: &mut Ears) -> Result<Facts, 
     let mut unseen = Vec::new();
     let mut segment = daemon::segment(options);
     let mut host = host::observe(&mut unseen)?;
+    daemon::add_vips(&mut segment, &host, options.role);
     if segment.vips.is_empty() && options.role == Role::Realserver {
         segment.vips = held_on_lo(&host);
     }

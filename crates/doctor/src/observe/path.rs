@@ -4,6 +4,7 @@
 //! ```text
 //! SYN to the VIP, at the server's MAC ─► SYN ACK: it serves; we reset it at once
 //!                                    ─► RST, ICMP error: it refuses
+//!      UDP: an empty datagram; SCTP: an INIT, whose answer nobody remembers
 //!                                    ─► nothing: the same to its real address, and an echo request
 //! ```
 //!
@@ -13,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use api::Protocol;
@@ -22,7 +24,7 @@ use nix::sys::socket::{
 };
 
 use super::ears::{Ears, own_address};
-use super::wire::{self, Ends, Reply};
+use super::wire::{self, Ends, Reply, Unreachable};
 use crate::Role;
 use crate::facts::{Answer, Echo, Facts, Link, Path};
 use crate::limits::{ANSWER, ECHO_BYTES, PATHS_MAX, TRIES};
@@ -36,9 +38,18 @@ struct Question {
     number: u16,
     /// The port asked for; 0 for an echo.
     port: u16,
+    /// None for an echo.
+    protocol: Option<Protocol>,
     reply: Option<Reply>,
     /// Keeps the port ours.
     _reserved: Option<OwnedFd>,
+}
+
+impl Question {
+    /// Whether it began a connection, which must be ended.
+    fn is_tcp(&self) -> bool {
+        self.protocol == Some(Protocol::Tcp)
+    }
 }
 
 /// First sequence number; a reset must name the next one.
@@ -85,9 +96,8 @@ fn planned(facts: &Facts) -> Vec<Path> {
         vip_echo: None,
     };
     let asked = |address: IpAddr| facts.answers(address).map(|claim| claim.mac);
-    let services = facts.segment.services.iter().filter(|service| {
-        service.key.address.port() != 0 && service.key.protocol != Protocol::Sctp
-    });
+    let services = facts.segment.services.iter();
+    let services = services.filter(|service| service.key.address.port() != 0);
     let mut paths = Vec::new();
     for service in services {
         match facts.role {
@@ -248,7 +258,7 @@ fn opening(link: &Link, ends: Ends, protocol: Protocol, port: u16) -> Option<Que
     let frame = match protocol {
         Protocol::Tcp => wire::syn(&ends, number, port, SEQUENCE),
         Protocol::Udp => wire::datagram(&ends, number, port),
-        Protocol::Sctp => return None,
+        Protocol::Sctp => wire::init(&ends, number, port, SEQUENCE),
     };
     Some(Question {
         interface: link.index,
@@ -256,8 +266,9 @@ fn opening(link: &Link, ends: Ends, protocol: Protocol, port: u16) -> Option<Que
         ends,
         number,
         port,
+        protocol: Some(protocol),
         reply: None,
-        _reserved: Some(reserved),
+        _reserved: reserved,
     })
 }
 
@@ -268,17 +279,26 @@ fn echo(link: &Link, ends: Ends, number: u16, bytes: usize) -> Question {
         ends,
         number,
         port: 0,
+        protocol: None,
         reply: None,
         _reserved: None,
     }
 }
 
 /// A port of our own that the kernel gives to nobody else meanwhile. Bound, but not listening.
-fn reserve(address: IpAddr, protocol: Protocol) -> Option<(OwnedFd, u16)> {
+///
+/// Of SCTP, which many kernels do not have, there is nothing to reserve: a port that nobody is given is taken, and what
+/// comes back is nobody's.
+fn reserve(address: IpAddr, protocol: Protocol) -> Option<(Option<OwnedFd>, u16)> {
+    const NEVER_GIVEN: std::ops::Range<u16> = 0xf000..0xff00;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let kind = match protocol {
         Protocol::Tcp => SockType::Stream,
         Protocol::Udp => SockType::Datagram,
-        Protocol::Sctp => return None,
+        Protocol::Sctp => {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed) % NEVER_GIVEN.len() as u16;
+            return Some((None, NEVER_GIVEN.start + number));
+        }
     };
     let family = match address {
         IpAddr::V4(_) => AddressFamily::Inet,
@@ -297,7 +317,7 @@ fn reserve(address: IpAddr, protocol: Protocol) -> Option<(OwnedFd, u16)> {
             getsockname::<SockaddrIn6>(fd).ok()?.port()
         }
     };
-    Some((socket, port))
+    Some((Some(socket), port))
 }
 
 /// Sends what was not answered yet and listens, some times over.
@@ -321,7 +341,7 @@ fn exchange(questions: &mut [Question], sockets: &mut BTreeMap<u32, FrameSocket>
     }
     for question in questions
         .iter()
-        .filter(|question| question.port != 0 && question.reply.is_none())
+        .filter(|question| question.is_tcp() && question.reply.is_none())
     {
         end(
             question,
@@ -365,11 +385,19 @@ fn answer(reply: Option<Reply>, protocol: Protocol) -> Answer {
     match (reply, protocol) {
         (Some(Reply::Accepted { mss, .. }), _) => Answer::Accepted { mss },
         (Some(Reply::Reset), _) => Answer::Refused,
+        (Some(Reply::Associated), _) => Answer::Accepted { mss: None },
+        (Some(Reply::Aborted), _) => Answer::Refused,
         (
             Some(Reply::Error {
-                port_unreachable: true,
+                unreachable: Unreachable::Port,
             }),
             Protocol::Udp,
+        )
+        | (
+            Some(Reply::Error {
+                unreachable: Unreachable::Protocol,
+            }),
+            Protocol::Sctp,
         ) => Answer::Refused,
         (Some(Reply::Error { .. }), _) => Answer::Prohibited,
         (Some(Reply::Echo) | None, _) => Answer::Silent,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use etherparse::{
-    LaxPacketHeaders, LaxPayloadSlice, PacketBuilder, TcpOptionElement, TransportHeader,
+    IpNumber, LaxPacketHeaders, LaxPayloadSlice, PacketBuilder, TcpOptionElement, TransportHeader,
 };
 use netlink::Mac;
 
@@ -30,9 +30,24 @@ pub(super) enum Reply {
     /// RST.
     Reset,
     /// An ICMP error about our packet: the port is closed, or something else.
-    Error { port_unreachable: bool },
+    Error { unreachable: Unreachable },
+    /// SCTP's INIT ACK. Its sender remembers nothing of it (RFC 9260 §5.1), so that there is nothing to end.
+    Associated,
+    /// SCTP's ABORT.
+    Aborted,
     /// An echo.
     Echo,
+}
+
+/// What an ICMP error says cannot be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreachable {
+    /// Nothing listens on the port.
+    Port,
+    /// The host does not speak the protocol.
+    Protocol,
+    /// Something else: a firewall, or a route.
+    Other,
 }
 
 /// A reply with what tells whose it is.
@@ -78,6 +93,53 @@ pub(super) fn reset(ends: &Ends, from_port: u16, to_port: u16, sequence: u32) ->
         Ok(()) => bytes,
         Err(_) => Vec::new(),
     }
+}
+
+/// An INIT chunk (RFC 9260 §3.3.2) in a packet of its own, with our tag.
+pub(super) fn init(ends: &Ends, from_port: u16, to_port: u16, tag: u32) -> Vec<u8> {
+    const CHUNK_BYTES: u16 = 20;
+    let mut packet = Vec::new();
+    packet.extend(from_port.to_be_bytes());
+    packet.extend(to_port.to_be_bytes());
+    // The other side's tag is not known yet, and the checksum comes last.
+    packet.extend([0; 8]);
+    packet.extend([SCTP_INIT, 0]);
+    packet.extend(CHUNK_BYTES.to_be_bytes());
+    packet.extend(tag.to_be_bytes());
+    packet.extend(u32::from(WINDOW).to_be_bytes());
+    // One stream each way, and the first number.
+    packet.extend([0, 1, 0, 1]);
+    packet.extend(tag.to_be_bytes());
+    // RFC 9260 appendix A: CRC32c, least significant byte first.
+    let checksum = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&packet);
+    if let Some(place) = packet.get_mut(8..12) {
+        place.copy_from_slice(&checksum.to_le_bytes());
+    }
+    let frame = begin!(ends);
+    let mut bytes = Vec::with_capacity(frame.size(packet.len()));
+    match frame.write(&mut bytes, IpNumber::SCTP, &packet) {
+        Ok(()) => bytes,
+        Err(_) => Vec::new(),
+    }
+}
+
+const SCTP_INIT: u8 = 1;
+const SCTP_INIT_ACK: u8 = 2;
+const SCTP_ABORT: u8 = 6;
+
+/// An answer to our INIT: its first chunk says what it is.
+fn sctp(from: IpAddr, packet: &[u8]) -> Option<Heard> {
+    let number = u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]);
+    let reply = match *packet.get(12)? {
+        SCTP_INIT_ACK => Reply::Associated,
+        SCTP_ABORT => Reply::Aborted,
+        _ => return None,
+    };
+    Some(Heard {
+        from,
+        number,
+        reply,
+    })
 }
 
 /// An empty datagram.
@@ -128,20 +190,38 @@ pub(super) fn read(frame: &[u8]) -> Option<Heard> {
         Some(TransportHeader::Icmpv4(icmp)) => match icmp.icmp_type {
             etherparse::Icmpv4Type::EchoReply(echo) => Some(echoed(from, echo.id)),
             etherparse::Icmpv4Type::DestinationUnreachable(reason) => {
-                let port = matches!(reason, etherparse::icmpv4::DestUnreachableHeader::Port);
-                quoted(&headers.payload, port)
+                use etherparse::icmpv4::DestUnreachableHeader as Reason;
+                let unreachable = match reason {
+                    Reason::Port => Unreachable::Port,
+                    Reason::Protocol => Unreachable::Protocol,
+                    _ => Unreachable::Other,
+                };
+                quoted(&headers.payload, unreachable)
             }
             _ => None,
         },
         Some(TransportHeader::Icmpv6(icmp)) => match icmp.icmp_type {
             etherparse::Icmpv6Type::EchoReply(echo) => Some(echoed(from, echo.id)),
             etherparse::Icmpv6Type::DestinationUnreachable(reason) => {
-                let port = matches!(reason, etherparse::icmpv6::DestUnreachableCode::Port);
-                quoted(&headers.payload, port)
+                let unreachable = match reason {
+                    etherparse::icmpv6::DestUnreachableCode::Port => Unreachable::Port,
+                    _ => Unreachable::Other,
+                };
+                quoted(&headers.payload, unreachable)
+            }
+            // RFC 4443 §3.4, code 1: what IPv6 says for a protocol that is not spoken.
+            etherparse::Icmpv6Type::ParameterProblem(problem)
+                if problem.code
+                    == etherparse::icmpv6::ParameterProblemCode::UnrecognizedNextHeader =>
+            {
+                quoted(&headers.payload, Unreachable::Protocol)
             }
             _ => None,
         },
-        _ => first_fragment(from, &headers.payload),
+        _ => match &headers.payload {
+            LaxPayloadSlice::Ip(ip) if ip.ip_number == IpNumber::SCTP => sctp(from, ip.payload),
+            payload => first_fragment(from, payload),
+        },
     }
 }
 
@@ -182,8 +262,8 @@ fn first_fragment(from: IpAddr, payload: &LaxPayloadSlice<'_>) -> Option<Heard> 
     is_echo.then(|| echoed(from, number))
 }
 
-/// The packet that an ICMP error is about: ours, if the port is.
-fn quoted(payload: &LaxPayloadSlice<'_>, port_unreachable: bool) -> Option<Heard> {
+/// The packet that an ICMP error is about: ours, if its port is.
+fn quoted(payload: &LaxPayloadSlice<'_>, unreachable: Unreachable) -> Option<Heard> {
     let bytes = match payload {
         LaxPayloadSlice::Icmpv4 { payload, .. } | LaxPayloadSlice::Icmpv6 { payload, .. } => {
             payload
@@ -207,7 +287,7 @@ fn quoted(payload: &LaxPayloadSlice<'_>, port_unreachable: bool) -> Option<Heard
     Some(Heard {
         from: to,
         number: u16::from_be_bytes([port[0], port[1]]),
-        reply: Reply::Error { port_unreachable },
+        reply: Reply::Error { unreachable },
     })
 }
 
@@ -278,8 +358,41 @@ mod tests {
         let icmp = [&[3, 3, 0, 0, 0, 0, 0, 0], &ours[14..42]].concat();
         let heard = read(&frame(1, 0, &icmp)).unwrap();
         assert_eq!((heard.from, heard.number), (ends().to, 40_000));
-        let port_unreachable = true;
-        assert_eq!(heard.reply, Reply::Error { port_unreachable });
+        let unreachable = Unreachable::Port;
+        assert_eq!(heard.reply, Reply::Error { unreachable });
+        let ours = init(&ends(), 40_001, 80, 7);
+        let icmp = [&[3, 2, 0, 0, 0, 0, 0, 0], &ours[14..42]].concat();
+        let heard = read(&frame(1, 0, &icmp)).unwrap();
+        let unreachable = Unreachable::Protocol;
+        assert_eq!(
+            (heard.number, heard.reply),
+            (40_001, Reply::Error { unreachable })
+        );
+    }
+
+    #[test]
+    fn an_association_is_asked_for_with_a_right_checksum_and_its_answers_are_told_apart() {
+        let ours = init(&ends(), 40_000, 80, 0x0102_0304);
+        let packet = &ours[34..];
+        assert_eq!(packet.len(), 32);
+        // RFC 9260 appendix A, bit by bit: another way than the library's.
+        let mut crc = u32::MAX;
+        for byte in [&packet[..8], &[0; 4], &packet[12..]].concat() {
+            crc ^= u32::from(byte);
+            for _ in 0..8 {
+                crc = crc >> 1 ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
+            }
+        }
+        assert_eq!(packet[8..12], (!crc).to_le_bytes());
+        let answer = |chunk: u8| {
+            let mut packet = vec![0, 80, 0x9c, 0x40];
+            packet.extend([0; 8]);
+            packet.extend([chunk, 0, 0, 4]);
+            read(&frame(132, 0, &packet)).map(|heard| (heard.number, heard.reply))
+        };
+        assert_eq!(answer(2), Some((40_000, Reply::Associated)));
+        assert_eq!(answer(6), Some((40_000, Reply::Aborted)));
+        assert_eq!(answer(4), None, "a heartbeat answers nothing");
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn services(facts: &Facts) -> Vec<Key> {
             keys.push(Key {
                 protocol: Protocol::Tcp,
                 address: (*vip, 0).into(),
+                mark: None,
             });
         }
     }

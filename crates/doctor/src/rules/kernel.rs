@@ -74,7 +74,9 @@ fn bpffs(facts: &Facts) -> Option<Finding> {
 
 fn ipvs(facts: &Facts) -> Vec<Finding> {
     let ours = facts.segment.services.iter();
-    let both = ours.filter(|service| facts.host.ipvs.contains(&service.key.address));
+    let both = ours.filter(|service| {
+        service.key.mark.is_none() && facts.host.ipvs.contains(&service.key.address)
+    });
     let found = both.map(|service| {
         let address = service.key.address;
         Finding::problem(

@@ -170,8 +170,12 @@ fn unresolved(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// `-t 192.0.2.100:80`
+/// `-t 192.0.2.100:80`, `-f 7`
 pub(super) fn service_words(key: Key) -> String {
+    if let Some(mark) = key.mark {
+        let family = if key.address.is_ipv6() { " -6" } else { "" };
+        return format!("-f {mark}{family}");
+    }
     let letter = match key.protocol {
         api::Protocol::Tcp => "-t",
         api::Protocol::Udp => "-u",

@@ -1,6 +1,6 @@
 //! What became of one packet for each service and server.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::hosts;
 use super::neighbour::service_words;
@@ -98,9 +98,23 @@ fn refused(facts: &Facts, path: &Path, server: IpAddr, host: HostName) -> Findin
     .fix(format!(
         "dirigo ipvsadm -e {} -r {} -g -w 0",
         service_words(path.service),
-        std::net::SocketAddr::new(server, port)
+        listed(facts, path, server)
     ))
     .fix_at(hosts::here(facts))
+}
+
+/// The server as the service has it: of a service by firewall mark without a port.
+fn listed(facts: &Facts, path: &Path, server: IpAddr) -> SocketAddr {
+    let mut services = facts.segment.services.iter();
+    let service = services.find(|service| service.key == path.service);
+    let mut all = service
+        .into_iter()
+        .flat_map(|service| &service.destinations);
+    let found = all.find(|one| one.address.ip() == server);
+    found.map_or(
+        SocketAddr::new(server, path.service.address.port()),
+        |one| one.address,
+    )
 }
 
 fn filtered(path: &Path, host: HostName, verb: &str) -> Finding {

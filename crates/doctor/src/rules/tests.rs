@@ -75,6 +75,7 @@ fn key() -> Key {
     Key {
         protocol: api::Protocol::Tcp,
         address: (vip(), 80).into(),
+        mark: None,
     }
 }
 

@@ -561,6 +561,38 @@ pub const HOSTS: &[Case] = &[
         )
     },
     Case {
+        restore: &[(
+            Director,
+            "dirigo ipvsadm -D -f 7; sed -i '/^# a mark/,$d' $CONFIG; dirigo apply",
+        )],
+        ..case(
+            "nobody listens on a port that has a firewall mark",
+            &[(
+                Director,
+                "printf '# a mark\\n[[mark]]\\nmark = 7\\naddresses = [\"%s\"]\\nprotocol = \"tcp\"\\nports = \
+                 [\"8080\"]\\n' $VIP >> $CONFIG; dirigo apply; dirigo ipvsadm -A -f 7 -s rr; \
+                 dirigo ipvsadm -a -f 7 -r $RS1 -g -w 1",
+            )],
+            DIRECTOR,
+            "service-closed",
+            Rs1,
+        )
+    },
+    Case {
+        restore: &[(Director, "dirigo ipvsadm -D --sctp-service $VIP:80")],
+        ..case(
+            "a real server that does not speak SCTP",
+            &[(
+                Director,
+                "dirigo ipvsadm -A --sctp-service $VIP:80 -s rr; \
+                 dirigo ipvsadm -a --sctp-service $VIP:80 -r $RS1:80 -g -w 1",
+            )],
+            DIRECTOR,
+            "service-closed",
+            Rs1,
+        )
+    },
+    Case {
         extra: Extra::PageOnRealAddress,
         restore: &[(Rs1, "nft flush ruleset")],
         ..case(
@@ -610,6 +642,21 @@ const NFT_DROP: &str = "nft add table inet filter; nft 'add chain inet filter in
 
 /// IPv6.
 pub const IPV6: &[Case] = &[
+    Case {
+        family: Ipv6,
+        restore: &[(Director, "dirigo ipvsadm -D --sctp-service [$VIP]:80")],
+        ..case(
+            "a real server that does not speak SCTP",
+            &[(
+                Director,
+                "dirigo ipvsadm -A --sctp-service [$VIP]:80 -s rr; \
+                 dirigo ipvsadm -a --sctp-service [$VIP]:80 -r [$RS1]:80 -g -w 1",
+            )],
+            DIRECTOR,
+            "service-closed",
+            Rs1,
+        )
+    },
     Case {
         family: Ipv6,
         ..case(

@@ -38,6 +38,7 @@ fn capture(name: &str, frames: &[(u64, Vec<u8>)]) -> Capture {
     let frames = frames.iter().map(|(time_us, bytes)| Sighting {
         time_ns: 1_000_000_000 + time_us * 1_000,
         bytes: bytes.clone(),
+        length: bytes.len() as u32,
     });
     Capture {
         name: name.to_owned(),
