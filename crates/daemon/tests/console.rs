@@ -18,8 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::patience::Patience;
-use common::{CHILD, FILES, World, root, server, until, vip};
+use common::{CHILD, FILES, Patience, World, root, server, until, vip};
 use dirigo_daemon as daemon;
 use netlink::{AddressFlags, Namespace, Netlink};
 
