@@ -168,6 +168,17 @@ async function explain(page) {
   }
   await page.click(".answer summary");
   assert.deepEqual(JSON.parse(await text(page, ".answer pre")), found);
+  // The reverse.
+  await page.fill("#e-server", SERVER);
+  await page.keyboard.press("Enter");
+  await until("what goes to a real server is said", async () => (await text(page, ".verdict")).includes(`What goes to ${SERVER}`));
+  const { services: shares } = await api(`/v1/explain/server?server=${SERVER}`);
+  assert.equal(shares.length, 2);
+  const table = await text(page, ".answer table");
+  for (const one of shares) assert.ok(table.includes(one.service) && table.includes(one.scheduler), table);
+  assert.equal(shares.find((one) => one.service === WEB).share, 2500, "weight 1 of 4");
+  assert.match(table, /25 %/);
+
   await page.fill("#e-client", "nobody");
   await page.keyboard.press("Enter");
   await until("what is wrong is said", async () => /nobody|invalid|socket address/i.test(await text(page, ".answer")));
@@ -232,6 +243,7 @@ async function readsOnly(page) {
   await openDrain(page);
   const preview = await text(page, ".preview");
   for (const word of [WEB, DNS, "10.9.0.12:80", "10.9.0.12:53"]) assert.ok(preview.includes(word), `${word}: ${preview}`);
+  await until("its shares are said", async () => /25 %/.test(await text(page, ".preview")));
   assert.match(await text(page, ".may"), /sign in/i);
   await page.click("dialog button[type=submit]");
   await until("the refusal is said", async () => /Not done: .*token/.test(await page.locator("dialog .wrong").innerText()));
