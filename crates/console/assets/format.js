@@ -95,6 +95,12 @@ export function fate(fate) {
   return `${what}: ${REASONS[counter] ?? counter} (${counter})`;
 }
 
+/** A share of new clients in hundredths of a percent, as text; sampled ones are about so. */
+export function share(one) {
+  if (one?.share === undefined || one.share === null) return "–";
+  return `${one.sample > 0 ? "≈ " : ""}${(one.share / 100).toFixed(one.share % 100 === 0 ? 0 : 1)} %`;
+}
+
 /** What decided, in a line; nothing where it did not come to that. */
 export function decision(found) {
   const by = found.decision;

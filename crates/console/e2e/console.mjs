@@ -51,7 +51,7 @@ async function segment(page) {
   await link.focus();
   await page.keyboard.press("Enter");
   await page.waitForURL(/#\/servers\?filter=/);
-  assert.equal(await rows(page).count(), 1);
+  await until("that server alone is listed", async () => (await rows(page).count()) === 1);
   said("the map shows director, virtual address and real servers");
 }
 
@@ -65,7 +65,7 @@ async function services(page) {
   assert.equal(await web.locator(".state .words").innerText(), "ok");
 
   await page.fill("input[type=search]", "udp mh");
-  assert.equal(await rows(page).count(), 1);
+  await until("one row is left", async () => (await rows(page).count()) === 1);
   assert.match(await text(page, ".seen"), /1 of 2 services/);
   await page.fill("input[type=search]", "nothing is so");
   await until("no row is left", async () => (await rows(page).count()) === 0);
@@ -91,7 +91,7 @@ async function services(page) {
     for (let at = 0; at < data.length; at += 4) if (data[at + 3] > 200) colours.add(`${data[at]},${data[at + 1]},${data[at + 2]}`);
     return colours.size > 1;
   }), "something is drawn");
-  assert.equal(await rows(page).count(), 2, "its destinations");
+  await until("its destinations are listed", async () => (await rows(page).count()) === 2);
   const weights = await rows(page).locator("td.c-weight").allInnerTexts();
   assert.deepEqual(weights, ["1", "3"]);
   await until("a destination's figures are live", async () => (await rows(page).locator("td.c-packets").allInnerTexts()).some((one) => Number(one) > 0));
@@ -168,6 +168,17 @@ async function explain(page) {
   }
   await page.click(".answer summary");
   assert.deepEqual(JSON.parse(await text(page, ".answer pre")), found);
+  // The reverse.
+  await page.fill("#e-server", SERVER);
+  await page.keyboard.press("Enter");
+  await until("what goes to a real server is said", async () => (await text(page, ".verdict")).includes(`What goes to ${SERVER}`));
+  const { services: shares } = await api(`/v1/explain/server?server=${SERVER}`);
+  assert.equal(shares.length, 2);
+  const table = await text(page, ".answer table");
+  for (const one of shares) assert.ok(table.includes(one.service) && table.includes(one.scheduler), table);
+  assert.equal(shares.find((one) => one.service === WEB).share, 2500, "weight 1 of 4");
+  assert.match(table, /25 %/);
+
   await page.fill("#e-client", "nobody");
   await page.keyboard.press("Enter");
   await until("what is wrong is said", async () => /nobody|invalid|socket address/i.test(await text(page, ".answer")));
@@ -182,6 +193,9 @@ async function connections(page) {
   await page.fill("#c-destination", SERVER);
   await page.keyboard.press("Enter");
   await until("only that server's are left", async () => {
+    // They come and go: each asking is of its moment.
+    await page.click("form.asks button[type=submit]");
+    await page.waitForTimeout(200);
     const lines = await rows(page).locator("td.c-destination").allInnerTexts();
     return lines.length > 0 && lines.every((line) => line === `${SERVER}:80`);
   });
@@ -204,6 +218,9 @@ async function liveEvent(page) {
   await page.fill("input[type=search]", "service added");
   await until("one is left", async () => (await rows(page).count()) === 1);
   await page.keyboard.press("Escape");
+  await rows(page).first().click();
+  await page.waitForSelector(".detail dl");
+  assert.match(await text(page, ".detail"), /service-added|info/);
   await page.check("input[type=checkbox]");
   await until("no info is left", async () => !(await page.locator(".rows").innerText()).includes("service added"));
   await go(page, "#/services");
@@ -226,6 +243,7 @@ async function readsOnly(page) {
   await openDrain(page);
   const preview = await text(page, ".preview");
   for (const word of [WEB, DNS, "10.9.0.12:80", "10.9.0.12:53"]) assert.ok(preview.includes(word), `${word}: ${preview}`);
+  await until("its shares are said", async () => /25 %/.test(await text(page, ".preview")));
   assert.match(await text(page, ".may"), /sign in/i);
   await page.click("dialog button[type=submit]");
   await until("the refusal is said", async () => /Not done: .*token/.test(await page.locator("dialog .wrong").innerText()));
@@ -312,7 +330,7 @@ async function columns(page) {
       await go(page, `#/${view}`);
       await page.waitForTimeout(300);
       await page.waitForSelector(".rows tbody tr[data-key]");
-      const thin = await page.evaluate(() => [...document.querySelectorAll(".rows th")].filter((one) => one.checkVisibility() && one.clientWidth < 56).map((one) => one.className));
+      const thin = await page.evaluate(() => [...document.querySelectorAll(".rows th")].filter((one) => one.checkVisibility() && one.clientWidth < (one.matches(".c-state") ? 84 : 56)).map((one) => one.className));
       assert.deepEqual(thin, [], `${view} at ${width}`);
     }
   }

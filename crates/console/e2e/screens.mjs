@@ -47,10 +47,13 @@ run(async (browser) => {
   await shot(light, "connections");
   await to(dark, `#/explain?protocol=tcp&client=203.0.113.7:40000&virtual_address=${VIP}:443`, ".rules");
   await shot(dark, "explain-dark");
+  await to(light, "#/explain?server=10.9.0.13", ".answer table");
+  await shot(light, "explain-server");
   await to(light, "#/servers", ".rows tbody tr[data-key]");
   await light.locator("tr[data-key='10.9.0.11']").focus();
   await light.keyboard.press("d");
   await light.waitForSelector("dialog[open] summary");
+  await until("its shares are said", async () => /\d %/.test(await light.locator(".preview").innerText()));
   await shot(light, "drain");
   await light.keyboard.press("Escape");
   await narrow.evaluate(() => { location.hash = "#/servers"; });

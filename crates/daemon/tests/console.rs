@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use common::{CHILD, FILES, World, root, server, until, vip};
+use common::{CHILD, FILES, Patience, World, root, server, until, vip};
 use dirigo_daemon as daemon;
 use netlink::{AddressFlags, Namespace, Netlink};
 
@@ -528,10 +528,10 @@ fn statistics(
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
     let mut told = Vec::new();
-    let end = std::time::Instant::now() + Duration::from_secs(30);
+    let patience = Patience::of(Duration::from_secs(30));
     for line in BufReader::new(stream).lines() {
         let line = line.unwrap();
-        assert!(std::time::Instant::now() < end, "in vain: {told:?}");
+        assert!(!patience.is_over(), "in vain: {told:?}");
         if let Some(data) = line.strip_prefix("data: ") {
             told.push(serde_json::from_str(data).unwrap());
             if enough(&told) {

@@ -251,7 +251,8 @@ function impostorCard(one, width) {
 
 function serverCard(one, width) {
   const room = Math.floor((width - 40) / 7.2);
-  const load = `${short(one.active)} active`;
+  // Who is out and has nothing left needs the room for the reason.
+  const load = one.grade === "bad" && one.active === 0 ? "" : `${short(one.active)} active`;
   return s("a", { href: `#/servers?filter=${encodeURIComponent(one.address)}`, class: `card ${one.grade}` },
     s("title", {}, `${one.address} ${one.mac}: ${one.words}; ${count(one.services, "service")}, ${one.active} active, ${one.inactive} inactive`),
     s("rect", { width, height: CARD, rx: 9 }),
