@@ -210,10 +210,9 @@ impl Rig {
         Duration::from_millis(ticks * 10)
     }
 
-    /// How many destinations checks have found to be well.
+    /// How many destinations checks have found to be well: the others are not in the table.
     fn well(&self) -> usize {
-        let services = self.api().services().unwrap();
-        services.iter().map(|one| one.destinations.len()).sum()
+        self.api().status().unwrap().destinations as usize
     }
 }
 
@@ -290,11 +289,14 @@ fn a_large_table_starts_is_checked_and_changes_by_one_line() {
         );
         assert_eq!(code, Some(0), "{text}");
         assert!(text.contains("1 service changed"), "{text}");
-        let services = rig.api().services().unwrap();
-        let first = services.iter().flat_map(|one| &one.destinations);
-        let heavy = first.filter(|one| one.settings.weight == weight).count();
-        assert_eq!(heavy, 1);
+        // It is not the listing of 100,000 destinations that is measured.
+        std::thread::sleep(Duration::from_secs(1));
     }
+    let services = rig.api().services().unwrap();
+    let all_of_them = services.iter().flat_map(|one| &one.destinations);
+    let weights = all_of_them.map(|one| one.settings.weight);
+    let heavy: Vec<u32> = weights.filter(|weight| *weight != 1).collect();
+    assert_eq!(heavy, [9]);
     assert_eq!(rig.well(), all, "nobody was lost");
     rig.write(&size.text(11));
     let begun = Instant::now();

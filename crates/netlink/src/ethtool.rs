@@ -239,6 +239,8 @@ fn request<T>(
         None,
     )
     .map_err(|error| failed(error.into()))?;
+    // Its type is the C library's: glibc has an unsigned long, musl an int.
+    const COMMAND: libc::Ioctl = libc::SIOCETHTOOL as libc::Ioctl;
     let mut request = libc::ifreq {
         ifr_name: name,
         ifr_ifru: libc::__c_anonymous_ifr_ifru {
@@ -247,7 +249,7 @@ fn request<T>(
     };
     // SAFETY: `request` and the structure it points at outlive the call; the command at the head of
     // that structure tells the kernel its size, which the types above mirror.
-    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw mut request) };
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), COMMAND, &raw mut request) };
     if done < 0 {
         return Err(failed(std::io::Error::last_os_error()));
     }

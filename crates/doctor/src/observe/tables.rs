@@ -8,8 +8,6 @@ use api::Protocol;
 use crate::facts::{Host, Listener};
 use crate::limits::LISTENERS_MAX;
 
-/// `BPF_FS_MAGIC` of Linux `magic.h`.
-const BPF_FS: i64 = 0xcafe_4a11;
 const CLOCK: &str = "/sys/devices/system/clocksource/clocksource0";
 
 pub(super) fn observe(host: &mut Host, unseen: &mut Vec<String>) {
@@ -17,7 +15,7 @@ pub(super) fn observe(host: &mut Host, unseen: &mut Vec<String>) {
     host.conntrack = conntrack();
     host.ipvs = ipvs(&read("/proc/net/ip_vs").unwrap_or_default());
     host.bpffs = nix::sys::statfs::statfs("/sys/fs/bpf")
-        .is_ok_and(|found| found.filesystem_type().0 == BPF_FS);
+        .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::BPF_FS_MAGIC);
     host.clocksource = read(&format!("{CLOCK}/current_clocksource"));
     host.clocksources = read(&format!("{CLOCK}/available_clocksource"))
         .unwrap_or_default()
