@@ -111,6 +111,11 @@ fn a_drained_server_keeps_its_connections_through_restarts_and_is_removed_when_i
         panic!("{:?}", held(&world));
     };
     assert!(order.removed && !order.remove, "{order:?}");
+    // That is an order, and no drift: there is nothing to save, and an apply brings it not back.
+    assert!(world.api().drift().unwrap().is_empty());
+    assert!(world.api().plan().unwrap().is_empty());
+    assert!(!world.api().apply(&api::Apply::default()).unwrap().changed);
+    assert_eq!(weight(&world, server(1)), None);
     // The file still names it: a restart does not bring it back.
     world.terminate();
     world.start(&config);
