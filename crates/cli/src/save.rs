@@ -163,7 +163,11 @@ fn ensure_as_applied(drift: &Drift, plan: &Plan) -> anyhow::Result<()> {
 
 /// The files with what was changed at runtime, all of it and nothing else.
 fn edited(files: &[config::File], before: &Config, drift: &Drift) -> anyhow::Result<Vec<String>> {
-    let now: BTreeMap<_, _> = before.services.iter().map(|one| (one.key, one)).collect();
+    let now: BTreeMap<_, _> = before
+        .services
+        .iter()
+        .map(|one| (one.key, &**one))
+        .collect();
     let mut edited = Files::read(files, before).map_err(anyhow::Error::msg)?;
     let mut impossible = Vec::new();
     let mut targets = Vec::new();
@@ -247,7 +251,7 @@ fn target(difference: &ServiceDifference, now: Option<&config::Service>) -> Resu
 fn unlike(before: &Config, after: &Config, targets: &[Target]) -> Vec<String> {
     let mut wrong = Vec::new();
     let is_target = |key: &api::ServiceKey| targets.iter().any(|target| target.key == *key);
-    let others = |config: &Config| -> Vec<config::Service> {
+    let others = |config: &Config| -> Vec<std::sync::Arc<config::Service>> {
         let services = config.services.iter();
         services
             .filter(|one| !is_target(&one.key))

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod address;
+mod again;
 mod check;
 mod doors;
 mod folder;
@@ -83,7 +84,7 @@ pub struct Config {
     /// Which packets have which firewall mark; of several rules the first one counts.
     pub marks: Vec<Mark>,
     /// Virtual services in the order of the file.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
     /// Real servers that have a name, by it.
     pub real_servers: BTreeMap<Arc<str>, IpAddr>,
     /// Health checks by name.
@@ -212,6 +213,16 @@ impl Config {
             .map(|file| Source::of_bytes(&file.name, &file.bytes))
             .collect();
         read::config(&sources)
+    }
+
+    /// The same as [`Config::of_files`], when this is the configuration of the files `before`: what is the same in both is
+    /// not read again, and is shared.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes of all files.
+    pub fn of_files_again(&self, before: &[File], files: &[File]) -> Result<Self, Mistakes> {
+        again::config(self, before, files).map_or_else(|| Self::of_files(files), Ok)
     }
 
     /// Reads a configuration from text; `file_name` is what the mistakes are prefixed with.

@@ -175,7 +175,10 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
         metrics: metrics::read(root, notes),
         notify,
         marks: shared.marks.clone(),
-        services: service::all(root, &shared, &itself, notes),
+        services: service::all(root, &shared, &itself, notes)
+            .into_iter()
+            .map(Arc::new)
+            .collect(),
         real_servers: shared
             .servers
             .iter()

@@ -23,7 +23,7 @@ export class Chart {
     this.element = h("figure", { class: "chart" },
       h("figcaption", {}, h("span", { class: "title" }, title),
         h("span", { class: "legend" }, series.map((one, index) =>
-          h("span", { class: `key ${one.colour}` }, h("i", { class: "swatch", "aria-hidden": "true" }), one.label ? `${one.label} ` : "", this.values[index])))),
+          h("span", { class: `key ${one.colour}` }, one.label && [h("i", { class: "swatch", "aria-hidden": "true" }), `${one.label} `], this.values[index])))),
       this.place);
     this.draw = soon(() => this.paint());
     this.size = new ResizeObserver(() => this.fit());
@@ -42,7 +42,7 @@ export class Chart {
     this.plot = new uPlot({
       width,
       height: this.place.clientHeight,
-      padding: [8, 8, 0, 0],
+      padding: [8, 18, 0, 0],
       legend: { show: false },
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
       scales: {

@@ -1,8 +1,8 @@
 // Taking a real server out of service, with what that means shown before; and back.
 
-import { lines, query, token } from "./api.js";
+import { get, lines, query, token } from "./api.js";
 import { announce, ask, h, put, say, state } from "./dom.js";
-import { count, short, span } from "./format.js";
+import { count, share, short, span } from "./format.js";
 import { drainPreview } from "./model.js";
 import { on, order, store } from "./store.js";
 
@@ -41,9 +41,11 @@ export async function drain(server, service) {
     h("div", { class: "actions" }, h("button", { type: "button", onclick: () => dialog.close() }, "Cancel"), go));
   const dialog = h("dialog", { class: "drain", "aria-label": `Drain ${server}` }, form);
 
+  /** What it gets of each service's new clients now: that is what moves. */
+  const shares = new Map();
   const draw = () => {
     const rows = drainPreview(store.services, store.health, server, scope.value);
-    put(preview, meaning(rows));
+    put(preview, meaning(rows, shares));
     say(may, store.access === "change" ? "" : "You may read here. To drain, sign in with the token that may change.");
     go.classList.toggle("danger", now.checked || rows.some((row) => row.others.length === 0));
   };
@@ -75,6 +77,12 @@ export async function drain(server, service) {
   });
   draw();
   list();
+  get(`/v1/explain/server${query({ server })}`).then((found) => {
+    for (const one of found.services) shares.set(one.service, one);
+    draw();
+  }, () => {
+    // The preview is good without it.
+  });
   const ends = [on("lists", draw)];
   await ask(dialog);
   for (const end of ends) end();
@@ -87,16 +95,17 @@ function refused(place, error) {
 }
 
 /** What each service keeps and who gets its new connections. */
-function meaning(rows) {
+function meaning(rows, shares) {
   if (rows.length === 0) return h("p", { class: "empty" }, "It is in no service now: only services that get it later are concerned.");
   const shown = rows.slice(0, 50);
   return [
     h("table", { class: "plain" },
-      h("thead", {}, h("tr", {}, ["Service", "Active", "Inactive", "New connections go to"].map((label, index) => h("th", { scope: "col", class: index === 1 || index === 2 ? "number" : "" }, label)))),
+      h("thead", {}, h("tr", {}, ["Service", "Active", "Inactive", "Its share", "New connections go to"].map((label, index) => h("th", { scope: "col", class: ["", "number", "number wide", "number", ""][index] }, label)))),
       h("tbody", {}, shown.map((row) => h("tr", {},
         h("td", {}, row.service),
         h("td", { class: "number" }, short(row.active)),
-        h("td", { class: "number" }, short(row.inactive)),
+        h("td", { class: "number wide" }, short(row.inactive)),
+        h("td", { class: "number" }, share(shares.get(row.service))),
         h("td", {}, heirs(row)))))),
     rows.length > shown.length && h("p", { class: "note" }, `and ${count(rows.length - shown.length, "more service")}`),
     rows.some((row) => row.templates > 0) && h("p", { class: "note" },

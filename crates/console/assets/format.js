@@ -17,7 +17,9 @@ export function whole(number) {
 
 /** Bytes a second as bits a second, as networks are measured. */
 export function bits(bytes) {
-  return `${short(bytes * 8)}bit/s`;
+  const text = short(bytes * 8);
+  const sign = text.match(/[kMGT]$/)?.[0] ?? "";
+  return `${sign ? text.slice(0, -1) : text} ${sign}bit/s`;
 }
 
 export function size(bytes) {
@@ -35,12 +37,12 @@ export function span(seconds) {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
-/** The local time of day, with the date if it is another. */
+/** The local time of day, with month and day if it is another day's. */
 export function clock(time) {
   const date = new Date(time);
   const two = (number) => String(number).padStart(2, "0");
   const day = date.toDateString() === new Date().toDateString()
-    ? "" : `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} `;
+    ? "" : `${two(date.getMonth() + 1)}-${two(date.getDate())} `;
   return `${day}${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
@@ -91,6 +93,12 @@ export function fate(fate) {
   }
   const what = { reply: "refused with an ICMP error", pass: "left to this host" }[fate.verdict] ?? "dropped";
   return `${what}: ${REASONS[counter] ?? counter} (${counter})`;
+}
+
+/** A share of new clients in hundredths of a percent, as text; sampled ones are about so. */
+export function share(one) {
+  if (one?.share === undefined || one.share === null) return "–";
+  return `${one.sample > 0 ? "≈ " : ""}${(one.share / 100).toFixed(one.share % 100 === 0 ? 0 : 1)} %`;
 }
 
 /** What decided, in a line; nothing where it did not come to that. */

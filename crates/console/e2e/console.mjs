@@ -27,6 +27,7 @@ run(async (browser) => {
   await signedIn(page);
   await trace(page);
   await claimed(page);
+  await columns(page);
   const refused = /401 \(Unauthorized\)/;
   clean(page, [refused]);
   await otherDaemon(page);
@@ -40,13 +41,17 @@ async function segment(page) {
   await until("both real servers are drawn", async () => (await page.locator(".map a.card").count()) === 2);
   const map = await page.locator(".map svg").textContent();
   for (const word of [SERVER, "10.9.0.12", VIP, "eth0", "02:00:00:09:00:0b", "director, eth0"]) assert.ok(map.includes(word), `${word} is on the map: ${map}`);
+  assert.ok(await page.evaluate(() => {
+    const [box, drawing] = [document.querySelector(".map"), document.querySelector(".map svg")].map((one) => one.getBoundingClientRect());
+    return drawing.height > 100 && drawing.bottom <= box.bottom && drawing.right <= box.right;
+  }), "all of the map is seen");
   await until("it is live", async () => (await text(page, "#live")) === "Live");
   await until("the total has points", async () => Number(await page.locator(".chart").first().getAttribute("data-points")) >= 3);
   const link = page.locator(".map a.card").first();
   await link.focus();
   await page.keyboard.press("Enter");
   await page.waitForURL(/#\/servers\?filter=/);
-  assert.equal(await rows(page).count(), 1);
+  await until("that server alone is listed", async () => (await rows(page).count()) === 1);
   said("the map shows director, virtual address and real servers");
 }
 
@@ -60,7 +65,7 @@ async function services(page) {
   assert.equal(await web.locator(".state .words").innerText(), "ok");
 
   await page.fill("input[type=search]", "udp mh");
-  assert.equal(await rows(page).count(), 1);
+  await until("one row is left", async () => (await rows(page).count()) === 1);
   assert.match(await text(page, ".seen"), /1 of 2 services/);
   await page.fill("input[type=search]", "nothing is so");
   await until("no row is left", async () => (await rows(page).count()) === 0);
@@ -86,7 +91,7 @@ async function services(page) {
     for (let at = 0; at < data.length; at += 4) if (data[at + 3] > 200) colours.add(`${data[at]},${data[at + 1]},${data[at + 2]}`);
     return colours.size > 1;
   }), "something is drawn");
-  assert.equal(await rows(page).count(), 2, "its destinations");
+  await until("its destinations are listed", async () => (await rows(page).count()) === 2);
   const weights = await rows(page).locator("td.c-weight").allInnerTexts();
   assert.deepEqual(weights, ["1", "3"]);
   await until("a destination's figures are live", async () => (await rows(page).locator("td.c-packets").allInnerTexts()).some((one) => Number(one) > 0));
@@ -163,6 +168,17 @@ async function explain(page) {
   }
   await page.click(".answer summary");
   assert.deepEqual(JSON.parse(await text(page, ".answer pre")), found);
+  // The reverse.
+  await page.fill("#e-server", SERVER);
+  await page.keyboard.press("Enter");
+  await until("what goes to a real server is said", async () => (await text(page, ".verdict")).includes(`What goes to ${SERVER}`));
+  const { services: shares } = await api(`/v1/explain/server?server=${SERVER}`);
+  assert.equal(shares.length, 2);
+  const table = await text(page, ".answer table");
+  for (const one of shares) assert.ok(table.includes(one.service) && table.includes(one.scheduler), table);
+  assert.equal(shares.find((one) => one.service === WEB).share, 2500, "weight 1 of 4");
+  assert.match(table, /25 %/);
+
   await page.fill("#e-client", "nobody");
   await page.keyboard.press("Enter");
   await until("what is wrong is said", async () => /nobody|invalid|socket address/i.test(await text(page, ".answer")));
@@ -177,6 +193,9 @@ async function connections(page) {
   await page.fill("#c-destination", SERVER);
   await page.keyboard.press("Enter");
   await until("only that server's are left", async () => {
+    // They come and go: each asking is of its moment.
+    await page.click("form.asks button[type=submit]");
+    await page.waitForTimeout(200);
     const lines = await rows(page).locator("td.c-destination").allInnerTexts();
     return lines.length > 0 && lines.every((line) => line === `${SERVER}:80`);
   });
@@ -199,6 +218,9 @@ async function liveEvent(page) {
   await page.fill("input[type=search]", "service added");
   await until("one is left", async () => (await rows(page).count()) === 1);
   await page.keyboard.press("Escape");
+  await rows(page).first().click();
+  await page.waitForSelector(".detail dl");
+  assert.match(await text(page, ".detail"), /service-added|info/);
   await page.check("input[type=checkbox]");
   await until("no info is left", async () => !(await page.locator(".rows").innerText()).includes("service added"));
   await go(page, "#/services");
@@ -221,6 +243,7 @@ async function readsOnly(page) {
   await openDrain(page);
   const preview = await text(page, ".preview");
   for (const word of [WEB, DNS, "10.9.0.12:80", "10.9.0.12:53"]) assert.ok(preview.includes(word), `${word}: ${preview}`);
+  await until("its shares are said", async () => /25 %/.test(await text(page, ".preview")));
   assert.match(await text(page, ".may"), /sign in/i);
   await page.click("dialog button[type=submit]");
   await until("the refusal is said", async () => /Not done: .*token/.test(await page.locator("dialog .wrong").innerText()));
@@ -297,6 +320,22 @@ async function trace(page) {
   });
   for (const stop of stops) stop.abort();
   said("a trace is shown frame by frame, and ends with its view");
+}
+
+/** Every column that is shown has room for its content's beginning. */
+async function columns(page) {
+  for (const width of [1280, 1000, 800, 390]) {
+    await page.setViewportSize({ width, height: 800 });
+    for (const view of ["services", `services/${encodeURIComponent(WEB)}`, "servers", "connections", "events"]) {
+      await go(page, `#/${view}`);
+      await page.waitForTimeout(300);
+      await page.waitForSelector(".rows tbody tr[data-key]");
+      const thin = await page.evaluate(() => [...document.querySelectorAll(".rows th")].filter((one) => one.checkVisibility() && one.clientWidth < (one.matches(".c-state") ? 84 : 56)).map((one) => one.className));
+      assert.deepEqual(thin, [], `${view} at ${width}`);
+    }
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+  said("every column has its room, from 1280 to 390 pixels");
 }
 
 async function claimed(page) {

@@ -20,7 +20,7 @@ run(async (browser) => {
   // Something has happened, and charts have a shape.
   await api("/v1/maintenance", { order: "drain", server: "10.9.0.12", deadline_s: 3600 });
   await have("unplug server 6");
-  await until("the lost server is seen", async () => (await api("/v1/segment")).servers.some((one) => one.link.state === "unresolved"));
+  await until("the lost server is seen", async () => (await api("/v1/health")).some((service) => service.destinations.some((one) => one.health === "down")));
   await until("the claim is heard", async () => {
     await have("claim the virtual address");
     await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -47,10 +47,13 @@ run(async (browser) => {
   await shot(light, "connections");
   await to(dark, `#/explain?protocol=tcp&client=203.0.113.7:40000&virtual_address=${VIP}:443`, ".rules");
   await shot(dark, "explain-dark");
+  await to(light, "#/explain?server=10.9.0.13", ".answer table");
+  await shot(light, "explain-server");
   await to(light, "#/servers", ".rows tbody tr[data-key]");
   await light.locator("tr[data-key='10.9.0.11']").focus();
   await light.keyboard.press("d");
   await light.waitForSelector("dialog[open] summary");
+  await until("its shares are said", async () => /\d %/.test(await light.locator(".preview").innerText()));
   await shot(light, "drain");
   await light.keyboard.press("Escape");
   await narrow.evaluate(() => { location.hash = "#/servers"; });
@@ -63,6 +66,7 @@ run(async (browser) => {
   await light.fill("#t-service", WEB);
   await light.click("form.asks button[type=submit]");
   await until("frames come", async () => (await light.locator(".rows tbody tr[data-key]").count()) > 12);
+  await until("they are counted", async () => /^[1-9]/.test(await light.locator(".seen").innerText()));
   await light.click("form.asks button[type=submit]");
   await light.locator(".rows tbody tr[data-key]").nth(2).click();
   await light.waitForSelector(".detail table");
@@ -72,6 +76,7 @@ run(async (browser) => {
   await shot(light, "keys");
   await light.keyboard.press("Escape");
 
+  await api("/v1/maintenance", { order: "enable", server: "10.9.0.12" });
   await have("forget all");
   await to(light, "#/services", ".rows tbody tr[data-key]");
   await until("a thousand are listed", async () => (await light.locator(".seen").innerText()) === "1,000 services");

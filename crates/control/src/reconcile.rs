@@ -5,13 +5,14 @@
 //! counts only where it differs from the one applied before. After an orderly stop there is no
 //! such memory, and the file counts in everything it names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use api::{DestinationSettings, Origin, Refusal, ServiceKey};
 
 use crate::change;
+use crate::enforce::listed;
 use crate::event::{Desired, DesiredService, Observed};
 use crate::state::State;
 
@@ -32,6 +33,16 @@ pub(crate) fn apply(
     for service in &desired.services {
         let old = before.get(&service.key);
         follow(state, service, old.map(|old| &**old), observed)?;
+        let existing = state.services.get(&service.key);
+        let count = existing.map(|existing| existing.list.len());
+        // With nothing named before, all that is named was followed; what is there beside it was made at runtime.
+        if old.is_none()
+            && count == Some(service.destinations.len())
+            && existing.is_some_and(|existing| existing.settings == service.settings)
+            && state.maintenance.orders().next().is_none()
+        {
+            state.index.as_named.insert(service.key);
+        }
     }
     state.set_applied(desired);
     Ok(())
@@ -53,6 +64,10 @@ pub(crate) fn apply_some(
         };
         if state.services.contains_key(&service.key) && *old != service {
             follow(state, &service, Some(&old), observed)?;
+            // An edit keeps of a service's settings what only the file can say.
+            if old.settings != service.settings {
+                state.index.as_named.remove(&service.key);
+            }
             state.named.insert(service.key, Arc::new(service));
         }
     }
@@ -119,13 +134,20 @@ fn follow(
         }
     }
     delete_unnamed_destinations(state, service, observed)?;
+    let listed = listed(state, &key);
+    let before = old.into_iter().flat_map(|old| &old.destinations);
+    let before: HashMap<SocketAddr, &DestinationSettings> = before
+        .map(|(address, settings)| (*address, settings))
+        .collect();
     for (address, settings) in &service.destinations {
         // Taken out for maintenance: it comes back when that ends.
         if state.maintenance.has_removed(&key, address.ip()) {
             continue;
         }
-        if !names(old, *address, settings) {
-            upsert(state, key, *address, settings, observed)?;
+        // What the file said before of it is no news.
+        if before.get(address) != Some(&settings) {
+            let id = listed.get(address).copied();
+            upsert(state, key, (*address, id), settings, observed)?;
         }
     }
     Ok(())
@@ -152,47 +174,30 @@ fn delete_unnamed_destinations(
     let Some(existing) = state.services.get(&service.key) else {
         return Ok(());
     };
+    let named = service.destinations.iter();
+    let named: HashSet<SocketAddr> = named.map(|(address, _)| *address).collect();
     let unnamed: Vec<SocketAddr> = existing
         .list
         .iter()
         .filter_map(|id| state.destinations.get(id))
         .filter(|one| one.origin == Origin::Config)
         .map(|one| one.address)
-        .filter(|address| {
-            !service
-                .destinations
-                .iter()
-                .any(|(named, _)| named == address)
-        })
+        .filter(|address| !named.contains(address))
         .collect();
     unnamed
         .into_iter()
         .try_for_each(|address| change::delete_destination(state, &service.key, address, observed))
 }
 
-/// Whether the file said the same of this destination before.
-fn names(
-    old: Option<&DesiredService>,
-    address: SocketAddr,
-    settings: &DestinationSettings,
-) -> bool {
-    old.is_some_and(|old| {
-        old.destinations
-            .iter()
-            .any(|(named, was)| *named == address && was == settings)
-    })
-}
-
 fn upsert(
     state: &mut State,
     key: ServiceKey,
-    address: SocketAddr,
+    (address, id): (SocketAddr, Option<u32>),
     settings: &DestinationSettings,
     observed: &Observed,
 ) -> Result<(), Refusal> {
-    let existing = state.services.get(&key);
-    let Some(id) = existing.and_then(|service| state.listed(service, address)) else {
-        return change::add_destination(
+    let Some(id) = id else {
+        return change::add_unlisted(
             state,
             &key,
             address,

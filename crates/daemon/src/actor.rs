@@ -128,7 +128,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             match next {
                 // Many probes change their minds at once when a switch dies: then one step is for all of them.
                 Ok(Message::Health(mut news)) => {
-                    while news.len() < limits::NEWS_TOGETHER {
+                    for _ in 0..limits::MESSAGES {
                         match inbox.try_recv() {
                             Ok(Message::Health(more)) => news.extend(more),
                             Ok(other) => {
@@ -352,7 +352,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
     fn tick(&mut self) {
         self.ticks += 1;
         self.rooms.plane.sweep(limits::SWEEP_TICKS);
-        self.estimates.tick(&self.state, &self.rooms.plane);
+        if self.estimates.tick(&self.state, &self.rooms.plane) {
+            self.suspect();
+        }
         self.rooms.announce(Instant::now());
         self.answer_waiting();
         self.go_on_applying();
@@ -363,9 +365,6 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.catch_up_with_health();
             self.save_health_if_behind();
             self.look_after_maintenance();
-        }
-        if self.ticks.is_multiple_of(limits::SUSPECT_TICKS) {
-            self.suspect();
         }
         if self.ticks.is_multiple_of(limits::TRASH_TICKS) && !self.state.trash.is_empty() {
             self.read_trash();

@@ -42,9 +42,11 @@ pub(crate) type Believed = Vec<(ServiceKey, IpAddr, bool)>;
 pub(crate) struct Health {
     wanted: Wanted,
     /// Services with checks, as the configuration has them.
-    desired: BTreeMap<ServiceKey, DesiredService>,
+    desired: BTreeMap<ServiceKey, Arc<DesiredService>>,
     keys: BTreeMap<health::state::ServiceKey, ServiceKey>,
-    effects: BTreeMap<ServiceKey, BTreeMap<IpAddr, Effect>>,
+    effects: BTreeMap<ServiceKey, Arc<BTreeMap<IpAddr, Effect>>>,
+    /// What each service with checks was made from.
+    sources: BTreeMap<ServiceKey, Arc<config::Service>>,
     without_quorum: BTreeSet<ServiceKey>,
     sorry: BTreeMap<ServiceKey, IpAddr>,
     probes: BTreeMap<ProbeKey, Probed>,
@@ -156,6 +158,17 @@ impl Health {
         })
     }
 
+    /// Services with checks.
+    pub(crate) fn services(&self) -> impl Iterator<Item = &ServiceKey> + '_ {
+        self.desired.keys()
+    }
+
+    /// Whether a destination has checks of its own: the sorry server has none.
+    pub(crate) fn is_checked(&self, service: &ServiceKey, server: IpAddr) -> bool {
+        let effects = self.effects.get(service);
+        effects.is_some_and(|effects| effects.contains_key(&server))
+    }
+
     /// The resolver has told something.
     pub(crate) fn heard(&mut self, links: &[(IpAddr, LinkReport)]) {
         self.links.extend(links.iter().cloned());
@@ -181,7 +194,9 @@ impl Health {
             Event::Services(services) => services,
             _ => return BTreeMap::new(),
         };
-        let named = services.iter().flat_map(|service| &service.destinations);
+        let services = services.iter();
+        let services = services.filter(|service| !state.is_as_named(service));
+        let named = services.flat_map(|service| &service.destinations);
         let new = named.map(|(address, _)| address.ip());
         let new = new.filter(|server| !state.links.contains_key(server));
         new.filter_map(|server| Some((server, self.link(server)?.clone())))
@@ -190,7 +205,7 @@ impl Health {
 
     /// Services with a destination that waits for its first check.
     pub(crate) fn unchecked(&self) -> impl Iterator<Item = &ServiceKey> + '_ {
-        let waits = |effects: &BTreeMap<IpAddr, Effect>| {
+        let waits = |effects: &Arc<BTreeMap<IpAddr, Effect>>| {
             let mut effects = effects.values();
             effects.any(|effect| matches!(effect, Effect::Unchecked))
         };
@@ -285,7 +300,7 @@ impl Health {
             Some(server) => self.sorry.insert(key, server),
             None => self.sorry.remove(&key),
         };
-        let effects = self.effects.insert(key, known.effects.clone());
+        let effects = self.effects.insert(key, Arc::new(known.effects.clone()));
         let weights = |effects: &BTreeMap<IpAddr, Effect>| -> Vec<_> {
             let weights = effects.iter();
             weights
@@ -305,7 +320,7 @@ impl Health {
         effect: Option<Effect>,
     ) -> Option<ServiceKey> {
         let key = *self.keys.get(&service)?;
-        let effects = self.effects.entry(key).or_default();
+        let effects = Arc::make_mut(self.effects.entry(key).or_default());
         let weight = effect.as_ref().and_then(Effect::weight);
         let old = match effect {
             Some(effect) => effects.insert(server, effect),
@@ -329,7 +344,7 @@ impl Health {
 
     /// A service as health allows it now; none if it has no checks.
     pub(crate) fn allowed(&self, key: &ServiceKey) -> Option<DesiredService> {
-        let mut service = self.desired.get(key)?.clone();
+        let mut service = DesiredService::clone(self.desired.get(key)?);
         let effects = self.effects.get(key);
         service.destinations.retain_mut(|(address, settings)| {
             let effect = effects.and_then(|effects| effects.get(&address.ip()));

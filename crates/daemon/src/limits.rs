@@ -24,9 +24,6 @@ pub const TEMPLATES_TURNED_S: u64 = 3;
 /// Real servers that a refusal names: enough to see a slip of the finger.
 pub const SERVERS_SHOWN: usize = 8;
 
-/// Ticks between two comparisons of new connections: 2 s, in which a busy service has enough of them.
-pub const SUSPECT_TICKS: u64 = 20;
-
 /// New connections in that time from which on a destination is judged. With fewer, chance would.
 pub const SUSPECT_CONNECTIONS: u64 = 3;
 
@@ -139,9 +136,6 @@ pub const STOP_WAIT: Duration = Duration::from_secs(2);
 /// in the kernel meanwhile; we would refuse them. A live neighbour answers within milliseconds.
 pub const RESOLVE_WAIT: Duration = Duration::from_millis(500);
 
-/// News of checks that are followed in one step.
-pub const NEWS_TOGETHER: usize = 4_096;
-
 /// Destinations with checks up to which what is believed is written after every change; with more, once in a
 /// while.
 pub const BELIEVED_AT_ONCE: usize = 2_000;
@@ -172,8 +166,8 @@ pub const LOST_INTERVAL: Duration = Duration::from_millis(500);
 /// interval grows. Each is heard by every host of the segment.
 pub const BROADCASTS_PER_SECOND: u32 = 500;
 
-/// Questions a second, to all real servers together; with more than 1,200 the interval grows.
-pub const PROBES_PER_SECOND: u32 = 4000;
+/// Questions a second, to all real servers together; with more than 600 the interval grows.
+pub const PROBES_PER_SECOND: u32 = 2000;
 
 /// Least time between two questions to one real server, whatever happens: hints may come from
 /// anybody on the segment.

@@ -1,7 +1,7 @@
 //! The configuration is read again, on a thread that is not the actor's: a large one takes a while.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use api::{Applied, ConfigTexts, GenerationOrigin, Refusal, RefusalCode};
 use config::Config;
@@ -25,7 +25,40 @@ pub(crate) fn on_signal(file: &Path) -> Message {
     }
 }
 
-/// The configuration that a file says, or texts that are not in their place.
+/// A configuration and the files that it is in.
+///
+/// # Errors
+///
+/// A file that cannot be read, or all its mistakes.
+fn read(file: &Path) -> Result<(Vec<config::File>, Arc<Config>), Refusal> {
+    let files = config::read_files(file).map_err(wrong)?;
+    let config = parse(&files)?;
+    remember(&files, &config);
+    Ok((files, config))
+}
+
+/// Of a large configuration only what is otherwise than in the last one is read.
+fn parse(files: &[config::File]) -> Result<Arc<Config>, Refusal> {
+    let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let config = match last {
+        Some(last) => last.1.of_files_again(&last.0, files),
+        None => Config::of_files(files),
+    };
+    config.map(Arc::new).map_err(wrong)
+}
+
+/// What was read last and was right.
+static LAST: Mutex<Option<Read>> = Mutex::new(None);
+
+type Read = Arc<(Vec<config::File>, Arc<Config>)>;
+
+/// What a start has read, too.
+pub(crate) fn remember(files: &[config::File], config: &Arc<Config>) {
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    *last = Some(Arc::new((files.to_vec(), Arc::clone(config))));
+}
+
+/// The configuration of a file, or of texts that are sent in its place.
 ///
 /// # Errors
 ///
@@ -42,7 +75,7 @@ pub(crate) fn config(file: &Path, texts: Option<ConfigTexts>) -> Result<Arc<Conf
             })
             .collect(),
     };
-    Config::of_files(&files).map(Arc::new).map_err(wrong)
+    parse(&files)
 }
 
 /// A configuration that somebody asked for.
@@ -55,10 +88,9 @@ pub(crate) fn job(
     origin: GenerationOrigin,
     reply: Option<Reply>,
 ) -> Result<Job, Refusal> {
-    let files = config::read_files(file).map_err(wrong)?;
-    let config = Config::of_files(&files).map_err(wrong)?;
+    let (files, config) = read(file)?;
     Ok(Job {
-        config: Arc::new(config),
+        config,
         file: file.to_owned(),
         files,
         origin,

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
@@ -131,6 +132,8 @@ fn bring_up(
         release_on_stop: options.config.on_stop == config::OnStop::Release,
         metrics: options.config.metrics,
     };
+    let config = Arc::new(options.config.clone());
+    reread::remember(&options.texts, &config);
     let mut estimates = Estimates::default();
     estimates.take_over(&state, &rooms.plane);
     let actor = Actor {
@@ -153,7 +156,7 @@ fn bring_up(
         traces: None,
         reload: Reload::new(
             options.file.clone(),
-            options.config.clone().into(),
+            config,
             (generations, kept),
             outbox.clone(),
         ),

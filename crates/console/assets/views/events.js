@@ -22,10 +22,12 @@ export function enter(root, { conditions }) {
   const seen = h("span", { class: "seen", role: "status" });
   const field = h("input", { type: "search", placeholder: "Filter: address, kind, reason", "aria-label": "Filter events", value: conditions.get("filter") ?? "", spellcheck: "false" });
   const warnings = h("input", { type: "checkbox", checked: conditions.get("level") === "warning" });
+  const detail = h("div", { class: "detail", hidden: true });
   const table = new Table(COLUMNS, {
     label: "Events, the newest first",
     key: (event) => String(event.id ?? event.time),
     grade,
+    open: (event) => show(detail, event),
     asTheyCome: true,
     sort: { name: "time", down: true },
     counted: (shown, all) => say(seen, shown === all ? `${count(all, "event")}, live` : `${shown} of ${count(all, "event")}, live`),
@@ -38,7 +40,7 @@ export function enter(root, { conditions }) {
   field.addEventListener("input", filter);
   warnings.addEventListener("change", filter);
   put(root, h("div", { class: "head" }, h("h1", {}, "Events"), seen),
-    h("div", { class: "filters" }, field, h("label", { class: "check" }, warnings, " only warnings")), table.box);
+    h("div", { class: "filters" }, field, h("label", { class: "check" }, warnings, " only warnings")), detail, table.box);
   const tell = () => {
     const { box } = table;
     const before = box.scrollTop;
@@ -57,4 +59,11 @@ export function enter(root, { conditions }) {
       table.close();
     },
   };
+}
+
+/** One event with all that it says. */
+function show(place, event) {
+  const said = Object.entries(event).filter(([name]) => name !== "text" && name !== "id");
+  put(place, h("dl", { class: "facts" }, said.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
+  place.hidden = false;
 }

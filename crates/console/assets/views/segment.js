@@ -93,8 +93,8 @@ const ORDER = { bad: 0, warning: 1, good: 2 };
 
 function drawMap(map, seen) {
   const { segment } = store;
-  const width = map.clientWidth;
-  if (width === 0) return;
+  const width = map.clientWidth - 2 * INSET;
+  if (width <= 0) return;
   if (!segment) {
     put(map, h("p", { class: "empty" }, "Asking the director …"));
     return;
@@ -111,6 +111,8 @@ function drawMap(map, seen) {
   if (focused) map.querySelector(`[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
+/** As the style has it. */
+const INSET = 16;
 const CARD = 58;
 const GAP = 12;
 
@@ -144,7 +146,7 @@ function wide(width, segment, servers) {
     const column = Math.floor(index / rows);
     const x = right + column * (cardWidth + GAP);
     const top = y + (index % rows) * (CARD + GAP);
-    if (column === 0) drawing.append(link(bus, top + CARD / 2, x, server.grade));
+    drawing.append(link(column === 0 ? bus : x - GAP, top + CARD / 2, x, server.grade));
     drawing.append(moved(serverCard(server, cardWidth), x, top));
   });
   if (servers.length === 0) drawing.append(s("text", { class: "muted", x: right, y: y + 30 }, "No service has a real server yet."));
@@ -249,7 +251,8 @@ function impostorCard(one, width) {
 
 function serverCard(one, width) {
   const room = Math.floor((width - 40) / 7.2);
-  const load = `${short(one.active)} active`;
+  // Who is out and has nothing left needs the room for the reason.
+  const load = one.grade === "bad" && one.active === 0 ? "" : `${short(one.active)} active`;
   return s("a", { href: `#/servers?filter=${encodeURIComponent(one.address)}`, class: `card ${one.grade}` },
     s("title", {}, `${one.address} ${one.mac}: ${one.words}; ${count(one.services, "service")}, ${one.active} active, ${one.inactive} inactive`),
     s("rect", { width, height: CARD, rx: 9 }),

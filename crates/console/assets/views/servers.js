@@ -19,7 +19,6 @@ const COLUMNS = [
   { name: "interface", label: "Interface", wide: true, value: (line) => line.interface, cell: (line) => line.interface },
   {
     name: "acts", label: "", same: (line) => `${line.orders.length}`, cell: (line) => h("span", { class: "acts" },
-      h("a", { class: "button wide", href: `#/connections?destination=${encodeURIComponent(line.address)}`, tabindex: "-1" }, "Connections"),
       line.orders.length === 0
         ? h("button", { type: "button", tabindex: "-1", onclick: () => drain(line.address) }, "Drain")
         : h("button", { type: "button", tabindex: "-1", onclick: () => enable(line.address) }, "Enable")),

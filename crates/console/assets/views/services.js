@@ -21,7 +21,7 @@ export function link(key) {
 const GRADES = { bad: 0, warning: 1, good: 2 };
 
 const COLUMNS = [
-  { name: "service", label: "Service", grow: true, value: (line) => line.key, same: (line) => line.key, cell: (line) => h("a", { href: link(line.key), tabindex: "-1" }, line.key) },
+  { name: "service", label: "Service", grow: true, value: (line) => line.key, same: (line) => line.key, cell: (line) => h("a", { href: link(line.key), tabindex: "-1", title: line.key }, line.key) },
   { name: "scheduler", label: "Scheduler", wide: true, value: (line) => line.scheduler, cell: (line) => line.scheduler },
   { name: "state", label: "State", value: (line) => GRADES[line.grade], same: (line) => line.grade + line.words, cell: (line) => state(line.grade, line.words) },
   { name: "destinations", label: "Servers", number: true, wide: true, value: (line) => line.destinations, cell: (line) => `${line.good}/${line.destinations}` },
@@ -98,6 +98,9 @@ function one(root, key) {
     key: (line) => line.address,
     grade: (line) => line.grade,
     keys: { d: (line) => drain(line.server, key), e: (line) => enable(line.server) },
+    open: (line) => {
+      location.hash = `#/connections?service=${encodeURIComponent(key)}&destination=${encodeURIComponent(line.server)}`;
+    },
     sort: { name: "destination", down: false },
     empty: () => (store.status ? "It has no destination: every client is refused." : "Asking the director …"),
   });
@@ -159,10 +162,8 @@ function destinationColumns(key) {
     { name: "inactive", label: "Inactive", number: true, wide: true, descends: true, value: (line) => line.inactive, cell: (line) => short(line.inactive) },
     { name: "new", label: "New/s", number: true, wide: true, descends: true, value: (line) => line.connections, cell: (line) => short(line.connections) },
     { name: "packets", label: "Packets/s", number: true, descends: true, value: (line) => line.packets, cell: (line) => short(line.packets) },
-    { name: "mac", label: "MAC", wide: true, value: (line) => line.link?.mac ?? "", cell: (line) => line.link?.mac ?? "" },
     {
       name: "acts", label: "", same: (line) => `${line.server}${line.held}`, cell: (line) => h("span", { class: "acts" },
-        h("a", { class: "button wide", href: `#/connections?service=${encodeURIComponent(key)}&destination=${line.server}`, tabindex: "-1" }, "Connections"),
         line.held === undefined
           ? h("button", { type: "button", onclick: () => drain(line.server, key), tabindex: "-1" }, "Drain")
           : h("button", { type: "button", onclick: () => enable(line.server), tabindex: "-1" }, "Enable")),

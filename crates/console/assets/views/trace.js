@@ -27,10 +27,9 @@ const COLUMNS = [
   { name: "state", label: "Verdict", same: (frame) => frame.counter, cell: (frame) => state(GRADES[frame.verdict], WORDS[frame.verdict]) },
   { name: "client", label: "From", cell: (frame) => frame.before.src ?? frame.before.src_mac },
   { name: "vip", label: "To", wide: true, cell: (frame) => frame.before.dst ?? frame.before.dst_mac },
-  { name: "what", label: "Packet", wide: true, cell: (frame) => `${frame.what}, TTL ${frame.before.ttl ?? "–"}` },
-  { name: "destination", label: "Real server, or why not", grow: true, cell: where },
+  { name: "what", label: "Packet", wide: true, cell: (frame) => frame.what },
+  { name: "destination", label: "Real server, or why", grow: true, cell: where },
   { name: "by", label: "Chosen by", wide: true, cell: (frame) => frame.chosen_by ?? "" },
-  { name: "mac", label: "New MAC", wide: true, cell: (frame) => frame.after?.dst_mac ?? "" },
 ];
 
 export function enter(root) {

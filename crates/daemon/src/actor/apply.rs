@@ -11,7 +11,7 @@
 //! clients that it cannot be reached for.
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -98,10 +98,10 @@ impl Reload {
         }
     }
 
-    /// Real servers of what waits to be applied.
-    pub(crate) fn servers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    /// Real servers of what waits to be applied, but those of services that are followed already.
+    pub(crate) fn servers(&self) -> HashSet<IpAddr> {
         let begun = self.queue.front().filter(|job| job.until.is_some());
-        begun.into_iter().flat_map(|job| servers(&job.config))
+        begun.map_or_else(HashSet::new, |job| apart(&job.config, &self.config))
     }
 }
 
@@ -125,27 +125,31 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 None => {
                     let until = Instant::now() + limits::RESOLVE_WAIT;
                     job.until = Some(until);
-                    self.tell_resolver();
+                    if self.is_unheard() {
+                        self.tell_resolver();
+                    }
                     until
                 }
             };
-            let mut servers = self.reload.servers();
-            let is_unheard = servers.any(|server| self.health.link(server).is_none());
-            drop(servers);
+            let is_unheard = self.is_unheard();
             if is_unheard && self.resolver.is_some() && Instant::now() < until {
                 return;
             }
-            if self.must_be_checked_first() {
+            let Some(next) = self.next_if_checked() else {
                 return;
-            }
+            };
             let Some(job) = self.reload.queue.pop_front() else {
                 return;
             };
-            let done = self.perform(&job).map(|applied| self.renew(applied, &job));
+            let before = Arc::clone(&self.reload.config);
+            let done = self.perform(&job, next);
+            let done = done.map(|applied| self.renew(applied, &job));
             if done.is_err() && job.checked_until.is_some() {
                 self.health.ask();
             }
-            self.tell_resolver();
+            if done.is_err() || apart(&before, &job.config) != apart(&job.config, &before) {
+                self.tell_resolver();
+            }
             self.conclude(job, done);
         }
     }
@@ -180,9 +184,12 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 
     /// Steps to a configuration, or leaves everything as it was.
-    fn perform(&mut self, job: &Job) -> Result<Applied, Refusal> {
+    fn perform(
+        &mut self,
+        job: &Job,
+        (next, allowed): (Health, Desired),
+    ) -> Result<Applied, Refusal> {
         let config = &job.config;
-        let (next, allowed) = self.next_health(config);
         let different = control::differences(&self.state, &allowed).len();
         let is_same = *self.reload.config == **config
             && different == 0
@@ -246,35 +253,38 @@ impl<P: Plane, H: Host> Actor<P, H> {
         (next, desired)
     }
 
-    /// Whether the first configuration that waits would leave a service to servers that nobody has checked
-    /// yet, and so to nobody, while others serve it now. Then the new ones are checked first.
-    fn must_be_checked_first(&mut self) -> bool {
-        let Some(job) = self.reload.queue.front() else {
-            return false;
-        };
+    /// Whether nobody has heard yet of a real server of the first configuration that waits.
+    fn is_unheard(&self) -> bool {
+        let mut servers = self.reload.servers().into_iter();
+        servers.any(|server| self.health.link(server).is_none())
+    }
+
+    /// The health of the first configuration that waits, and the table that it allows. Not yet when it would leave a
+    /// service to servers that nobody has checked yet, and so to nobody, while others serve it now: then the new
+    /// ones are checked first.
+    fn next_if_checked(&mut self) -> Option<(Health, Desired)> {
+        let job = self.reload.queue.front()?;
         let until = job.checked_until;
-        if until.is_some_and(|until| Instant::now() >= until) {
-            return false;
-        }
         let (next, allowed) = self.next_health(&job.config);
-        if !self.would_be_emptied(&job.config, &allowed) {
-            return false;
+        let is_late = until.is_some_and(|until| Instant::now() >= until);
+        if is_late || !self.would_be_emptied(&job.config, &allowed) {
+            return Some((next, allowed));
         }
         if until.is_some() {
-            return true;
+            return None;
         }
         if let Err(error) = self.health.prepare(&self.reload.outbox, &next) {
             error!(
                 error = crate::chain(&error),
                 "new real servers cannot be checked first"
             );
-            return false;
+            return Some((next, allowed));
         }
         self.health.check_too(&next);
         if let Some(job) = self.reload.queue.front_mut() {
             job.checked_until = Some(Instant::now() + limits::CHECK_WAIT);
         }
-        true
+        None
     }
 
     fn would_be_emptied(&self, config: &Config, allowed: &Desired) -> bool {
@@ -432,14 +442,18 @@ impl<P: Plane, H: Host> Actor<P, H> {
     }
 }
 
-fn servers(config: &Config) -> impl Iterator<Item = IpAddr> + '_ {
-    let services = config.services.iter();
-    services.flat_map(|service| {
+/// Real servers of the services of one configuration that another does not share.
+fn apart(one: &Config, other: &Config) -> HashSet<IpAddr> {
+    let shared: HashSet<*const config::Service> = other.services.iter().map(Arc::as_ptr).collect();
+    let services = one.services.iter();
+    let services = services.filter(|service| !shared.contains(&Arc::as_ptr(service)));
+    let servers = services.flat_map(|service| {
         let sorry = service.health.as_ref();
         let sorry = sorry.and_then(|health| health.rules.sorry_server);
         let destinations = service.destinations.iter();
         destinations.map(|one| one.address.ip()).chain(sorry)
-    })
+    });
+    servers.collect()
 }
 
 fn tell_success(job: &Job, applied: &Applied) {

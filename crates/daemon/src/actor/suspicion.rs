@@ -12,24 +12,27 @@ use crate::plane::Plane;
 use crate::suspicion::Reading;
 
 impl<P: Plane, H: Host> Actor<P, H> {
-    /// Compares what the destinations with checks were given since the last look, and what became of it.
+    /// Compares what the destinations with checks were given since the last look, and what became of it. To be called when
+    /// all counters were looked at anew: nobody reads 100,000 of them twice.
     pub(super) fn suspect(&mut self) {
-        let (state, plane) = (&self.state, &self.rooms.plane);
-        let checked = self.health.destinations();
-        let checked = checked.filter(|(key, _)| key.protocol() == Some(Protocol::Tcp));
-        let readings: Vec<Reading> = checked
-            .filter_map(|(service, server)| {
-                let mut ids = state.ids_at(server, Some(service));
-                let id = ids.find(|id| state.destinations.contains_key(id))?;
+        let (state, estimates) = (&self.state, &self.estimates);
+        let checked = self.health.services();
+        let checked = checked.filter(|key| key.protocol() == Some(Protocol::Tcp));
+        let services = checked.filter_map(|key| Some((*key, state.services.get(key)?)));
+        let readings = services.flat_map(|(service, listed)| {
+            let ids = listed.list.iter();
+            ids.filter_map(move |id| {
                 Some(Reading {
                     service,
-                    server,
-                    id,
-                    connections: plane.stats(id).connections,
+                    server: state.destinations.get(id)?.address.ip(),
+                    id: *id,
+                    connections: estimates.shown(*id).connections,
                 })
             })
-            .collect();
-        let recent = self.suspicion.look(&readings);
+        });
+        let readings: Vec<Reading> = readings.collect();
+        let mut recent = self.suspicion.look(&readings);
+        recent.retain(|one| self.health.is_checked(&one.service, one.server));
         if recent.is_empty() {
             return;
         }

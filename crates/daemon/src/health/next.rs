@@ -66,10 +66,24 @@ impl Health {
                 continue;
             };
             let key = key_of(&service.key, own.asked);
-            let wanted = self.wanted_of(service, key, &serves);
             next.keys.insert(key, service.key);
-            next.desired.insert(service.key, base.clone());
+            next.sources.insert(service.key, Arc::clone(service));
             let old = self.wanted.services.get(&key);
+            // The very same: nothing of it need be looked at.
+            let source = self.sources.get(&service.key);
+            let is_same_source = source.is_some_and(|source| Arc::ptr_eq(source, service));
+            if let (Some(old), Some(base), true) = (
+                old,
+                self.desired.get(&service.key),
+                is_same_source && same_checks,
+            ) {
+                next.desired.insert(service.key, Arc::clone(base));
+                next.wanted.services.insert(key, Arc::clone(old));
+                next.keep(self, &service.key);
+                continue;
+            }
+            next.desired.insert(service.key, Arc::new(base.clone()));
+            let wanted = self.wanted_of(service, key, &serves);
             match old.filter(|old| is_same(old, &wanted)) {
                 Some(old) if same_checks || self.has_same_checks(old, config) => {
                     next.wanted.services.insert(key, Arc::clone(old));
@@ -168,7 +182,7 @@ impl Health {
     /// Keeps what is known of a service.
     fn keep(&mut self, old: &Self, key: &api::ServiceKey) {
         if let Some(effects) = old.effects.get(key) {
-            self.effects.insert(*key, effects.clone());
+            self.effects.insert(*key, Arc::clone(effects));
         }
         if old.without_quorum.contains(key) {
             self.without_quorum.insert(*key);
@@ -198,7 +212,7 @@ impl Health {
             else {
                 continue;
             };
-            for (server, effect) in effects {
+            for (server, effect) in Arc::make_mut(effects) {
                 let is_same = service.destinations.get(server).map(|one| one.weight)
                     == before.destinations.get(server).map(|one| one.weight);
                 if is_same
