@@ -101,7 +101,7 @@ fn destinations(
     let config = Config::of_files(&files()).unwrap();
     let key = key(service);
     let settings = config.services.iter().find(|one| one.key == key);
-    let settings = settings.map(config::Service::settings);
+    let settings = settings.map(|one| one.settings());
     ServiceDifference {
         service: key,
         was: settings.clone(),
