@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use api::{
     Client, ClientError, ClientMoves, ConfigText, ConfigTexts, DestinationDifference,
-    DestinationSettings, Drift, Moves, Plan, RefusalCode, ServiceDifference, SettingDifference,
+    DestinationSettings, Drift, Moves, Plan, RefusalCode, ServiceDifference, ServiceSettings,
+    SettingDifference,
 };
 
 use crate::apply;
@@ -154,10 +155,10 @@ fn counted(services: usize, settings: usize) -> String {
 fn difference(one: &ServiceDifference, remark: &str) -> String {
     let service = one.service;
     let mut text = match (&one.was, &one.becomes) {
-        (None, Some(becomes)) => format!("+ {service} {becomes}{remark}\n"),
+        (None, Some(becomes)) => format!("+ {service} {}{remark}\n", words(becomes)),
         (Some(_), None) => format!("- {service}{remark}\n"),
         (Some(was), Some(becomes)) if was != becomes => {
-            format!("~ {service} {was} -> {becomes}{remark}\n")
+            format!("~ {service} {} -> {}{remark}\n", words(was), words(becomes))
         }
         _ => format!("~ {service}{remark}\n"),
     };
@@ -165,6 +166,12 @@ fn difference(one: &ServiceDifference, remark: &str) -> String {
         text += &destination_text(destination);
     }
     text
+}
+
+/// As `ipvsadm` has it, and what that has not.
+fn words(settings: &ServiceSettings) -> String {
+    let share = settings.share.map(|share| format!(" share {share} %"));
+    format!("{settings}{}", share.unwrap_or_default())
 }
 
 fn destination_text(one: &DestinationDifference) -> String {
@@ -228,7 +235,7 @@ fn percent(part: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use api::{PlannedService, ServiceSettings, SettingDifference};
+    use api::PlannedService;
 
     #[test]
     fn a_plan_says_what_changes_and_whom_it_moves() {

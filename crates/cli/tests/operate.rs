@@ -143,7 +143,7 @@ fn clients_of_hashing_schedulers_move_as_the_plan_says() {
     }
     let mut world = World::with_servers(4);
     // One of each network, spread over all addresses.
-    let clients: Vec<IpAddr> = (0..1024_u32)
+    let clients: Vec<IpAddr> = (0..512_u32)
         .map(|n| IpAddr::from((n.wrapping_mul(0x9e37_79b1) | 0x0100_0000).to_be_bytes()))
         .filter(|address| !matches!(address, IpAddr::V4(v4) if v4.is_loopback() || v4.is_multicast() || v4.octets()[0] >= 224))
         .collect();
@@ -488,8 +488,8 @@ impl Dice {
             "tcp:10.9.0.100:80",
             "tcp:10.9.0.100:25",
             "udp:10.9.0.100:53",
-            "mark:9",
-            "mark:10",
+            "fwm:9",
+            "fwm:10",
         ];
         let service: ServiceKey = self.one_of(&keys).parse().unwrap();
         let port = service.address().map_or(0, |address| address.port());

@@ -26,8 +26,8 @@ wrong! {
     a_broken_line
     a_destination_listed_twice
     a_destination_of_the_other_family
-    a_director_that_is_its_own_client
     a_destination_that_is_the_virtual_address
+    a_director_that_is_its_own_client
     a_forwarding_method_other_than_direct_routing
     a_key_set_twice
     a_listener_in_the_clear

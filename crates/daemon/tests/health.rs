@@ -169,6 +169,33 @@ fn an_inhibited_server_keeps_its_place_with_weight_0_and_its_connections() {
 }
 
 #[test]
+fn a_service_by_firewall_mark_is_checked_where_its_rule_says() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let rule = format!(
+        "[[mark]]\nmark = 7\naddresses = [\"{}\"]\nprotocol = \"tcp\"\nports = [\"80\"]\n",
+        vip()
+    );
+    let address = format!("address = \"{}:80\"\nprotocol = \"tcp\"", vip());
+    let config = checked(&world, "").replace(&address, "mark = 7") + &rule;
+    set_vip(&world, 1, false);
+    world.start(&config);
+    until("one is up and one is down", || {
+        is(&world, server(1), HealthState::Down) && is(&world, server(2), HealthState::Up)
+    });
+    let destinations = world.api().services().unwrap().remove(0).destinations;
+    let listed: Vec<IpAddr> = destinations
+        .iter()
+        .map(|one| one.destination.ip())
+        .collect();
+    assert_eq!(listed, [server(2)]);
+    set_vip(&world, 1, true);
+    until_both_are_up(&world);
+}
+
+#[test]
 fn the_sorry_server_serves_while_nobody_else_does() {
     if !root() {
         return;
