@@ -43,7 +43,7 @@ pub struct Configuration {
     pub origin: GenerationOrigin,
     /// Seconds since then.
     pub age_s: u64,
-    /// Services that are otherwise in the table than in that generation: changed at runtime.
+    /// Services and settings that are otherwise in the table than in that generation: changed at runtime.
     pub drift: u64,
     /// Why the file was not followed when it was read last, on SIGHUP.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,6 +100,42 @@ impl std::fmt::Display for GenerationOrigin {
     }
 }
 
+/// A configuration that is not on the director's host, or not in its place yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigTexts {
+    /// The main file first, then the pieces of `conf.d`.
+    pub files: Vec<ConfigText>,
+}
+
+/// A file of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigText {
+    /// What mistakes in it are prefixed with.
+    pub name: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// What was changed at runtime. In each difference, `was` is what the configuration has that was applied last,
+/// and `becomes` what there is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drift {
+    /// The generation that it is compared with.
+    pub generation: u64,
+    /// Services, in listing order.
+    pub services: Vec<ServiceDifference>,
+    /// Everything else: the timeouts.
+    pub settings: Vec<SettingDifference>,
+}
+
+impl Drift {
+    /// Whether all is as it was applied.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.services.is_empty() && self.settings.is_empty()
+    }
+}
+
 /// What an apply would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -130,6 +166,8 @@ pub struct PlannedService {
     /// What would be otherwise.
     #[serde(flatten)]
     pub difference: ServiceDifference,
+    /// Whether it was changed at runtime, so that it is not as it was applied either.
+    pub drifted: bool,
     /// For whom.
     pub moves: Moves,
 }
@@ -141,7 +179,7 @@ pub struct Moves {
     pub connections: u64,
     /// Those whose destination would be taken away: their packets would be dropped.
     pub lost: u64,
-    /// New clients; none for a service that is new.
+    /// New clients; none for a service that is new, or had nobody to serve them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<ClientMoves>,
 }
@@ -181,6 +219,26 @@ pub struct ServiceDifference {
     pub becomes: Option<ServiceSettings>,
     /// Its destinations that would be made otherwise.
     pub destinations: Vec<DestinationDifference>,
+}
+
+impl ServiceDifference {
+    /// The same, looked at from the other end.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        let destinations = self.destinations.into_iter();
+        Self {
+            service: self.service,
+            was: self.becomes,
+            becomes: self.was,
+            destinations: destinations
+                .map(|one| DestinationDifference {
+                    destination: one.destination,
+                    was: one.becomes,
+                    becomes: one.was,
+                })
+                .collect(),
+        }
+    }
 }
 
 /// A destination that would be made otherwise.

@@ -375,24 +375,30 @@ impl Client {
         read(&self.post("/v1/apply", apply)?)
     }
 
-    /// What an apply would do; nothing is changed by asking.
+    /// What an apply of the daemon's own file would do.
     ///
     /// # Errors
     ///
     /// Every [`ClientError`].
-    pub fn plan(&self, apply: &crate::Apply) -> Result<crate::Plan, ClientError> {
-        match apply.file {
-            None => self.get("/v1/plan"),
-            Some(_) => read(&self.post("/v1/plan", apply)?),
-        }
+    pub fn plan(&self) -> Result<crate::Plan, ClientError> {
+        self.get("/v1/plan")
     }
 
-    /// Services that were changed at runtime: as they are, and as the configuration has them.
+    /// What an apply of these files would do.
     ///
     /// # Errors
     ///
     /// Every [`ClientError`].
-    pub fn drift(&self) -> Result<Vec<crate::ServiceDifference>, ClientError> {
+    pub fn plan_of(&self, texts: &crate::ConfigTexts) -> Result<crate::Plan, ClientError> {
+        read(&self.post("/v1/plan", texts)?)
+    }
+
+    /// What was changed at runtime.
+    ///
+    /// # Errors
+    ///
+    /// Every [`ClientError`].
+    pub fn drift(&self) -> Result<crate::Drift, ClientError> {
         self.get("/v1/drift")
     }
 

@@ -23,8 +23,8 @@
 //! | `POST /v1/apply` | [`Apply`] → [`Applied`], or [`Refusal`] |
 //! | `GET /v1/generations` | → [`Vec<Generation>`](Generation), oldest first |
 //! | `GET /v1/plan` | → [`Plan`] of the daemon's own file |
-//! | `POST /v1/plan` | [`Apply`] → [`Plan`], or [`Refusal`]; changes nothing, but has the daemon read a file |
-//! | `GET /v1/drift` | → [`Vec<ServiceDifference>`](ServiceDifference): what was changed at runtime, and what it was |
+//! | `POST /v1/plan` | [`ConfigTexts`] → [`Plan`] of these, or [`Refusal`]; changes nothing: who may read may ask |
+//! | `GET /v1/drift` | → [`Drift`]: what was changed at runtime, and what it was |
 //! | `POST /v1/rollback` | [`Rollback`] → [`Applied`], or [`Refusal`] |
 //! | `GET /v1/maintenance` | → [`Vec<Maintenance>`](Maintenance), real servers that are held |
 //! | `POST /v1/maintenance` | [`MaintenanceOrder`] → [`MaintenanceDone`], or [`Refusal`] |
@@ -65,8 +65,9 @@ mod view;
 
 pub use access::Access;
 pub use apply::{
-    Applied, Apply, ClientMoves, Configuration, DestinationDifference, Generation,
-    GenerationOrigin, Moves, Plan, PlannedService, Rollback, ServiceDifference, SettingDifference,
+    Applied, Apply, ClientMoves, ConfigText, ConfigTexts, Configuration, DestinationDifference,
+    Drift, Generation, GenerationOrigin, Moves, Plan, PlannedService, Rollback, ServiceDifference,
+    SettingDifference,
 };
 pub use behaviour::{Settings, Timeouts};
 pub use client::{Client, ClientError};
@@ -79,7 +80,7 @@ pub use explain::{
 pub use flags::SchedulerFlags;
 pub use health::{CheckState, DestinationHealth, HealthState, ServiceHealth};
 pub use key::{Family, Protocol, ServiceKey};
-pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder};
+pub use maintenance::{Maintenance, MaintenanceDone, MaintenanceOrder, ServerName};
 pub use mark::MarkRule;
 pub use metrics::MetricsFormat;
 pub use prefix::{Prefix, PrefixError};

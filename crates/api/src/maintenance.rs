@@ -1,10 +1,36 @@
 //! Taking real servers out of service for maintenance, and back.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::ServiceKey;
+
+/// A real server, as people call it: in JSON a word, by which an address is an address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ServerName {
+    /// By its address.
+    Address(IpAddr),
+    /// By the name that `[[real_server]]` gives it.
+    Name(String),
+}
+
+impl From<IpAddr> for ServerName {
+    fn from(address: IpAddr) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,7 +39,7 @@ pub enum MaintenanceOrder {
     /// No new connections; what is there is waited for.
     Drain {
         /// The real server.
-        server: IpAddr,
+        server: ServerName,
         /// One service only; all, also those that come, without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<ServiceKey>,
@@ -30,7 +56,7 @@ pub enum MaintenanceOrder {
     /// No new connections; nothing is waited for.
     Disable {
         /// The real server.
-        server: IpAddr,
+        server: ServerName,
         /// One service only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<ServiceKey>,
@@ -38,7 +64,7 @@ pub enum MaintenanceOrder {
     /// It is held no more.
     Enable {
         /// The real server.
-        server: IpAddr,
+        server: ServerName,
         /// The service of the order that ends; all orders of the server without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<ServiceKey>,
@@ -73,6 +99,8 @@ pub struct Maintenance {
 /// What an order did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaintenanceDone {
+    /// The real server's address.
+    pub server: IpAddr,
     /// Connections that were let go at once.
     pub let_go: u64,
     /// Orders for this real server, as they stand.
@@ -82,11 +110,11 @@ pub struct MaintenanceDone {
 impl MaintenanceOrder {
     /// The real server.
     #[must_use]
-    pub fn server(&self) -> IpAddr {
+    pub fn server(&self) -> &ServerName {
         match self {
             Self::Drain { server, .. }
             | Self::Disable { server, .. }
-            | Self::Enable { server, .. } => *server,
+            | Self::Enable { server, .. } => server,
         }
     }
 

@@ -94,13 +94,13 @@ pub(crate) fn status(configuration: &Configuration) -> Vec<(&'static str, String
     )];
     if *drift > 0 {
         let verb = if *drift == 1 {
-            "service differs"
+            "difference"
         } else {
-            "services differ"
+            "differences"
         };
         rows.push((
             "drift",
-            format!("{drift} {verb} from it, changed at runtime: `dirigo plan` shows how, `dirigo apply` repairs it"),
+            format!("{drift} {verb}, made at runtime: `dirigo drift` shows them, `dirigo save` keeps them, `dirigo apply` undoes them"),
         ));
     }
     if let Some(failure) = failure {

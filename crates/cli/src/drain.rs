@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use api::{
-    Client, ClientError, Maintenance, MaintenanceDone, MaintenanceOrder, Service, ServiceKey,
+    Client, ClientError, Maintenance, MaintenanceDone, MaintenanceOrder, ServerName, Service,
+    ServiceKey,
 };
 
 use crate::show::{Common, ShowError, duration, finish, show};
@@ -48,9 +49,9 @@ pub struct Args {
 
 #[derive(clap::Args)]
 struct Which {
-    /// The real server's address
+    /// The real server's address, or its name in the configuration
     #[arg(value_name = "SERVER", value_parser = server)]
-    server: IpAddr,
+    server: ServerName,
     /// In this service only: tcp:ADDRESS:PORT, or as `dirigo services` writes it
     #[arg(long, value_name = "SERVICE")]
     service: Option<ServiceKey>,
@@ -69,7 +70,7 @@ pub fn drain(args: &DrainArgs) -> ExitCode {
 
 fn drain_and_watch(args: &DrainArgs) -> Result<(), ShowError> {
     let order = MaintenanceOrder::Drain {
-        server: args.which.server,
+        server: args.which.server.clone(),
         service: args.which.service,
         deadline_s: args.deadline,
         remove: args.remove,
@@ -85,7 +86,8 @@ fn drain_and_watch(args: &DrainArgs) -> Result<(), ShowError> {
         let count = counted(done.let_go, "connection");
         talk!("{count} of {} let go", args.which.server);
     }
-    let mut last = its(&done.orders, &args.which);
+    let its = |orders: &[Maintenance]| its(orders, done.server, args.which.service);
+    let mut last = its(&done.orders);
     while let Some(order) = last
         .clone()
         .filter(|order| !args.no_wait && is_awaited(order))
@@ -101,9 +103,9 @@ fn drain_and_watch(args: &DrainArgs) -> Result<(), ShowError> {
             );
             return Ok(());
         }
-        last = its(&look(&client)?, &args.which);
+        last = its(&look(&client)?);
     }
-    screen.last(last.as_ref(), &args.which)?;
+    screen.last(last.as_ref(), &args.which.server)?;
     Ok(())
 }
 
@@ -131,9 +133,9 @@ fn look(client: &Client) -> Result<Vec<Maintenance>, ClientError> {
     }
 }
 
-fn its(orders: &[Maintenance], which: &Which) -> Option<Maintenance> {
+fn its(orders: &[Maintenance], server: IpAddr, service: Option<ServiceKey>) -> Option<Maintenance> {
     let mut orders = orders.iter();
-    let is_it = |one: &&Maintenance| (one.server, one.service) == (which.server, which.service);
+    let is_it = |one: &&Maintenance| (one.server, one.service) == (server, service);
     orders.find(is_it).cloned()
 }
 
@@ -184,13 +186,12 @@ impl Screen {
         }
     }
 
-    fn last(&mut self, order: Option<&Maintenance>, which: &Which) -> std::io::Result<()> {
+    fn last(&mut self, order: Option<&Maintenance>, server: &ServerName) -> std::io::Result<()> {
         self.end()?;
         let mut output = std::io::stdout().lock();
         if self.is_json {
             return writeln!(output, "{}", serde_json::to_string(&order)?);
         }
-        let server = which.server;
         let Some(order) = order else {
             return writeln!(
                 output,
@@ -254,11 +255,11 @@ fn counted(count: u64, what: &str) -> String {
 /// Takes a real server out of service and waits for nothing.
 pub fn disable(args: &Args) -> ExitCode {
     let order = MaintenanceOrder::Disable {
-        server: args.which.server,
+        server: args.which.server.clone(),
         service: args.which.service,
     };
     let text = |done: &MaintenanceDone| {
-        let server = args.which.server;
+        let server = &args.which.server;
         let left: u64 = done.orders.iter().map(Maintenance::connections).sum();
         format!(
             "{server} gets no new connections, and has {}; `dirigo enable {server}` ends it\n",
@@ -275,10 +276,10 @@ pub fn disable(args: &Args) -> ExitCode {
 /// Puts a real server back into service.
 pub fn enable(args: &Args) -> ExitCode {
     let order = MaintenanceOrder::Enable {
-        server: args.which.server,
+        server: args.which.server.clone(),
         service: args.which.service,
     };
-    let text = |done: &(MaintenanceDone, Vec<Service>)| enabled(args.which.server, done);
+    let text = |done: &(MaintenanceDone, Vec<Service>)| enabled(&args.which.server, done);
     if args.common.json {
         let ask = |client: &Client| client.maintain(&order);
         return finish(show(&args.common, ask, |_| String::new()));
@@ -287,11 +288,11 @@ pub fn enable(args: &Args) -> ExitCode {
     finish(show(&args.common, ask, text))
 }
 
-fn enabled(server: IpAddr, (done, services): &(MaintenanceDone, Vec<Service>)) -> String {
+fn enabled(server: &ServerName, (done, services): &(MaintenanceDone, Vec<Service>)) -> String {
     let mut text = String::new();
     for service in services {
         let its = service.destinations.iter();
-        for one in its.filter(|one| one.destination.ip() == server) {
+        for one in its.filter(|one| one.destination.ip() == done.server) {
             let key = service.service;
             text += &match one.held_weight {
                 Some(_) => format!("{server} stays in maintenance in {key}\n"),
@@ -305,14 +306,18 @@ fn enabled(server: IpAddr, (done, services): &(MaintenanceDone, Vec<Service>)) -
     }
 }
 
-fn server(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| match text.parse::<std::net::SocketAddr>() {
-        Ok(with_port) => format!(
+fn server(text: &str) -> Result<ServerName, String> {
+    match (text.parse::<IpAddr>(), text.parse::<std::net::SocketAddr>()) {
+        (Ok(address), _) => Ok(address.into()),
+        (_, Ok(with_port)) => Err(format!(
             "a real server is an address without a port, here {}; --service names one of its services",
             with_port.ip()
+        )),
+        _ if text.is_empty() => Err(
+            "a real server is its address, as `dirigo services` shows it, or its name in the configuration".to_owned(),
         ),
-        Err(_) => "a real server is its IPv4 or IPv6 address, as `dirigo services` shows it".to_owned(),
-    })
+        _ => Ok(ServerName::Name(text.to_owned())),
+    }
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
@@ -350,7 +355,8 @@ mod tests {
                 .unwrap_err()
                 .contains("here 192.0.2.11;")
         );
-        assert!(server("web1").unwrap_err().contains("dirigo services"));
+        assert_eq!(server("web1"), Ok(ServerName::Name("web1".to_owned())));
+        assert!(server("").unwrap_err().contains("dirigo services"));
     }
 
     #[test]

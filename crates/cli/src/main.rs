@@ -60,13 +60,15 @@ enum Command {
     Check(check::Args),
     /// What an apply would change, and whom it would move; exits with 2 if anything would
     Plan(plan::Args),
+    /// What was changed at runtime, and is not as it was applied; exits with 2 if anything is
+    Drift(plan::DriftArgs),
     /// The JSON Schema of the configuration, for editors
     Schema,
     /// The configuration of keepalived, ldirectord, ipvsadm or scripts as ours, and what has no counterpart
     Import(import::Args),
     /// Have the daemon read its configuration again and step to it, or leave everything as it is
     Apply(apply::Args),
-    /// Write what was changed at runtime into the configuration
+    /// Write what was changed at runtime into the files, comments and all
     Save(save::Args),
     /// The configurations that were followed, newest last
     Generations(generations::Args),
@@ -130,6 +132,7 @@ fn main() -> std::process::ExitCode {
         Command::Down(args) => run::down(args),
         Command::Check(args) => check::main(args),
         Command::Plan(args) => plan::main(args),
+        Command::Drift(args) => plan::drift(&args),
         Command::Schema => schema::main(),
         Command::Import(args) => import::main(&args),
         Command::Apply(args) => apply::main(args),

@@ -1,60 +1,100 @@
-//! `dirigo plan`: what an apply would change, and whom it would move.
+//! `dirigo plan`: what an apply would change, and whom it would move. `dirigo drift`: what was changed at runtime.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use api::{
-    Apply, ClientError, ClientMoves, DestinationDifference, DestinationSettings, Moves, Plan,
-    RefusalCode, ServiceDifference,
+    Client, ClientError, ClientMoves, ConfigText, ConfigTexts, DestinationDifference,
+    DestinationSettings, Drift, Moves, Plan, RefusalCode, ServiceDifference, SettingDifference,
 };
 
 use crate::apply;
 use crate::exit;
 use crate::show::Common;
 
-/// Something would change.
-const WOULD_CHANGE: u8 = 2;
+/// Something would change, or was changed.
+const OTHERWISE: u8 = 2;
 
 /// Arguments.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The configuration [default: the one that the daemon was started with]
+    /// Another configuration than the daemon's own, read here [default: the one that the daemon was started with]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(flatten)]
     common: Common,
 }
 
+/// Arguments of `dirigo drift`.
+#[derive(clap::Args)]
+pub struct DriftArgs {
+    #[command(flatten)]
+    common: Common,
+}
+
 /// Runs it: 0 if nothing would change, 2 if something would.
 pub fn main(args: Args) -> ExitCode {
-    let file = match args.config.map(std::path::absolute).transpose() {
-        Ok(file) => file,
+    let texts = match args.config.as_deref().map(read).transpose() {
+        Ok(texts) => texts,
         Err(error) => {
             talk!("dirigo plan: {error}");
-            return ExitCode::from(exit::USAGE);
+            return ExitCode::from(exit::BAD_CONFIG);
         }
     };
-    match args.common.client().plan(&Apply { file }) {
-        Ok(plan) => {
-            match args.common.json {
-                true => apply::print_json(&plan),
-                false => data!("{}", text(&plan).trim_end()),
-            }
-            for note in &plan.notes {
-                talk!("dirigo plan: {note}");
-            }
-            ExitCode::from(if plan.is_empty() { 0 } else { WOULD_CHANGE })
-        }
-        Err(error) => {
-            match &error {
-                ClientError::Refused(refusal) if refusal.code == RefusalCode::BadConfig => {
-                    talk!("{refusal}");
-                }
-                error => talk!("dirigo plan: {error}"),
-            }
-            ExitCode::from(apply::code(&error))
-        }
+    let client = args.common.client();
+    let planned = match texts {
+        Some(texts) => client.plan_of(&texts),
+        None => client.plan(),
+    };
+    let plan = match planned {
+        Ok(plan) => plan,
+        Err(error) => return fail("plan", &error),
+    };
+    match args.common.json {
+        true => apply::print_json(&plan),
+        false => data!("{}", text(&plan).trim_end()),
     }
+    for note in &plan.notes {
+        talk!("dirigo plan: {note}");
+    }
+    ExitCode::from(if plan.is_empty() { 0 } else { OTHERWISE })
+}
+
+/// Shows what was changed at runtime: 0 if nothing was, 2 if something was.
+pub fn drift(args: &DriftArgs) -> ExitCode {
+    let client: Client = args.common.client();
+    let drift = match client.drift() {
+        Ok(drift) => drift,
+        Err(error) => return fail("drift", &error),
+    };
+    match args.common.json {
+        true => apply::print_json(&drift),
+        false => data!("{}", drift_text(&drift).trim_end()),
+    }
+    ExitCode::from(if drift.is_empty() { 0 } else { OTHERWISE })
+}
+
+fn fail(command: &str, error: &ClientError) -> ExitCode {
+    match error {
+        ClientError::Refused(refusal) if refusal.code == RefusalCode::BadConfig => {
+            talk!("{refusal}");
+        }
+        error => talk!("dirigo {command}: {error}"),
+    }
+    ExitCode::from(apply::code(error))
+}
+
+/// A file and its pieces, as texts: the daemon need not be able to read them.
+fn read(file: &Path) -> Result<ConfigTexts, String> {
+    let files = config::read_files(file).map_err(|error| error.to_string())?;
+    let files = files.into_iter().map(|file| {
+        let text = String::from_utf8(file.bytes);
+        let text = text.map_err(|error| format!("{}: {error}", file.name))?;
+        let name = file.name;
+        Ok(ConfigText { name, text })
+    });
+    let files = files.collect::<Result<_, String>>()?;
+    Ok(ConfigTexts { files })
 }
 
 fn text(plan: &Plan) -> String {
@@ -64,31 +104,62 @@ fn text(plan: &Plan) -> String {
     }
     let mut text = String::new();
     for service in &plan.services {
-        text += &difference(&service.difference);
+        let drifted = if service.drifted {
+            "  (changed at runtime)"
+        } else {
+            ""
+        };
+        text += &difference(&service.difference, drifted);
         text += &moves(&service.moves);
     }
-    for setting in &plan.settings {
-        let (name, was, becomes) = (&setting.name, &setting.was, &setting.becomes);
-        text += &format!("{name}: {was} -> {becomes}\n");
-    }
-    let count = |number: usize, noun: &str| {
-        let ending = if number == 1 { "" } else { "s" };
-        format!("{number} {noun}{ending}")
-    };
-    let services = count(plan.services.len(), "service");
-    let settings = count(plan.settings.len(), "setting");
-    text + &format!("`dirigo apply` would change {services} and {settings}, from {file}\n")
+    text += &settings(&plan.settings);
+    let count = counted(plan.services.len(), plan.settings.len());
+    text + &format!("`dirigo apply` would change {count}, from {file}\n")
 }
 
-fn difference(one: &ServiceDifference) -> String {
+fn drift_text(drift: &Drift) -> String {
+    let generation = drift.generation;
+    if drift.is_empty() {
+        return format!("nothing was changed at runtime: all is as generation {generation}");
+    }
+    let services = drift.services.iter();
+    let mut text: String = services.map(|one| difference(one, "")).collect();
+    text += &settings(&drift.settings);
+    let count = counted(drift.services.len(), drift.settings.len());
+    text + &format!(
+        "changed at runtime since generation {generation}: {count}; `dirigo save` writes it into the file, \
+         `dirigo apply` undoes it\n"
+    )
+}
+
+fn settings(all: &[SettingDifference]) -> String {
+    let lines = all.iter().map(|setting| {
+        let (name, was, becomes) = (&setting.name, &setting.was, &setting.becomes);
+        format!("~ {name}: {was} -> {becomes}\n")
+    });
+    lines.collect()
+}
+
+/// `1 service and 2 settings`
+fn counted(services: usize, settings: usize) -> String {
+    let count = |number: usize, noun: &str| {
+        let ending = if number == 1 { "" } else { "s" };
+        (number > 0).then(|| format!("{number} {noun}{ending}"))
+    };
+    let parts = [count(services, "service"), count(settings, "setting")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    parts.join(" and ")
+}
+
+fn difference(one: &ServiceDifference, remark: &str) -> String {
     let service = one.service;
     let mut text = match (&one.was, &one.becomes) {
-        (None, Some(becomes)) => format!("+ {service} {becomes}\n"),
-        (Some(_), None) => format!("- {service}\n"),
+        (None, Some(becomes)) => format!("+ {service} {becomes}{remark}\n"),
+        (Some(_), None) => format!("- {service}{remark}\n"),
         (Some(was), Some(becomes)) if was != becomes => {
-            format!("~ {service} {was} -> {becomes}\n")
+            format!("~ {service} {was} -> {becomes}{remark}\n")
         }
-        _ => format!("~ {service}\n"),
+        _ => format!("~ {service}{remark}\n"),
     };
     for destination in &one.destinations {
         text += &destination_text(destination);
@@ -181,6 +252,7 @@ mod tests {
                         destination(13, None, Some(1)),
                     ],
                 },
+                drifted: true,
                 moves: Moves {
                     connections: 40,
                     lost: 12,
@@ -201,12 +273,13 @@ mod tests {
         let text = text(&plan);
         for line in [
             "~ tcp:192.0.2.100:80 ",
+            "  (changed at runtime)\n",
             "    - 192.0.2.11:80 weight 1\n",
             "    ~ 192.0.2.12:80 weight 1 -> weight 3\n",
             "    + 192.0.2.13:80 weight 1\n",
             "12 of 40 live connections (30 %) lose their destination",
             "50.25 % of new clients go to another real server (of 4096 tried)\n",
-            "timeouts.tcp: 900 -> 77\n",
+            "~ timeouts.tcp: 900 -> 77\n",
             "would change 1 service and 1 setting, from /etc/dirigo/dirigo.toml\n",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");

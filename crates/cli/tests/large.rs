@@ -4,6 +4,8 @@
 //! director's namespace: dirigo run ── veth ── one namespace that is every real server
 //! ```
 //!
+//! The checks ask real servers at their own addresses, so that services share them: 2,000 for 100,000 destinations.
+//!
 //! What it costs is printed, not asserted: a busy machine is slower. CI plays a cut; the measurement that
 //! counts is `cargo xtask soak scale`, with a release build.
 #![allow(clippy::unwrap_used)]
@@ -74,8 +76,40 @@ fn server(number: u32) -> Ipv4Addr {
     Ipv4Addr::from(0x0a50_0100 + number)
 }
 
+/// The kernel's limits of neighbours, which are one for all namespaces; put back in the end.
+struct Neighbours(Vec<(&'static str, String)>);
+
+impl Neighbours {
+    /// Room for so many, if there is less.
+    fn room_for(count: u32) -> Self {
+        let wanted = 2 * count + 1_024;
+        let mut before = Vec::new();
+        for name in [
+            "/proc/sys/net/ipv4/neigh/default/gc_thresh3",
+            "/proc/sys/net/ipv4/neigh/default/gc_thresh2",
+        ] {
+            let found = std::fs::read_to_string(name).unwrap_or_default();
+            if found.trim().parse().is_ok_and(|found: u32| found < wanted)
+                && std::fs::write(name, wanted.to_string()).is_ok()
+            {
+                before.push((name, found));
+            }
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        for (name, before) in &self.0 {
+            let _stays = std::fs::write(name, before);
+        }
+    }
+}
+
 struct Rig {
     instance: String,
+    _neighbours: Neighbours,
     folder: tempfile::TempDir,
     director: Namespace,
     _servers: Namespace,
@@ -88,6 +122,7 @@ fn dirigo() -> String {
 
 impl Rig {
     fn new(size: Size) -> Self {
+        let neighbours = Neighbours::room_for(size.servers);
         let director = Namespace::create().unwrap();
         let servers = Namespace::create().unwrap();
         let wire = |netlink: &Netlink, name: &str, last: u8| {
@@ -105,11 +140,6 @@ impl Rig {
                 let peer = Some(servers.fd());
                 netlink.add_veth("eth0", "eth0", peer).unwrap();
                 wire(&netlink, "eth0", 1);
-                // Neighbours of as many real servers as there are.
-                for name in ["gc_thresh1", "gc_thresh2", "gc_thresh3"] {
-                    let path = format!("/proc/sys/net/ipv4/neigh/default/{name}");
-                    let _not_in_a_namespace = std::fs::write(path, "16384");
-                }
             })
             .unwrap();
         let listener = servers
@@ -131,6 +161,7 @@ impl Rig {
         });
         Self {
             instance: format!("large-test-{}", std::process::id()),
+            _neighbours: neighbours,
             folder: tempfile::tempdir().unwrap(),
             director,
             _servers: servers,

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::mistake::{Quoted, Reason};
+use crate::mistake::{Place, Quoted, Reason};
 use crate::notes::Notes;
 use crate::schema::{self, Key};
 use crate::section::{At, Section};
@@ -65,6 +65,10 @@ pub enum ApiFault {
     NoToken { address: SocketAddr },
     #[error("\"{found}\" is no absolute path: begin it with a slash, as the daemon works in /")]
     Path { found: Quoted },
+    #[error(
+        "{address} is the service in {service}, whose clients are sent to real servers, so nobody would reach the API there: listen on another port, or on an address of the director's own"
+    )]
+    IsService { address: SocketAddr, service: Place },
 }
 
 const OF_LISTEN: [&Key; 6] = [
@@ -76,12 +80,21 @@ const OF_LISTEN: [&Key; 6] = [
     &schema::API_CONSOLE,
 ];
 
-pub(crate) fn api(section: &Section<'_>, notes: &mut Notes<'_>) -> Api {
+/// The table, and where it says an address to listen on.
+pub(crate) fn api(section: &Section<'_>, notes: &mut Notes<'_>) -> (Api, Option<At<SocketAddr>>) {
     let everyone_reads = section.flag(&schema::API_EVERYONE_READS, notes);
-    Api {
+    let listen = listen(section, notes);
+    let at = section.position(&schema::API_LISTEN);
+    let place = listen.as_ref().zip(at);
+    let place = place.map(|(listen, at)| At {
+        at,
+        value: listen.address,
+    });
+    let api = Api {
         everyone_reads: everyone_reads.unwrap_or(false),
-        listen: listen(section, notes),
-    }
+        listen,
+    };
+    (api, place)
 }
 
 fn listen(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Listen> {

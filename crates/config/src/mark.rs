@@ -9,6 +9,7 @@
 //! ports = ["80", "8000-8099"]                    7: tcp to 2001:db8::9/128, ports 8000 to 8099
 //! ```
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 
@@ -36,22 +37,29 @@ pub struct Mark {
     pub ports: (u16, u16),
 }
 
-/// All rules of the file, in its order.
-pub(crate) fn all(root: &Section<'_>, notes: &mut Notes<'_>) -> Vec<Mark> {
+/// All rules of the file, in its order; and where single addresses stand.
+pub(crate) fn all(
+    root: &Section<'_>,
+    notes: &mut Notes<'_>,
+) -> (Vec<Mark>, HashMap<IpAddr, usize>) {
     let (sections, beyond) = root.many(&schema::MARK, Table::Mark, limits::MARK_RULES, notes);
-    let mut rules = Vec::new();
+    let (mut rules, mut addresses) = (Vec::new(), HashMap::new());
     for section in &sections {
         let new = one(section, notes);
+        let whole = |rule: &&Mark| rule.prefix == if rule.address.is_ipv4() { 32 } else { 128 };
+        for rule in new.iter().filter(whole) {
+            addresses.entry(rule.address).or_insert(section.at());
+        }
         if rules.len() + new.len() > limits::MARK_RULES {
             notes.add(section.at(), Reason::TooManyMarks);
-            return rules;
+            return (rules, addresses);
         }
         rules.extend(new);
     }
     if let Some(at) = beyond {
         notes.add(at, Reason::TooManyMarks);
     }
-    rules
+    (rules, addresses)
 }
 
 fn one(section: &Section<'_>, notes: &mut Notes<'_>) -> Vec<Mark> {

@@ -258,7 +258,7 @@ pub enum Reason {
         virtual_address: IpAddr,
     },
     #[error(
-        "destination {destination} is the virtual address of the service in {service}, so frames would come back to the director: use the real server's own address"
+        "destination {destination} is the virtual address in {service}, so frames would come back to the director: use the real server's own address"
     )]
     DestinationIsVirtual { destination: IpAddr, service: Place },
     #[error(

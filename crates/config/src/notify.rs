@@ -1,5 +1,6 @@
 //! `[[notify]]`: whom events are told, by a script or over HTTP.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,11 +8,11 @@ use api::{EventKind, EventLevel};
 
 use crate::check::time;
 use crate::limits;
-use crate::mistake::{Quoted, Reason};
+use crate::mistake::{Place, Quoted, Reason};
 use crate::notes::Notes;
 use crate::read::unknown_value;
 use crate::schema::{self, Key, Table};
-use crate::section::Section;
+use crate::section::{At, Section};
 
 /// How long one attempt may take, if nothing is said.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -84,16 +85,44 @@ pub enum NotifyFault {
     Url { found: Quoted },
     #[error("\"{found}\" is no absolute path: begin it with a slash, as the daemon works in /")]
     Path { found: Quoted },
+    #[error(
+        "{address} is the service in {service}, and a director cannot be a client of its own services: its requests stay on the host. Name a real server's own address"
+    )]
+    IsService { address: SocketAddr, service: Place },
 }
 
-pub(crate) fn all(root: &Section<'_>, notes: &mut Notes<'_>) -> Vec<Notify> {
+/// Everybody who is told, and the addresses that webhooks name.
+pub(crate) fn all(root: &Section<'_>, notes: &mut Notes<'_>) -> (Vec<Notify>, Vec<At<SocketAddr>>) {
     let (sections, beyond) = root.many(&schema::NOTIFY, Table::Notify, limits::NOTIFY, notes);
     if let Some(at) = beyond {
         let number = limits::NOTIFY + 1;
         note(at, NotifyFault::TooMany { number }, notes);
     }
-    let sections = sections.iter();
-    sections.filter_map(|section| one(section, notes)).collect()
+    let (mut all, mut hooks) = (Vec::new(), Vec::new());
+    for section in &sections {
+        let Some(one) = one(section, notes) else {
+            continue;
+        };
+        if let NotifyTo::Webhook { url, .. } = &one.to
+            && let Some(at) = section.position(&schema::NOTIFY_URL)
+            && let Some(value) = address_of(url)
+        {
+            hooks.push(At { at, value });
+        }
+        all.push(one);
+    }
+    (all, hooks)
+}
+
+/// The address and port that a URL names in figures.
+fn address_of(url: &str) -> Option<SocketAddr> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next()?;
+    let host = host.rsplit('@').next()?;
+    let port = if scheme == "https" { 443 } else { 80 };
+    let alone = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let alone = alone.map(|address| SocketAddr::new(address, port));
+    host.parse().ok().or(alone.ok())
 }
 
 fn one(section: &Section<'_>, notes: &mut Notes<'_>) -> Option<Notify> {

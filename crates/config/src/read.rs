@@ -137,12 +137,20 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
     let api = root.one(&schema::API, Table::Api, notes);
     let checks = check::all(root, notes);
     let mut shared = Shared::read(root, checks, notes);
-    shared.marks = mark::all(root, notes);
+    (shared.marks, shared.mark_addresses) = mark::all(root, notes);
     let subnets = director
         .as_ref()
         .filter(|section| section.position(&schema::SUBNETS).is_some())
         .map(|section| mark::networks(section, &schema::SUBNETS, notes));
     let director = director.as_ref();
+    let api = api.map(|section| crate::doors::api(&section, notes));
+    let (api, listens) = api.unwrap_or_default();
+    let (notify, hooks) = crate::notify::all(root, notes);
+    let itself = service::Itself {
+        subnets: subnets.unwrap_or_default(),
+        listens,
+        hooks,
+    };
     if root.position(&schema::DIRECTOR).is_none() {
         notes.add(0, Reason::NoInterface);
     }
@@ -163,13 +171,11 @@ fn tables(root: &Section<'_>, notes: &mut Notes<'_>) -> Config {
         manage_vips: vips
             .and_then(|section| section.flag(&schema::MANAGE, notes))
             .unwrap_or(true),
-        api: api.map_or_else(crate::Api::default, |section| {
-            crate::doors::api(&section, notes)
-        }),
+        api,
         metrics: metrics::read(root, notes),
-        notify: crate::notify::all(root, notes),
+        notify,
         marks: shared.marks.clone(),
-        services: service::all(root, &shared, &subnets.unwrap_or_default(), notes)
+        services: service::all(root, &shared, &itself, notes)
             .into_iter()
             .map(Arc::new)
             .collect(),

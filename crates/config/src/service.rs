@@ -12,13 +12,16 @@ use crate::notes::Notes;
 use crate::schema::{self, Table};
 use crate::section::{At, Section};
 use crate::shared::{self, Server, Shared, SharedFault};
-use crate::{Destination, OutOfRange, Service, Weight, limits, mark, options, read, rules};
+use crate::{
+    ApiFault, Destination, NotifyFault, OutOfRange, Service, Weight, limits, mark, options, read,
+    rules,
+};
 
 /// All services of the file.
 pub(crate) fn all<'t>(
     root: &Section<'t>,
     shared: &Shared<'t>,
-    subnets: &[(IpAddr, u8)],
+    itself: &Itself,
     notes: &mut Notes<'_>,
 ) -> Vec<Service> {
     let (sections, beyond) = root.many(&schema::SERVICE, Table::Service, limits::SERVICES, notes);
@@ -26,7 +29,10 @@ pub(crate) fn all<'t>(
         let number = limits::SERVICES + 1;
         notes.add(at, Reason::TooManyServices { number });
     }
-    let mut seen = Seen::default();
+    let mut seen = Seen {
+        virtual_addresses: shared.mark_addresses.clone(),
+        ..Seen::default()
+    };
     let mut services = Vec::new();
     for section in sections {
         let section = shared.laid_over(section, notes);
@@ -41,8 +47,19 @@ pub(crate) fn all<'t>(
         value: address.value,
     }));
     seen.note_loops(notes);
-    seen.note_off_link(subnets, notes);
+    seen.note_off_link(&itself.subnets, notes);
+    seen.note_itself(itself, notes);
     services
+}
+
+/// What the file says of the director as a host.
+pub(crate) struct Itself {
+    /// Its networks, if they are named.
+    pub subnets: Vec<(IpAddr, u8)>,
+    /// Where its API listens.
+    pub listens: Option<At<SocketAddr>>,
+    /// Where its webhooks are.
+    pub hooks: Vec<At<SocketAddr>>,
 }
 
 /// What has been read of all services so far, and where.
@@ -65,6 +82,34 @@ impl Seen {
                     service: notes.place(service, destination.at),
                 };
                 notes.add(destination.at, reason);
+            }
+        }
+    }
+
+    /// Of a service the director itself is neither a server nor a client: what arrives for it is sent on, and what
+    /// the director sends to it never arrives.
+    fn note_itself(&self, itself: &Itself, notes: &mut Notes<'_>) {
+        let place = |address: SocketAddr| {
+            [address.port(), 0].into_iter().find_map(|port| {
+                let (protocol, address) = (Protocol::Tcp, SocketAddr::new(address.ip(), port));
+                self.services
+                    .get(&ServiceKey::Address { protocol, address })
+                    .copied()
+            })
+        };
+        if let Some(At { at, value: address }) = &itself.listens
+            && let Some(service) = place(*address)
+        {
+            let (address, service) = (*address, notes.place(service, *at));
+            notes.add(*at, Reason::Api(ApiFault::IsService { address, service }));
+        }
+        for At { at, value: address } in &itself.hooks {
+            if let Some(service) = place(*address) {
+                let (address, service) = (*address, notes.place(service, *at));
+                notes.add(
+                    *at,
+                    Reason::Notify(NotifyFault::IsService { address, service }),
+                );
             }
         }
     }

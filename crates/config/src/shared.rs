@@ -32,6 +32,8 @@ pub(crate) struct Shared<'t> {
     pub servers: BTreeMap<Arc<str>, Server<'t>>,
     /// Rules of firewall marks: they say where a service by mark can be asked.
     pub marks: Vec<Mark>,
+    /// Single addresses of those, and where they stand.
+    pub mark_addresses: HashMap<IpAddr, usize>,
     templates: BTreeMap<&'t str, (usize, Rc<Section<'t>>)>,
     defaults: Option<Rc<Section<'t>>>,
 }
@@ -57,6 +59,7 @@ impl<'t> Shared<'t> {
             servers: servers(root, &checks, notes),
             checks,
             marks: Vec::new(),
+            mark_addresses: HashMap::new(),
             templates: BTreeMap::new(),
             defaults: defaults.map(Rc::new),
         };

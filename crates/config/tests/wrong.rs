@@ -26,6 +26,7 @@ wrong! {
     a_broken_line
     a_destination_listed_twice
     a_destination_of_the_other_family
+    a_director_that_is_its_own_client
     a_destination_that_is_the_virtual_address
     a_forwarding_method_other_than_direct_routing
     a_key_set_twice

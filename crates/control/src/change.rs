@@ -221,6 +221,22 @@ pub(crate) fn add_destination(
             format!("service {key} has destination {address} already: edit it instead"),
         ));
     }
+    add_unlisted(state, key, address, settings, origin, observed)
+}
+
+/// The same, when it is known not to be there: to look is to walk the list.
+pub(crate) fn add_unlisted(
+    state: &mut State,
+    key: &ServiceKey,
+    address: SocketAddr,
+    settings: DestinationSettings,
+    origin: Origin,
+    observed: &Observed,
+) -> Result<(), Refusal> {
+    let service = state.services.get(key).ok_or_else(|| no_service(key))?;
+    let address = with_port_of(key, address);
+    check::ranges(&settings)?;
+    check::family(key, address, settings.forwarding)?;
     check::address(address.ip(), observed)?;
     check::supported(&settings)?;
     check::room(key, service.scheduler(), service.list.len() + 1)?;

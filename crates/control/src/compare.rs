@@ -36,6 +36,9 @@ fn compared(
         .map(|(key, service)| (*key, removed(state, *key, service)))
         .collect();
     for service in desired.values() {
+        if state.is_as_named(service) {
+            continue;
+        }
         if let Some(difference) = difference(state, service) {
             all.insert(service.key, difference);
         }

@@ -31,7 +31,13 @@ pub(crate) fn apply(
         change::delete_service(state, key)?;
     }
     for service in &desired.services {
+        if state.is_as_named(service) {
+            continue;
+        }
         follow(state, service, observed)?;
+        if state.maintenance.orders().next().is_none() {
+            state.index.as_named.insert(service.key);
+        }
     }
     state.set_applied(desired);
     Ok(())
@@ -72,7 +78,7 @@ fn follow(state: &mut State, service: &DesiredService, observed: &Observed) -> R
             None if state.maintenance.has_removed(&key, address.ip()) => {}
             None => {
                 let (origin, settings) = (Origin::Config, settings.clone());
-                change::add_destination(state, &key, *address, settings, origin, observed)?;
+                change::add_unlisted(state, &key, *address, settings, origin, observed)?;
             }
             Some(id) => follow_destination(state, &key, (*id, *address), settings, observed)?,
         }
@@ -81,7 +87,7 @@ fn follow(state: &mut State, service: &DesiredService, observed: &Observed) -> R
 }
 
 /// Destinations of a service and their ids.
-fn listed(state: &State, key: &ServiceKey) -> HashMap<SocketAddr, u32> {
+pub(crate) fn listed(state: &State, key: &ServiceKey) -> HashMap<SocketAddr, u32> {
     let service = state.services.get(key);
     let ids = service.into_iter().flat_map(|service| &service.list);
     ids.filter_map(|id| Some((state.destinations.get(id)?.address, *id)))

@@ -23,6 +23,9 @@ pub(crate) struct Index {
     pub(crate) offered: BTreeMap<IpAddr, usize>,
     /// How many services and deleted destinations have a virtual address.
     served: BTreeMap<IpAddr, usize>,
+    /// Services that are known to be in the table exactly as the configuration names them. A service may be so and not
+    /// be here.
+    pub(crate) as_named: BTreeSet<ServiceKey>,
     /// Whether the set of served addresses may have changed in this step.
     pub(crate) is_served_changed: bool,
 }
@@ -50,6 +53,7 @@ impl Index {
     }
 
     pub(crate) fn remove_service(&mut self, key: &ServiceKey, id: u32) {
+        self.as_named.remove(key);
         self.free_services.insert(id);
         if let Some(address) = key.address() {
             take(&mut self.offered, address.ip());

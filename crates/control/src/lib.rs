@@ -83,6 +83,7 @@ pub fn step_all(
     observed: &Observed,
 ) -> (Vec<Option<Refusal>>, Plan) {
     state.begin();
+    state.index.as_named.clear();
     // A change asks everything before it does anything, so a refused one has left no trace.
     let apply = |change| change::apply(state, change, api::Origin::Runtime, observed).err();
     let refusals = changes.into_iter().map(apply).collect();
@@ -97,6 +98,9 @@ fn finish(state: &mut State, observed: &Observed) -> Plan {
 }
 
 fn apply(state: &mut State, event: Event, observed: &Observed) -> Result<(), Refusal> {
+    if let Event::Change(_) | Event::Config(_) | Event::Maintain(_) = event {
+        state.index.as_named.clear();
+    }
     match event {
         Event::Change(change) => change::apply(state, change, api::Origin::Runtime, observed),
         Event::Config(desired) => reconcile::apply(state, desired, observed),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use api::{DestinationSettings, Origin, Refusal, ServiceKey};
 
 use crate::change;
+use crate::enforce::listed;
 use crate::event::{Desired, DesiredService, Observed};
 use crate::state::State;
 
@@ -32,6 +33,16 @@ pub(crate) fn apply(
     for service in &desired.services {
         let old = before.get(&service.key);
         follow(state, service, old.map(|old| &**old), observed)?;
+        let existing = state.services.get(&service.key);
+        let count = existing.map(|existing| existing.list.len());
+        // With nothing named before, all that is named was followed; what is there beside it was made at runtime.
+        if old.is_none()
+            && count == Some(service.destinations.len())
+            && existing.is_some_and(|existing| existing.settings == service.settings)
+            && state.maintenance.orders().next().is_none()
+        {
+            state.index.as_named.insert(service.key);
+        }
     }
     state.set_applied(desired);
     Ok(())
@@ -53,6 +64,10 @@ pub(crate) fn apply_some(
         };
         if state.services.contains_key(&service.key) && *old != service {
             follow(state, &service, Some(&old), observed)?;
+            // An edit keeps of a service's settings what only the file can say.
+            if old.settings != service.settings {
+                state.index.as_named.remove(&service.key);
+            }
             state.named.insert(service.key, Arc::new(service));
         }
     }
@@ -119,6 +134,7 @@ fn follow(
         }
     }
     delete_unnamed_destinations(state, service, observed)?;
+    let listed = listed(state, &key);
     let before = old.into_iter().flat_map(|old| &old.destinations);
     let before: HashMap<SocketAddr, &DestinationSettings> = before
         .map(|(address, settings)| (*address, settings))
@@ -130,7 +146,8 @@ fn follow(
         }
         // What the file said before of it is no news.
         if before.get(address) != Some(&settings) {
-            upsert(state, key, *address, settings, observed)?;
+            let id = listed.get(address).copied();
+            upsert(state, key, (*address, id), settings, observed)?;
         }
     }
     Ok(())
@@ -175,13 +192,12 @@ fn delete_unnamed_destinations(
 fn upsert(
     state: &mut State,
     key: ServiceKey,
-    address: SocketAddr,
+    (address, id): (SocketAddr, Option<u32>),
     settings: &DestinationSettings,
     observed: &Observed,
 ) -> Result<(), Refusal> {
-    let existing = state.services.get(&key);
-    let Some(id) = existing.and_then(|service| state.listed(service, address)) else {
-        return change::add_destination(
+    let Some(id) = id else {
+        return change::add_unlisted(
             state,
             &key,
             address,

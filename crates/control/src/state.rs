@@ -281,6 +281,14 @@ impl State {
         self.rest.applied = Some(Arc::new(desired));
     }
 
+    /// Whether a service is known to be in the table as it is wanted: the same was named before, and nobody has changed
+    /// it since.
+    #[must_use]
+    pub fn is_as_named(&self, service: &DesiredService) -> bool {
+        let named = self.named.get(&service.key);
+        self.index.as_named.contains(&service.key) && named.is_some_and(|named| **named == *service)
+    }
+
     /// A state that an earlier version wrote has the services in the configuration.
     pub(crate) fn split_applied(&mut self) {
         let applied = self.rest.applied.as_deref();

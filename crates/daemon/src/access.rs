@@ -10,7 +10,7 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use api::{Access, Refusal, RefusalCode};
 use axum::extract::connect_info::Connected;
@@ -80,13 +80,44 @@ pub(crate) struct Tokens {
     pub(crate) is_open: bool,
 }
 
+/// What is exchanged as a whole while it is used.
+#[derive(Default)]
+pub(crate) struct Shared<T>(Arc<RwLock<Arc<T>>>);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(value))))
+    }
+
+    pub(crate) fn get(&self) -> Arc<T> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set(&self, value: T) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(value);
+    }
+
+    /// Takes what another holds.
+    pub(crate) fn put(&self, other: &Self) {
+        let value = other.get();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = value;
+    }
+}
+
 /// What is asked of each request.
 pub(crate) struct Guard {
     /// Number of [`GROUP`], where it exists.
     pub(crate) group: Option<u32>,
     /// The daemon's own user.
     pub(crate) own: u32,
-    pub(crate) tokens: Tokens,
+    /// What a request is compared with. Another one may come with every apply.
+    pub(crate) tokens: Shared<Tokens>,
     /// Paths that change nothing though they are asked by POST.
     pub(crate) harmless: HashSet<&'static str>,
 }
@@ -142,7 +173,7 @@ pub(crate) async fn guard_pages(
     next: Next,
 ) -> Response {
     let is_reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    let is_near = match (&peer, guard.tokens.is_open) {
+    let is_near = match (&peer, guard.tokens.get().is_open) {
         (Peer::Remote, true) => only_this_host(request.headers()),
         _ => Ok(()),
     };
@@ -192,7 +223,7 @@ impl Guard {
     fn remote(&self, headers: &HeaderMap, need: Access) -> Result<Access, Denied> {
         let access = match token(headers) {
             Some(token) => self.of_token(&token)?,
-            None if self.tokens.is_open => {
+            None if self.tokens.get().is_open => {
                 only_this_host(headers)?;
                 only_own_pages(headers)?;
                 Access::Read
@@ -218,7 +249,8 @@ impl Guard {
     fn of_token(&self, found: &Token) -> Result<Access, Denied> {
         let is = |token: &Option<Token>| token.as_ref().is_some_and(|token| token.is(found));
         // Both are compared, whatever the first one says.
-        match (is(&self.tokens.change), is(&self.tokens.read)) {
+        let tokens = self.tokens.get();
+        match (is(&tokens.change), is(&tokens.read)) {
             (true, _) => Ok(Access::Change),
             (false, true) => Ok(Access::Read),
             (false, false) => Err(Denied::Token("this is not the token")),
@@ -312,11 +344,11 @@ mod tests {
         Guard {
             group: Some(77),
             own: 0,
-            tokens: Tokens {
+            tokens: Shared::new(Tokens {
                 change: Some(Token::of(b"may-change-all")),
                 read: Some(Token::of(b"may-read-all")),
                 is_open,
-            },
+            }),
             harmless: HashSet::new(),
         }
     }

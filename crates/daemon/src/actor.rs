@@ -280,6 +280,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             self.go_back();
             return Err(internal(&error));
         }
+        self.health.maintain(&self.state.maintenance);
         if self.state.has_other_names() {
             self.tell_resolver();
         }

@@ -27,20 +27,57 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, info};
 
-use crate::access::{Peer, Token, Tokens};
+use crate::access::{Peer, Shared, Token, Tokens};
 use crate::limits;
 
 /// What is open before the daemon does anything.
 pub(crate) struct Door {
     listener: std::net::TcpListener,
-    tls: Option<Arc<ServerConfig>>,
-    pub(crate) tokens: Tokens,
+    keys: Keys,
     /// Whether the web console is served, too.
     pub(crate) console: bool,
 }
 
+/// What is read from the files that `[api]` names. Clones are the same ones.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    /// None for plain HTTP, for good.
+    tls: Option<Shared<ServerConfig>>,
+    pub(crate) tokens: Shared<Tokens>,
+}
+
 /// Reads the files and binds the address; nothing is answered yet.
 pub(crate) fn open(listen: &Listen) -> anyhow::Result<Door> {
+    let (tls, tokens) = read(listen)?;
+    let keys = Keys {
+        tls: tls.map(Shared::new),
+        tokens: Shared::new(tokens),
+    };
+    let address = listen.address;
+    let listener = std::net::TcpListener::bind(address)
+        .with_context(|| format!("listening on {address}, the `listen` of [api]"))?;
+    listener.set_nonblocking(true)?;
+    Ok(Door {
+        listener,
+        keys,
+        console: listen.console,
+    })
+}
+
+impl Keys {
+    /// Reads the files again: all of them count from now on, or, when one is wrong, none does. Who is connected stays
+    /// so; each request is compared with the new tokens.
+    pub(crate) fn renew(&self, listen: &Listen) -> anyhow::Result<()> {
+        let (tls, tokens) = read(listen)?;
+        if let (Some(shared), Some(tls)) = (&self.tls, tls) {
+            shared.set(tls);
+        }
+        self.tokens.set(tokens);
+        Ok(())
+    }
+}
+
+fn read(listen: &Listen) -> anyhow::Result<(Option<ServerConfig>, Tokens)> {
     let token = |file: &Option<std::path::PathBuf>| file.as_deref().map(token).transpose();
     let (change, read) = (token(&listen.token_file)?, token(&listen.read_token_file)?);
     let tokens = Tokens {
@@ -48,20 +85,10 @@ pub(crate) fn open(listen: &Listen) -> anyhow::Result<Door> {
         change,
         read,
     };
-    let tls = listen.tls.as_ref().map(tls).transpose()?;
-    let address = listen.address;
-    let listener = std::net::TcpListener::bind(address)
-        .with_context(|| format!("listening on {address}, the `listen` of [api]"))?;
-    listener.set_nonblocking(true)?;
-    Ok(Door {
-        listener,
-        tls,
-        tokens,
-        console: listen.console,
-    })
+    Ok((listen.tls.as_ref().map(tls).transpose()?, tokens))
 }
 
-fn tls(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
+fn tls(files: &TlsFiles) -> anyhow::Result<ServerConfig> {
     private(&files.key)?;
     let name = files.certificate.display();
     let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(&files.certificate)
@@ -87,7 +114,7 @@ fn tls(files: &TlsFiles) -> anyhow::Result<Arc<ServerConfig>> {
             format!("using the certificate {name} with the key {key}")
         })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok(config)
 }
 
 /// A token: the file's first line.
@@ -127,11 +154,15 @@ pub(crate) struct Listener {
 }
 
 impl Door {
+    pub(crate) fn keys(&self) -> Keys {
+        self.keys.clone()
+    }
+
     /// Begins to let in. Call it inside a runtime.
     pub(crate) fn serve(self) -> anyhow::Result<Listener> {
         let address = self.listener.local_addr()?;
         let listener = TcpListener::from_std(self.listener)?;
-        let tls = self.tls.map(TlsAcceptor::from);
+        let tls = self.keys.tls;
         info!(%address, tls = tls.is_some(), "listening");
         let (sender, ready) = mpsc::channel(1);
         tokio::spawn(let_in(listener, tls, sender));
@@ -141,7 +172,7 @@ impl Door {
 
 async fn let_in(
     mut listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Shared<ServerConfig>>,
     ready: mpsc::Sender<(Connection, Peer)>,
 ) {
     let free = Arc::new(Semaphore::new(limits::CONNECTIONS));
@@ -152,7 +183,8 @@ async fn let_in(
             accepted = accepted => accepted,
             () = ready.closed() => return,
         };
-        let (tls, ready) = (tls.clone(), ready.clone());
+        let tls = tls.as_ref().map(|tls| TlsAcceptor::from(tls.get()));
+        let ready = ready.clone();
         tokio::spawn(async move {
             let stream: Box<dyn Stream> = match tls {
                 None => Box::new(stream),

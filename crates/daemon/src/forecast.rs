@@ -7,6 +7,9 @@
 //! the others  clients one after another, each counted as a connection             sampled
 //! ```
 //!
+//! With thresholds all are sampled: who is full depends on who came before. So are tables with fallback in which
+//! somebody cannot be chosen.
+//!
 //! Where a client is not bound to a real server (all but the hashing schedulers), what moves is the part of
 //! all new clients that another one serves: nobody can say which of them.
 
@@ -71,11 +74,12 @@ pub(crate) fn share(
 ) -> Option<(u32, u32)> {
     let service = state.services.get(key)?;
     let schedule = state.schedule(service);
-    if let Some(all) = slots(state, &schedule) {
+    let is_exact = !has_thresholds(state, service);
+    if is_exact && let Some(all) = slots(state, &schedule) {
         let its = all.iter().filter(|one| **one == Some(address)).count();
         return Some((part(its as f64 / all.len().max(1) as f64), 0));
     }
-    let shares = Shares::of(key, state, service, &schedule, gauges)?;
+    let shares = Shares::of(key, (state, service), (&schedule, is_exact), gauges)?;
     let share = shares.of.get(&address).copied().unwrap_or_default();
     Some((part(share), shares.sample))
 }
@@ -96,16 +100,24 @@ fn clients(
         });
     };
     let (then, now) = (before.schedule(old), after.schedule(new));
-    if let (Some(one), Some(other)) = (slots(before, &then), slots(after, &now))
+    let is_exact = !has_thresholds(before, old) && !has_thresholds(after, new);
+    if is_exact
+        && let (Some(one), Some(other)) = (slots(before, &then), slots(after, &now))
         && one.len() == other.len()
     {
         return Some(by_slot(&one, &other));
     }
     let (one, other) = (
-        Shares::of(key, before, old, &then, gauges)?,
-        Shares::of(key, after, new, &now, gauges)?,
+        Shares::of(key, (before, old), (&then, is_exact), gauges)?,
+        Shares::of(key, (after, new), (&now, is_exact), gauges)?,
     );
     Some(one.to(&other))
+}
+
+fn has_thresholds(state: &State, service: &Service) -> bool {
+    let listed = service.list.iter();
+    let mut listed = listed.filter_map(|id| state.destinations.get(id));
+    listed.any(|one| one.settings.upper_threshold > 0)
 }
 
 /// Who gets the clients of each slot of a table that is asked without detours.
@@ -157,13 +169,12 @@ struct Shares {
 impl Shares {
     fn of(
         key: &ServiceKey,
-        state: &State,
-        service: &Service,
-        schedule: &Schedule,
+        (state, service): (&State, &Service),
+        (schedule, is_exact): (&Schedule, bool),
         gauges: &Gauges,
     ) -> Option<Self> {
         match schedule {
-            Schedule::Rotation(rotation) => Some(Self::of_rotation(state, rotation)),
+            Schedule::Rotation(rotation) if is_exact => Some(Self::of_rotation(state, rotation)),
             _ => Self::tried(key, state, service, schedule, gauges),
         }
     }
@@ -246,9 +257,9 @@ impl Written {
         gauges: &Gauges,
     ) -> Option<Self> {
         let mut tables = MemoryTables::new(1, [3, 5, 7, 9, 11, 13, 15, 17]);
-        if service.list.len() >= tables.standings.len() {
-            return None;
-        }
+        let room = service.list.len() + 1;
+        tables.standings.resize_with(room, Default::default);
+        tables.gauges.resize_with(room, Default::default);
         // Small numbers of its own for each destination.
         let (mut own, mut addresses) = (HashMap::new(), Vec::new());
         for id in &service.list {
@@ -270,6 +281,7 @@ impl Written {
                 .gauges
                 .get(number as usize)?
                 .store(gauge, Ordering::SeqCst);
+            tables.standings.get(number as usize)?.bound(gauge);
         }
         let virtual_address = key.address().unwrap_or_else(|| any(key));
         let published = service_key(virtual_address.ip(), virtual_address.port(), 6);
@@ -280,7 +292,13 @@ impl Written {
         };
         let mut flags = 0;
         match schedule {
-            Schedule::Rotation(_) => return None,
+            Schedule::Rotation(rotation) => {
+                let segments = rotation.segments.iter();
+                let segments: Vec<_> = segments
+                    .map(|one| (one.end, numbers(&one.destinations)))
+                    .collect();
+                tables.publish(published, 1, rotation.first, &segments);
+            }
             Schedule::Table {
                 hash,
                 slots,
@@ -336,7 +354,9 @@ impl Written {
         let chosen = choose(&self.service, &arrival, &self.tables);
         let address = self.addresses.get((chosen as usize).checked_sub(1)?)?;
         let gauge = self.tables.gauges.get(chosen as usize)?;
-        gauge.fetch_add(1 << 32, Ordering::SeqCst);
+        let before = gauge.fetch_add(1 << 32, Ordering::SeqCst);
+        let standing = self.tables.standings.get(chosen as usize)?;
+        standing.bound(before + (1 << 32));
         Some(*address)
     }
 }
@@ -507,6 +527,80 @@ mod tests {
         assert!(sampled.sample >= 1_000);
         // All went to the second, and half of them go to the third.
         assert!((4_900..5_100).contains(&sampled.moved), "{sampled:?}");
+    }
+
+    /// The shares that the formulas give are those that the packet path deals out.
+    #[test]
+    fn what_is_said_to_be_exact_is_what_the_packet_path_does() {
+        for (scheduler, before, after) in [
+            ("rr", &[1, 1, 1][..], &[1, 1, 1, 1, 1][..]),
+            ("wrr", &[5, 1, 2], &[3, 3, 0, 9]),
+            ("sh", &[1, 2, 1], &[1, 0, 1, 4]),
+            ("mh", &[1, 1, 1], &[2, 1]),
+        ] {
+            let states = [table(scheduler, before), table(scheduler, after)];
+            let found = forecast(&states[0], &states[1], &Gauges::new());
+            let tries: Vec<Vec<Option<SocketAddr>>> = states
+                .iter()
+                .map(|state| {
+                    let service = &state.services[&key()];
+                    let schedule = state.schedule(service);
+                    let written =
+                        Written::new(&key(), state, service, &schedule, &Gauges::new()).unwrap();
+                    (0..20_000).map(|n| written.connect(n)).collect()
+                })
+                .collect();
+            let count = |to: Option<SocketAddr>, tries: &[Option<SocketAddr>]| {
+                tries.iter().filter(|one| **one == to).count() as f64
+            };
+            let moved = match scheduler {
+                "sh" | "mh" => tries[0]
+                    .iter()
+                    .zip(&tries[1])
+                    .filter(|(then, now)| then.is_some() && now.is_some() && then != now)
+                    .count() as f64,
+                _ => (1..=5)
+                    .map(|n| Some(server(n)))
+                    .map(|to| (count(to, &tries[0]) - count(to, &tries[1])).max(0.0))
+                    .sum(),
+            };
+            let (exact, _) = clients(&found);
+            let (seen, slack) = (moved / 20_000.0 * 10_000.0, 100.0);
+            assert!(
+                (f64::from(exact) - seen).abs() < slack,
+                "{scheduler}: {exact} said, {seen} seen"
+            );
+        }
+    }
+
+    #[test]
+    fn with_thresholds_clients_are_tried_and_the_full_get_none() {
+        let mut state = table("rr", &[1, 1]);
+        let full = DestinationSettings {
+            upper_threshold: 10,
+            ..DestinationSettings::of(1)
+        };
+        let limited = |settings: &DestinationSettings| {
+            Event::Change(Change::EditDestination {
+                service: key(),
+                destination: server(1),
+                settings: settings.clone(),
+            })
+        };
+        control::step(&mut state, limited(&full), &Observed::default()).unwrap();
+        let before = state.clone();
+        control::step(
+            &mut state,
+            limited(&DestinationSettings::of(1)),
+            &Observed::default(),
+        )
+        .unwrap();
+        // The first is full: all go to the second, until the limit is lifted.
+        let gauges = Gauges::from([(1, (10, 0))]);
+        let found = forecast(&before, &state, &gauges);
+        let moved = found.clients.unwrap();
+        assert_eq!((moved.moved, moved.refused), (5_000, 0));
+        assert!(moved.sample > 0);
     }
 
     #[test]

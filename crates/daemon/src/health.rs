@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use api::{Protocol, ServiceKey};
-use control::{Desired, DesiredService, Event, LinkReport, State};
+use control::{Desired, DesiredService, Event, LinkReport, Maintenance, State};
 use health::probe::Standing;
 use health::reason::Reason;
 use health::runner::{self, Handle, Link};
@@ -54,6 +54,8 @@ pub(crate) struct Health {
     links: BTreeMap<IpAddr, LinkReport>,
     /// Real servers that answered nobody, since when, and why it is thought.
     suspected: BTreeMap<(ServiceKey, IpAddr), (Instant, String)>,
+    /// Who is held: checked as before, and not counted for a quorum.
+    maintenance: Arc<Maintenance>,
     runner: Option<Handle>,
 }
 
@@ -105,6 +107,32 @@ impl Health {
         let runner = runner::spawn(move |news| outbox.send(Message::Health(news)).is_ok());
         self.runner = Some(runner.context("starting health checks")?);
         Ok(())
+    }
+
+    /// Other real servers are held for maintenance than before.
+    pub(crate) fn maintain(&mut self, maintenance: &Arc<Maintenance>) {
+        if Arc::ptr_eq(&self.maintenance, maintenance) {
+            return;
+        }
+        self.maintenance = Arc::clone(maintenance);
+        let mut is_other = false;
+        for (key, service) in &mut self.wanted.services {
+            let Some(own) = self.keys.get(key) else {
+                continue;
+            };
+            let rests = |server: &IpAddr| maintenance.holds(own, *server);
+            let mut destinations = service.destinations.iter();
+            if destinations.all(|(server, one)| one.resting == rests(server)) {
+                continue;
+            }
+            is_other = true;
+            for (server, one) in &mut Arc::make_mut(service).destinations {
+                one.resting = rests(server);
+            }
+        }
+        if is_other && let Some(runner) = &self.runner {
+            runner.want(self.wanted.clone());
+        }
     }
 
     /// How many destinations have checks.
@@ -166,7 +194,9 @@ impl Health {
             Event::Services(services) => services,
             _ => return BTreeMap::new(),
         };
-        let named = services.iter().flat_map(|service| &service.destinations);
+        let services = services.iter();
+        let services = services.filter(|service| !state.is_as_named(service));
+        let named = services.flat_map(|service| &service.destinations);
         let new = named.map(|(address, _)| address.ip());
         let new = new.filter(|server| !state.links.contains_key(server));
         new.filter_map(|server| Some((server, self.link(server)?.clone())))

@@ -45,6 +45,7 @@ mod metrics;
 #[cfg(test)]
 mod model;
 mod notify;
+mod outside;
 mod permission;
 mod plane;
 mod release;
@@ -63,6 +64,7 @@ pub use release::{Down, down};
 
 use files::Files;
 use message::Message;
+use outside::Outside;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -151,21 +153,6 @@ pub fn run(options: &Options) -> Result<(), Error> {
     done
 }
 
-/// What of the world outside a daemon uses: prepared before it does anything.
-struct Outside {
-    door: Option<door::Door>,
-    listeners: Vec<notify::Listener>,
-}
-
-impl Outside {
-    fn prepare(config: &config::Config) -> anyhow::Result<Self> {
-        Ok(Self {
-            listeners: notify::prepare(&config.notify)?,
-            door: config.api.listen.as_ref().map(door::open).transpose()?,
-        })
-    }
-}
-
 /// What is done while the lock is held.
 fn work(options: &Options, files: &Files, outside: Outside) -> Result<(), Error> {
     let options = &reread::after_rollback(options, files);
@@ -181,6 +168,7 @@ fn serve(
     files: &Files,
     outside: Outside,
 ) -> anyhow::Result<()> {
+    let (renewal, mut told) = outside.renewal(&options.config);
     let Outside { door, listeners } = outside;
     let start::Started {
         mut actor,
@@ -191,7 +179,8 @@ fn serve(
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let tokens = door.as_ref().map(|door| door.tokens.clone());
+    actor.reload.renewal = Some(renewal);
+    let tokens = door.as_ref().map(|door| door.keys().tokens);
     let console = door.as_ref().is_some_and(|door| door.console);
     let (listener, network) = {
         let _inside = runtime.enter();
@@ -210,9 +199,16 @@ fn serve(
     notify(&[NotifyState::Ready]);
     info!(socket = %files.socket().display(), "ready");
     runtime.block_on(async {
-        let told = notify::start(listeners);
-        let done = answer(listener, network, routes, ended).await;
-        notify::finish(told, limits::STOP_WAIT).await;
+        let mut listeners = notify::Listeners::start(listeners);
+        let answered = answer(listener, network, routes, ended);
+        tokio::pin!(answered);
+        let done = loop {
+            tokio::select! {
+                done = &mut answered => break done,
+                Some(others) = told.recv() => listeners.exchange(others),
+            }
+        };
+        listeners.finish(limits::STOP_WAIT).await;
         done
     })?;
     notify(&[NotifyState::Stopping]);

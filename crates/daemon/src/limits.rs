@@ -57,6 +57,12 @@ pub const REQUEST_BYTES: usize = 64 * 1024;
 /// Longest batch: as many changes as [`api::BATCH_MAX`], and twice the bytes that a long one takes.
 pub const BATCH_BYTES: usize = api::BATCH_MAX * 1024;
 
+/// Longest configuration that is sent to be planned: 1,000 services of 100 destinations are 6 MB.
+pub const PLAN_BYTES: usize = 16 << 20;
+
+/// Plans that are made at once; others wait. Each holds a copy of the table.
+pub const PLANS: usize = 2;
+
 /// Bytes of connections listed in one piece of an answer.
 pub const LISTING_CHUNK_BYTES: usize = 64 * 1024;
 
@@ -160,8 +166,8 @@ pub const LOST_INTERVAL: Duration = Duration::from_millis(500);
 /// interval grows. Each is heard by every host of the segment.
 pub const BROADCASTS_PER_SECOND: u32 = 500;
 
-/// Questions a second, to all real servers together; with more than 1,200 the interval grows.
-pub const PROBES_PER_SECOND: u32 = 4000;
+/// Questions a second, to all real servers together; with more than 600 the interval grows.
+pub const PROBES_PER_SECOND: u32 = 2000;
 
 /// Least time between two questions to one real server, whatever happens: hints may come from
 /// anybody on the segment.

@@ -67,7 +67,7 @@ pub(crate) enum Message {
     /// `/v1/plan`: a configuration that was read; what is known is answered, and computed elsewhere.
     Plan(Arc<config::Config>, oneshot::Sender<Result<Basis, Refusal>>),
     /// `GET /v1/drift`
-    Drift(oneshot::Sender<Vec<api::ServiceDifference>>),
+    Drift(oneshot::Sender<api::Drift>),
     /// SIGHUP, and the configuration cannot be read or is wrong.
     NotApplied(String),
     /// `GET /v1/maintenance`

@@ -4,6 +4,9 @@
 //! ring ─► one task for each [[notify]], at its own place ─► conditions ─► program or POST ─► again, or given up
 //! ```
 //!
+//! With every apply all are read anew: who is as before goes on at its place, with what its files say now; who is no
+//! more hears what it is being told to its end.
+//!
 //! Each is told one event after the other, in order, so that "lost" never overtakes "gained". Whoever is
 //! slow holds up itself alone; what it did not hear in time is gone, and the journal says how much. It
 //! decides nothing, and what it fails at changes nothing but the journal: there are no events about events.
@@ -13,9 +16,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use api::{Event, Remote};
 use config::{Notify, NotifyTo};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
+use crate::access::Shared;
 use crate::events::bus;
 use crate::limits;
 
@@ -26,7 +31,21 @@ use script::Script;
 /// Somebody who is told.
 pub(crate) struct Listener {
     notify: Notify,
-    to: To,
+    to: Shared<To>,
+}
+
+/// All who are told, while the daemon runs.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    all: Vec<Running>,
+}
+
+struct Running {
+    notify: Notify,
+    to: Shared<To>,
+    /// Dropped, it ends the task.
+    _stays: oneshot::Sender<()>,
+    task: JoinHandle<()>,
 }
 
 enum To {
@@ -39,13 +58,53 @@ pub(crate) fn prepare(all: &[Notify]) -> anyhow::Result<Vec<Listener>> {
     all.iter().map(Listener::new).collect()
 }
 
-/// Begins to tell. Call it inside a runtime. The tasks end when the bus is closed and all is told.
-pub(crate) fn start(listeners: Vec<Listener>) -> Vec<JoinHandle<()>> {
-    let after = bus().begin();
-    let listeners = listeners.into_iter();
-    listeners
-        .map(|listener| tokio::spawn(listener.listen(after)))
-        .collect()
+impl Listeners {
+    /// Begins to tell. Call it inside a runtime. The tasks end when the bus is closed and all is told.
+    pub(crate) fn start(listeners: Vec<Listener>) -> Self {
+        let after = bus().begin();
+        let all = listeners.into_iter().map(|one| Running::start(one, after));
+        Self { all: all.collect() }
+    }
+
+    /// Others are to be told, from the next event on.
+    pub(crate) fn exchange(&mut self, listeners: Vec<Listener>) {
+        let mut old = std::mem::take(&mut self.all);
+        for listener in listeners {
+            let same = old.iter().position(|one| one.notify == listener.notify);
+            let running = match same.map(|at| old.swap_remove(at)) {
+                Some(running) => {
+                    running.to.put(&listener.to);
+                    running
+                }
+                None => Running::start(listener, bus().last()),
+            };
+            self.all.push(running);
+        }
+    }
+
+    /// Waits for the last words, but not for ever.
+    pub(crate) async fn finish(self, most: Duration) {
+        let all = async {
+            for running in self.all {
+                let _ended = running.task.await;
+            }
+        };
+        if tokio::time::timeout(most, all).await.is_err() {
+            warn!("not everybody was told the last events in time");
+        }
+    }
+}
+
+impl Running {
+    fn start(listener: Listener, after: u64) -> Self {
+        let (stays, gone) = oneshot::channel();
+        Self {
+            notify: listener.notify.clone(),
+            to: listener.to.clone(),
+            _stays: stays,
+            task: tokio::spawn(listener.listen(after, gone)),
+        }
+    }
 }
 
 impl Listener {
@@ -63,11 +122,11 @@ impl Listener {
                 To::Webhook(Box::new(remote.context("preparing a [[notify]]")?))
             }
         };
-        let notify = notify.clone();
+        let (notify, to) = (notify.clone(), Shared::new(to));
         Ok(Self { notify, to })
     }
 
-    async fn listen(self, mut after: u64) {
+    async fn listen(self, mut after: u64, mut gone: oneshot::Receiver<()>) {
         let mut bell = bus().bell();
         loop {
             bell.borrow_and_update();
@@ -80,11 +139,20 @@ impl Listener {
                 );
             }
             let Some(one) = reading.events.first() else {
-                if reading.closed || bell.changed().await.is_err() {
+                if reading.closed {
                     return;
                 }
-                continue;
+                tokio::select! {
+                    _ = &mut gone => return,
+                    changed = bell.changed() => match changed {
+                        Ok(()) => continue,
+                        Err(_) => return,
+                    },
+                }
             };
+            if matches!(gone.try_recv(), Err(oneshot::error::TryRecvError::Closed)) {
+                return;
+            }
             after = one.event.id;
             if self.is_meant(&one.event) {
                 self.tell(&one.event, &one.json).await;
@@ -109,7 +177,7 @@ impl Listener {
                 Err(_) => format!("not done within {} ms", self.notify.timeout.as_millis()),
             };
             // Whether a program did half of its work nobody knows: it is not run again.
-            let again = match &self.to {
+            let again = match &*self.to.get() {
                 To::Webhook(_) => waits.next().filter(|_| !bus().is_closed()),
                 To::Script(_) => None,
             };
@@ -128,7 +196,7 @@ impl Listener {
     }
 
     async fn attempt(&self, event: &Event, json: &str) -> Result<(), String> {
-        match &self.to {
+        match &*self.to.get() {
             To::Script(script) => script.run(event, json).await,
             To::Webhook(remote) => {
                 let posted = remote.post(json.to_owned().into()).await;
@@ -146,17 +214,5 @@ impl Listener {
             NotifyTo::Script { command, .. } => command.first().map_or("", String::as_str),
             NotifyTo::Webhook { url, .. } => url,
         }
-    }
-}
-
-/// Waits for the last words, but not for ever.
-pub(crate) async fn finish(tasks: Vec<JoinHandle<()>>, most: Duration) {
-    let all = async {
-        for task in tasks {
-            let _ended = task.await;
-        }
-    };
-    if tokio::time::timeout(most, all).await.is_err() {
-        warn!("not everybody was told the last events in time");
     }
 }

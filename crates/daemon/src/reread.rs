@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use api::{Applied, GenerationOrigin, Refusal, RefusalCode};
+use api::{Applied, ConfigTexts, GenerationOrigin, Refusal, RefusalCode};
 use config::Config;
 use tokio::sync::oneshot;
 use tracing::warn;
@@ -30,25 +30,52 @@ pub(crate) fn on_signal(file: &Path) -> Message {
 /// # Errors
 ///
 /// A file that cannot be read, or all its mistakes.
-pub(crate) fn read(file: &Path) -> Result<(Vec<config::File>, Arc<Config>), Refusal> {
+fn read(file: &Path) -> Result<(Vec<config::File>, Arc<Config>), Refusal> {
     let files = config::read_files(file).map_err(wrong)?;
-    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    let config = match &*last {
-        Some((before, known)) => known.of_files_again(before, &files),
-        None => Config::of_files(&files),
-    };
-    let config = Arc::new(config.map_err(wrong)?);
-    *last = Some((files.clone(), Arc::clone(&config)));
+    let config = parse(&files)?;
+    remember(&files, &config);
     Ok((files, config))
 }
 
-/// What was read last and was right: of a large configuration only what is otherwise is read again.
-static LAST: Mutex<Option<(Vec<config::File>, Arc<Config>)>> = Mutex::new(None);
+/// Of a large configuration only what is otherwise than in the last one is read.
+fn parse(files: &[config::File]) -> Result<Arc<Config>, Refusal> {
+    let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let config = match last {
+        Some(last) => last.1.of_files_again(&last.0, files),
+        None => Config::of_files(files),
+    };
+    config.map(Arc::new).map_err(wrong)
+}
 
-/// What a start has read.
+/// What was read last and was right.
+static LAST: Mutex<Option<Read>> = Mutex::new(None);
+
+type Read = Arc<(Vec<config::File>, Arc<Config>)>;
+
+/// What a start has read, too.
 pub(crate) fn remember(files: &[config::File], config: &Arc<Config>) {
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-    *last = Some((files.to_vec(), Arc::clone(config)));
+    *last = Some(Arc::new((files.to_vec(), Arc::clone(config))));
+}
+
+/// The configuration of a file, or of texts that are sent in its place.
+///
+/// # Errors
+///
+/// A file that cannot be read, or all mistakes.
+pub(crate) fn config(file: &Path, texts: Option<ConfigTexts>) -> Result<Arc<Config>, Refusal> {
+    let files = match texts {
+        None => config::read_files(file).map_err(wrong)?,
+        Some(texts) => texts
+            .files
+            .into_iter()
+            .map(|one| config::File {
+                name: one.name,
+                bytes: one.text.into_bytes(),
+            })
+            .collect(),
+    };
+    parse(&files)
 }
 
 /// A configuration that somebody asked for.

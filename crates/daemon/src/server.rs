@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::access::{self, Guard, Tokens};
+use crate::access::{self, Guard, Shared, Tokens};
 use crate::generations::Generations;
 use crate::limits;
 use crate::message::Message;
@@ -48,6 +48,7 @@ mod trace;
 pub(crate) struct Desk {
     actor: SyncSender<Message>,
     listings: Arc<Semaphore>,
+    plans: Arc<Semaphore>,
     /// The daemon's own configuration.
     file: Arc<Path>,
     generations: Arc<Generations>,
@@ -92,13 +93,14 @@ fn all() -> Routes {
 /// The routes of `crates/api`, and the web console's where it is wanted.
 pub(crate) fn routes(
     actor: SyncSender<Message>,
-    tokens: Tokens,
+    tokens: Shared<Tokens>,
     console: bool,
     (file, generations): (PathBuf, Generations),
 ) -> Router {
     let desk = Desk {
         actor,
         listings: Arc::new(Semaphore::new(limits::LISTINGS)),
+        plans: Arc::new(Semaphore::new(limits::PLANS)),
         file: file.into(),
         generations: generations.into(),
         scrapes: Arc::default(),
@@ -255,9 +257,10 @@ pub(crate) fn parse<T: DeserializeOwned>(
         refused(
             RefusalCode::BadRequest,
             format!(
-                "{error}; at most {} bytes, or {} of a batch",
+                "{error}; at most {} bytes, {} of a batch, {} of a configuration",
                 limits::REQUEST_BYTES,
-                limits::BATCH_BYTES
+                limits::BATCH_BYTES,
+                limits::PLAN_BYTES
             ),
         )
     })?;

@@ -92,7 +92,8 @@ fn bring_up(
     } else {
         Vec::new()
     };
-    let mut health = Health::new(&options.config, &desired, &believed);
+    let held = &left.state.maintenance;
+    let mut health = Health::new(&options.config, &desired, &believed, held);
     let mut state = next_state(&left.state, options, &health, &plane, &host)?;
     let (outbox, inbox) = sync_channel(limits::MESSAGES);
     let mut resolver = spawn_resolver(&outbox)?;

@@ -22,6 +22,7 @@ use std::time::Instant;
 use api::ServiceKey;
 use dataplane::Unanswered;
 
+use crate::estimates::ById;
 use crate::limits;
 
 /// A destination's count of connections ever scheduled.
@@ -53,7 +54,7 @@ pub(crate) struct Suspect {
 /// What was seen at the last look.
 #[derive(Debug, Default)]
 pub(crate) struct Suspicion {
-    last: HashMap<u32, u64>,
+    last: ById<u64>,
     suspected: HashMap<u32, Instant>,
 }
 

@@ -324,3 +324,59 @@ fn what_cannot_be_used_is_said_before_anything_is_done() {
         assert!(!world.director_has(vip()));
     }
 }
+
+#[test]
+fn a_renewed_certificate_and_another_token_count_from_the_next_apply_on_and_broken_ones_do_not() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    secrets(&world);
+    world.start(&config(&world));
+    let trusted = file(&world, "trusted");
+    let trust = || std::fs::copy(file(&world, "certificate"), &trusted).unwrap();
+    let may = |token: &str| {
+        let url = "https://10.9.0.2:8443";
+        let remote = Remote::new(url, Some(&file(&world, token)), Some(&trusted)).unwrap();
+        let ask = || Client::remote(remote).status().map(drop);
+        match world.client.run(ask).unwrap() {
+            Err(ClientError::Refused(_) | ClientError::NotPermitted { .. }) => "no",
+            Err(_) => "not believed",
+            Ok(()) => "yes",
+        }
+    };
+    let apply = || world.api().apply(&api::Apply::default()).unwrap();
+    trust();
+    std::fs::copy(file(&world, "token"), file(&world, "old-token")).unwrap();
+    assert_eq!(may("token"), "yes");
+
+    // The configuration is as before; what it names is not.
+    secrets(&world);
+    std::fs::copy(file(&world, "other-token"), file(&world, "token")).unwrap();
+    assert_eq!(
+        (may("old-token"), may("token")),
+        ("yes", "no"),
+        "nobody has said so"
+    );
+    let applied = apply();
+    assert_eq!((applied.changed, applied.notes), (false, Vec::new()));
+    assert_eq!(may("token"), "not believed", "it is another certificate");
+    trust();
+    assert_eq!((may("token"), may("old-token")), ("yes", "no"));
+
+    // One of the files is wrong: none of them counts.
+    std::fs::write(file(&world, "certificate"), "nothing\n").unwrap();
+    std::fs::copy(file(&world, "old-token"), file(&world, "token")).unwrap();
+    let notes = apply().notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(
+        notes[0].contains("stay as before") && notes[0].contains("PEM format"),
+        "{notes:?}"
+    );
+    assert_eq!((may("other-token"), may("token")), ("yes", "no"));
+
+    secrets(&world);
+    trust();
+    world.signal(nix::sys::signal::Signal::SIGHUP);
+    common::until("SIGHUP reads them, too", || may("token") == "yes");
+}

@@ -591,7 +591,7 @@ fn statistics_tell_what_is_different_and_nothing_is_read_while_nobody_listens() 
         });
         until("it listens", || has_begun.load(Ordering::Relaxed));
         let drain = api::MaintenanceOrder::Disable {
-            server: server(1),
+            server: server(1).into(),
             service: None,
         };
         world.api().maintain(&drain).unwrap();

@@ -21,7 +21,7 @@ fn the_daemon_as_a_child() {
 
 fn drain(server: IpAddr) -> MaintenanceOrder {
     MaintenanceOrder::Drain {
-        server,
+        server: server.into(),
         service: None,
         deadline_s: None,
         remove: false,
@@ -35,7 +35,13 @@ fn order(world: &World, order: &MaintenanceOrder) -> MaintenanceDone {
 
 fn enable(world: &World, server: IpAddr) {
     let service = None;
-    order(world, &MaintenanceOrder::Enable { server, service });
+    order(
+        world,
+        &MaintenanceOrder::Enable {
+            server: server.into(),
+            service,
+        },
+    );
 }
 
 fn held(world: &World) -> Vec<Maintenance> {
@@ -75,7 +81,7 @@ fn a_drained_server_keeps_its_connections_through_restarts_and_is_removed_when_i
     world.start(&config);
     let mut open = open(&world, 1);
     let removing = MaintenanceOrder::Drain {
-        server: server(1),
+        server: server(1).into(),
         service: None,
         deadline_s: None,
         remove: true,
@@ -146,7 +152,7 @@ fn letting_go_at_once_resets_tcp_and_sends_udp_elsewhere() {
     }
     assert_eq!(ask_udp(&flow), Some(1), "the flow stays where it is");
     let now = MaintenanceOrder::Drain {
-        server: server(1),
+        server: server(1).into(),
         service: None,
         deadline_s: None,
         remove: false,
@@ -201,7 +207,7 @@ fn a_deadline_lets_go_of_what_is_left_also_when_it_ends_without_a_daemon() {
     world.start(&config);
     let mut left = open(&world, 1);
     let deadline = MaintenanceOrder::Drain {
-        server: server(1),
+        server: server(1).into(),
         service: None,
         deadline_s: Some(1),
         remove: true,
@@ -295,7 +301,7 @@ fn an_order_for_nobody_is_refused_with_who_there_is() {
     );
     assert!(text.contains("10.9.0.11, 10.9.0.12"), "{text}");
     let elsewhere = MaintenanceOrder::Disable {
-        server: server(1),
+        server: server(1).into(),
         service: Some("tcp:10.9.0.100:81".parse().unwrap()),
     };
     let text = world.api().maintain(&elsewhere).unwrap_err().to_string();
@@ -304,9 +310,100 @@ fn an_order_for_nobody_is_refused_with_who_there_is() {
         "{text}"
     );
     let service = None;
-    let server = server(1);
+    let server = server(1).into();
     let order = MaintenanceOrder::Enable { server, service };
     let text = world.api().maintain(&order).unwrap_err().to_string();
     assert!(text.contains("is not in maintenance"), "{text}");
     assert_eq!(held(&world), []);
+}
+
+#[test]
+fn a_real_server_is_called_by_its_configured_name() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let config = world.classic("rr");
+    let config = config.replacen("address = \"10.9.0.11\"", "real_server = \"one\"", 1)
+        + "[[real_server]]\nname = \"one\"\naddress = \"10.9.0.11\"\n";
+    world.start(&config);
+    let by_name = |name: &str| MaintenanceOrder::Disable {
+        server: api::ServerName::Name(name.to_owned()),
+        service: None,
+    };
+    let done = order(&world, &by_name("one"));
+    assert_eq!(done.server, server(1));
+    assert_eq!(done.orders.len(), 1);
+    assert_eq!(who_answers(&world), BTreeSet::from([2]));
+    let text = world
+        .api()
+        .maintain(&by_name("two"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("no [[real_server]] is called \"two\": there are one"),
+        "{text}"
+    );
+    let server = api::ServerName::Name("one".to_owned());
+    order(
+        &world,
+        &MaintenanceOrder::Enable {
+            server,
+            service: None,
+        },
+    );
+    assert_eq!(who_answers(&world), BTreeSet::from([1, 2]));
+}
+
+#[test]
+fn who_is_drained_does_not_count_for_a_quorum_and_the_sorry_server_takes_the_clients() {
+    if !root() {
+        return;
+    }
+    let mut world = World::with_servers(3);
+    let keys = format!(
+        "protocol = \"tcp\"\nchecks = [\"port\"]\nsorry_server = \"{}\"\n",
+        server(3)
+    );
+    let config = world.classic("rr").replace("protocol = \"tcp\"\n", &keys)
+        + "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"500ms\"\ntimeout = \"400ms\"\n";
+    world.start(&config);
+    until("both real servers serve", || {
+        who_answers(&world) == BTreeSet::from([1, 2])
+    });
+    let mut first = open(&world, 1);
+    order(&world, &drain(server(1)));
+    assert_eq!(
+        who_answers(&world),
+        BTreeSet::from([2]),
+        "the quorum is held by the second"
+    );
+    order(&world, &drain(server(2)));
+    until("the sorry server serves", || {
+        who_answers(&world) == BTreeSet::from([3])
+    });
+    let quorum = |world: &World| world.api().health().unwrap()[0].clone();
+    assert_eq!(quorum(&world).sorry_server, Some(server(3)));
+    assert!(
+        first.echoes(),
+        "a drained server keeps its connections meanwhile"
+    );
+    // A restart changes nothing in it.
+    world.kill();
+    world.start(&config);
+    until("the sorry server serves again", || {
+        who_answers(&world) == BTreeSet::from([3])
+    });
+    assert!(first.echoes());
+    assert_eq!(
+        world.api().status().unwrap().configuration.drift,
+        0,
+        "an order is no drift"
+    );
+    assert!(world.api().plan().unwrap().is_empty());
+    enable(&world, server(2));
+    until("the second serves", || {
+        who_answers(&world) == BTreeSet::from([2])
+    });
+    assert_eq!(quorum(&world).sorry_server, None);
 }

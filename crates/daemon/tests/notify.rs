@@ -190,3 +190,60 @@ fn a_server_is_told_over_https_again_after_a_failure_and_the_last_words_too() {
     let (last, _) = next();
     assert!(last.contains("daemon-stopped"), "{last}");
 }
+
+#[test]
+fn others_are_told_from_the_next_apply_on_and_a_program_can_gain_no_privileges() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let file = |name: &str| world.folder.path().join(name);
+    let (one, two, about) = (file("one"), file("two"), file("about"));
+    let line = "echo $DIRIGO_SERVICE >> \"$1\"";
+    let tells = program(&world, "tells", line);
+    let looks = program(
+        &world,
+        "looks",
+        "grep -E '^(NoNewPrivs|CapEff|CapBnd|Uid|Groups)' /proc/self/status > \"$1.new\"; mv \"$1.new\" \"$1\"",
+    );
+    let told = |by: &str, of: &Path| {
+        format!(
+            "[[notify]]\ncommand = [\"{by}\", \"{}\"]\nevents = [\"service-added\"]\n",
+            of.display()
+        )
+    };
+    let classic = world.classic("rr");
+    let first = format!("{classic}{}", told(&tells, &one));
+    world.start(&first);
+    let count = |file: &Path| lines(file).len();
+    world.api().change(&add_service(81)).unwrap();
+    until("the first is told", || count(&one) == 1);
+
+    let both = format!("{first}{}{}", told(&tells, &two), told(&looks, &about));
+    let applied = world.apply(&both).unwrap();
+    assert!(applied.notes.is_empty(), "{applied:?}");
+    world.api().change(&add_service(82)).unwrap();
+    until("both are told", || count(&one) == 2 && count(&two) == 1);
+    until("it has looked", || about.exists());
+    let about = std::fs::read_to_string(&about).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    for said in [
+        "NoNewPrivs:\t1".to_owned(),
+        "CapEff:\t0000000000000000".to_owned(),
+        format!("Uid:\t{0}\t{0}\t{0}\t{0}", nobody.uid),
+    ] {
+        assert!(about.contains(&said), "{said} is not in {about}");
+    }
+
+    // One that cannot be is said, and all goes on as it was.
+    let wrong = format!("{both}{}user = \"nobody-at-all\"\n", told(&tells, &two));
+    let notes = world.apply(&wrong).unwrap().notes;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("nobody-at-all"), "{notes:?}");
+    let second = format!("{classic}{}", told(&tells, &two));
+    world.apply(&second).unwrap();
+    world.api().change(&add_service(83)).unwrap();
+    until("the second is told", || count(&two) == 2);
+    assert_eq!(count(&one), 2, "the first is told no more");
+    world.terminate();
+}

@@ -105,7 +105,7 @@ fn every_answer_of_a_running_daemon_is_as_documented() {
         },
     ];
     let drain = MaintenanceOrder::Drain {
-        server: server(2),
+        server: server(2).into(),
         service: None,
         deadline_s: Some(600),
         remove: false,

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! Quorum as in keepalived: held until the sum is 0 or below quorum − hysteresis, regained when it
-//! reaches quorum + hysteresis. A pure step: time is an argument.
+//! reaches quorum + hysteresis. Who is held for maintenance gets no new clients, so it does not count, as one of
+//! weight 0 does not; and it keeps its place and its connections when a sorry server takes over. A pure step: time is
+//! an argument.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -104,6 +106,8 @@ pub struct Quorum {
 pub struct Service {
     rules: Rules,
     members: BTreeMap<IpAddr, Member>,
+    /// Those that are held for maintenance.
+    resting: BTreeSet<IpAddr>,
     held: bool,
 }
 
@@ -122,6 +126,7 @@ impl Service {
         let mut service = Self {
             rules,
             members: BTreeMap::new(),
+            resting: BTreeSet::new(),
             held: false,
         };
         service.replace_members(weights);
@@ -129,13 +134,24 @@ impl Service {
         service
     }
 
-    /// Other rules or destinations; those that stay keep what is known of them.
+    /// The same, with those that are held for maintenance from its beginning.
+    #[must_use]
+    pub fn resting(mut self, servers: BTreeSet<IpAddr>) -> Self {
+        self.resting = servers;
+        self.held = self.sum() >= self.gain();
+        self
+    }
+
+    /// Other rules or destinations, or others that are held for maintenance; those that stay keep what is known of
+    /// them.
     pub fn change(
         &mut self,
         rules: Rules,
         weights: impl IntoIterator<Item = (IpAddr, u32)>,
+        resting: BTreeSet<IpAddr>,
     ) -> Option<Quorum> {
         self.rules = rules;
+        self.resting = resting;
         self.replace_members(weights);
         self.decide()
     }
@@ -183,14 +199,14 @@ impl Service {
     /// What each destination shall be.
     pub fn effects(&self, now: Instant) -> impl Iterator<Item = (IpAddr, Effect)> + '_ {
         let members = self.members.iter();
-        members.map(move |(address, member)| (*address, self.effect(member, now)))
+        members.map(move |(address, member)| (*address, self.effect(*address, member, now)))
     }
 
     /// What one destination shall be.
     #[must_use]
     pub fn effect_of(&self, server: IpAddr, now: Instant) -> Option<Effect> {
         let member = self.members.get(&server)?;
-        Some(self.effect(member, now))
+        Some(self.effect(server, member, now))
     }
 
     /// Whether the sorry server serves.
@@ -216,14 +232,18 @@ impl Service {
             .min()
     }
 
-    fn effect(&self, member: &Member, now: Instant) -> Effect {
+    fn effect(&self, address: IpAddr, member: &Member, now: Instant) -> Effect {
         match &member.health {
             Health::Down(reason) if self.rules.inhibit_on_failure && !self.is_sorry() => {
                 Effect::Inhibited(reason.clone())
             }
             Health::Down(reason) => Effect::Removed(reason.clone()),
             Health::Unchecked if self.rules.alpha => Effect::Unchecked,
-            Health::Unchecked | Health::Up(_) if self.is_sorry() => Effect::Standby,
+            Health::Unchecked | Health::Up(_)
+                if self.is_sorry() && !self.resting.contains(&address) =>
+            {
+                Effect::Standby
+            }
             Health::Unchecked => Effect::Weight(member.weight),
             Health::Up(_) => Effect::Weight(self.grown(member, now)),
         }
@@ -245,14 +265,16 @@ impl Service {
         u32::try_from(part).unwrap_or(full).max(full.min(1))
     }
 
-    /// The weights of those that are well.
+    /// The weights of those that are well and get new clients.
     fn sum(&self) -> u64 {
-        let well = self.members.values().filter(|member| match member.health {
+        let working = self.members.iter();
+        let working = working.filter(|(address, _)| !self.resting.contains(address));
+        let well = working.filter(|(_, member)| match member.health {
             Health::Up(_) => true,
             Health::Unchecked => !self.rules.alpha,
             Health::Down(_) => false,
         });
-        well.map(|member| u64::from(member.full())).sum()
+        well.map(|(_, member)| u64::from(member.full())).sum()
     }
 
     fn gain(&self) -> u64 {

@@ -246,11 +246,16 @@ impl State {
             .destinations
             .iter()
             .map(|(server, destination)| (*server, destination.weight));
+        let resting = wanted.destinations.iter();
+        let resting = resting.filter(|(_, destination)| destination.resting);
+        let resting: BTreeSet<IpAddr> = resting.map(|(server, _)| *server).collect();
         let mut news = Vec::new();
         let checked = match self.services.entry(key) {
             std::collections::btree_map::Entry::Occupied(old) => {
                 let checked = old.into_mut();
-                let quorum = checked.service.change(wanted.rules.clone(), weights);
+                let quorum = checked
+                    .service
+                    .change(wanted.rules.clone(), weights, resting);
                 news.extend(quorum.map(|quorum| News::Quorum {
                     service: key,
                     quorum,
@@ -261,7 +266,7 @@ impl State {
             }
             std::collections::btree_map::Entry::Vacant(new) => new.insert(Checked {
                 wanted: Arc::clone(wanted),
-                service: Service::new(wanted.rules.clone(), weights),
+                service: Service::new(wanted.rules.clone(), weights).resting(resting),
                 probes,
                 told: BTreeMap::new(),
                 sorry: None,

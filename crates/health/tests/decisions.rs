@@ -354,6 +354,41 @@ fn without_its_quorum_the_sorry_server_alone_serves_and_hysteresis_keeps_it_from
     assert!(service.is_sorry());
 }
 
+#[test]
+fn who_is_held_for_maintenance_does_not_count_and_keeps_its_connections_beside_the_sorry_server() {
+    let now = Instant::now();
+    let rules = Rules {
+        sorry_server: Some(SORRY),
+        ..Rules::default()
+    };
+    let all = [(A, 4), (B, 3)];
+    let mut service = Service::new(rules.clone(), all);
+    service.set_health(A, Health::Up(None), now);
+    service.set_health(B, Health::Up(None), now);
+    let resting = |all: &[IpAddr]| all.iter().copied().collect::<BTreeSet<_>>();
+    assert_eq!(service.change(rules.clone(), all, resting(&[A])), None);
+    assert!(service.is_held(), "3 of B are left");
+    let lost = service
+        .change(rules.clone(), all, resting(&[A, B]))
+        .unwrap();
+    assert_eq!((lost.held, lost.sum), (false, 0));
+    assert!(service.is_sorry());
+    // They are not taken away: what is connected to them stays.
+    assert_eq!(weights(&service, now), [Some(4), Some(3)]);
+    let gained = service.change(rules.clone(), all, resting(&[A])).unwrap();
+    assert_eq!((gained.held, gained.sum), (true, 3));
+
+    let from_the_beginning = Service::new(
+        Rules {
+            alpha: false,
+            ..rules
+        },
+        all,
+    );
+    assert!(from_the_beginning.is_held());
+    assert!(!from_the_beginning.resting(resting(&[A, B])).is_held());
+}
+
 proptest! {
     /// keepalived's rule, by its own words: see reference 7.3.
     #[test]
@@ -408,6 +443,7 @@ fn wanted(checks: &[(&str, Check)], services: &[(ServiceKey, &[&str])]) -> Wante
         weight: 1,
         checks: names.iter().map(|name| Arc::from(*name)).collect(),
         believed: Standing::Unchecked,
+        resting: false,
     };
     let all = services.iter().map(|(key, names)| {
         let destinations = BTreeMap::from([(A, destination(names)), (B, destination(names))]);

@@ -54,6 +54,7 @@ impl Watch {
             weight: 1,
             checks: vec![name.clone()],
             believed: Standing::Unchecked,
+            resting: false,
         };
         let servers = &segment.servers;
         let service = WantedService {
@@ -328,6 +329,7 @@ fn the_director_checks_a_service_of_its_own() {
         weight: 1,
         checks: vec![name.clone()],
         believed: Standing::Unchecked,
+        resting: false,
     };
     let service = WantedService {
         rules: Rules::default(),

@@ -59,6 +59,7 @@ fn probes_at_two_seconds_keep_their_servers_up() {
         weight: 1,
         checks: names.clone(),
         believed: Standing::Unchecked,
+        resting: false,
     };
     let service = WantedService {
         rules: Rules::default(),

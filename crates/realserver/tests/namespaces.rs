@@ -13,7 +13,12 @@ use netlink::ndp::{self, Ndp};
 use netlink::{AddressFlags, FrameSocket, Mac, Namespace, Netlink};
 use realserver::{Code, Error, Options, Persist, Report, Vip};
 
-const WAIT: Option<Duration> = Some(Duration::from_secs(10));
+/// How long an answer is waited for before the question is asked again: a wire that has just been made loses frames on
+/// a busy machine.
+const WAIT: Option<Duration> = Some(Duration::from_secs(1));
+
+/// How often.
+const QUESTIONS: usize = 60;
 const CLIENT_MAC: Mac = [2, 0, 0, 0, 0, 0xc1];
 const SERVER_MAC: Mac = [2, 0, 0, 0, 0, 0x51];
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 168, 188, 111);
@@ -120,49 +125,47 @@ impl World {
             IpAddr::V4(_) => SERVER.into(),
             IpAddr::V6(_) => SERVER6.into(),
         };
-        for asked in [address, own] {
-            let frame = match asked {
-                IpAddr::V4(asked) => Arp::request(CLIENT_MAC, CLIENT, asked).emit(),
-                IpAddr::V6(asked) => Ndp::solicitation(CLIENT_MAC, CLIENT6, asked).emit(),
-            };
-            wire.send(&frame).unwrap();
-        }
-        loop {
-            let frame = wire
-                .recv(WAIT)
-                .unwrap()
-                .expect("the server answers for itself");
-            match answer(&frame.bytes) {
-                Some((target, mac)) if target == address => return Some(mac),
-                Some((target, _)) if target == own => return None,
-                _ => {}
+        for _ in 0..QUESTIONS {
+            for asked in [address, own] {
+                let frame = match asked {
+                    IpAddr::V4(asked) => Arp::request(CLIENT_MAC, CLIENT, asked).emit(),
+                    IpAddr::V6(asked) => Ndp::solicitation(CLIENT_MAC, CLIENT6, asked).emit(),
+                };
+                wire.send(&frame).unwrap();
+            }
+            while let Some(frame) = wire.recv(WAIT).unwrap() {
+                match answer(&frame.bytes) {
+                    Some((target, mac)) if target == address => return Some(mac),
+                    Some((target, _)) if target == own => return None,
+                    _ => {}
+                }
             }
         }
+        panic!("the server does not answer for itself")
     }
 
     /// The sender in the ARP request with which the server looks for the client, when a packet
     /// from the VIP waits for the answer.
     fn sender_of_own_request(&self) -> Ipv4Addr {
         let mut wire = self.client_socket();
-        self.on_server(|| {
-            let netlink = Netlink::open().unwrap();
-            let index = netlink.link("eth0").unwrap().index;
-            let _unknown = netlink.delete_neighbour(index, CLIENT.into());
-            let socket = UdpSocket::bind((VIP, 0)).unwrap();
-            socket.send_to(b"a reply", (CLIENT, 9)).unwrap();
-        });
-        loop {
-            let frame = wire
-                .recv(WAIT)
-                .unwrap()
-                .expect("the server asks for the client");
-            match Arp::parse(&frame.bytes) {
-                Some(arp) if arp.operation == Operation::Request && arp.target == CLIENT => {
-                    return arp.sender;
+        for _ in 0..QUESTIONS {
+            self.on_server(|| {
+                let netlink = Netlink::open().unwrap();
+                let index = netlink.link("eth0").unwrap().index;
+                let _unknown = netlink.delete_neighbour(index, CLIENT.into());
+                let socket = UdpSocket::bind((VIP, 0)).unwrap();
+                socket.send_to(b"a reply", (CLIENT, 9)).unwrap();
+            });
+            while let Some(frame) = wire.recv(WAIT).unwrap() {
+                match Arp::parse(&frame.bytes) {
+                    Some(arp) if arp.operation == Operation::Request && arp.target == CLIENT => {
+                        return arp.sender;
+                    }
+                    _ => {}
                 }
-                _ => {}
             }
         }
+        panic!("the server does not ask for the client")
     }
 
     fn client_socket(&self) -> FrameSocket {

@@ -291,7 +291,7 @@ impl App {
                     "drain {server} of {service}? no new connections; {count} stay until they end"
                 ),
                 order: MaintenanceOrder::Drain {
-                    server,
+                    server: server.into(),
                     service: Some(service),
                     deadline_s: None,
                     remove: false,
@@ -301,7 +301,7 @@ impl App {
             false => Question {
                 words: format!("enable {server} in {service}? it gets new connections again"),
                 order: MaintenanceOrder::Enable {
-                    server,
+                    server: server.into(),
                     service: Some(service),
                 },
             },

@@ -241,7 +241,7 @@ fn a_server_is_drained_only_after_a_yes() {
     assert_eq!(app.wishes, []);
     press(&mut app, "dy");
     let order = MaintenanceOrder::Drain {
-        server: "192.168.188.107".parse().unwrap(),
+        server: api::ServerName::Address("192.168.188.107".parse().unwrap()),
         service: Some("tcp:192.168.188.120:80".parse().unwrap()),
         deadline_s: None,
         remove: false,

@@ -32,6 +32,7 @@ use crate::health::Health;
 use crate::host::Host;
 use crate::limits;
 use crate::message::Message;
+use crate::outside::Renewal;
 use crate::plane::Plane;
 
 /// What the daemon follows, and what it is about to follow.
@@ -45,10 +46,12 @@ pub(crate) struct Reload {
     pub(crate) generations: Generations,
     /// Why the file was not followed when it was read last.
     pub(crate) failure: Option<String>,
-    /// Services that were changed at runtime, if they have been counted since.
+    /// Services and settings that were changed at runtime, if they have been counted since.
     pub(crate) drift: Cell<Option<u64>>,
     /// Whether what is believed of real servers is newer than what is written.
     pub(crate) is_health_unsaved: bool,
+    /// What is read anew with every apply; none while the daemon starts.
+    pub(crate) renewal: Option<Renewal>,
     /// Where other threads send what they have to say.
     pub(crate) outbox: SyncSender<Message>,
     /// What waits to be applied; the first may wait for real servers to be heard of.
@@ -89,15 +92,16 @@ impl Reload {
             failure: None,
             drift: Cell::new(None),
             is_health_unsaved: false,
+            renewal: None,
             outbox,
             queue: VecDeque::new(),
         }
     }
 
-    /// Real servers of what waits to be applied.
-    pub(crate) fn servers(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    /// Real servers of what waits to be applied, but those of services that are followed already.
+    pub(crate) fn servers(&self) -> HashSet<IpAddr> {
         let begun = self.queue.front().filter(|job| job.until.is_some());
-        begun.into_iter().flat_map(|job| servers(&job.config))
+        begun.map_or_else(HashSet::new, |job| apart(&job.config, &self.config))
     }
 }
 
@@ -121,7 +125,9 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 None => {
                     let until = Instant::now() + limits::RESOLVE_WAIT;
                     job.until = Some(until);
-                    self.tell_resolver();
+                    if self.is_unheard() {
+                        self.tell_resolver();
+                    }
                     until
                 }
             };
@@ -135,13 +141,25 @@ impl<P: Plane, H: Host> Actor<P, H> {
             let Some(job) = self.reload.queue.pop_front() else {
                 return;
             };
+            let before = Arc::clone(&self.reload.config);
             let done = self.perform(&job, next);
+            let done = done.map(|applied| self.renew(applied, &job));
             if done.is_err() && job.checked_until.is_some() {
                 self.health.ask();
             }
-            self.tell_resolver();
+            if done.is_err() || apart(&before, &job.config) != apart(&job.config, &before) {
+                self.tell_resolver();
+            }
             self.conclude(job, done);
         }
+    }
+
+    /// Files that the configuration names say something else although it does not: a certificate that was renewed.
+    fn renew(&self, mut applied: Applied, job: &Job) -> Applied {
+        let renewal = self.reload.renewal.as_ref();
+        let wrong = renewal.map(|renewal| renewal.renew(&job.config));
+        applied.notes.extend(wrong.unwrap_or_default());
+        applied
     }
 
     fn conclude(&mut self, job: Job, done: Result<Applied, Refusal>) {
@@ -237,10 +255,8 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
     /// Whether nobody has heard yet of a real server of the first configuration that waits.
     fn is_unheard(&self) -> bool {
-        let servers: HashSet<IpAddr> = self.reload.servers().collect();
-        servers
-            .into_iter()
-            .any(|server| self.health.link(server).is_none())
+        let mut servers = self.reload.servers().into_iter();
+        servers.any(|server| self.health.link(server).is_none())
     }
 
     /// The health of the first configuration that waits, and the table that it allows. Not yet when it would leave a
@@ -309,8 +325,15 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 self.about.instance
             )
         });
-        let api = (self.reload.config.api != config.api).then(|| {
-            "[api] is otherwise: where the daemon listens and who may read count from its next start on".to_owned()
+        let place = |config: &Config| {
+            let listen = config.api.listen.as_ref();
+            let listen =
+                listen.map(|listen| (listen.address, listen.tls.is_some(), listen.console));
+            (config.api.everyone_reads, listen)
+        };
+        let api = (place(&self.reload.config) != place(config)).then(|| {
+            "[api] is otherwise: where the daemon listens, whether with TLS and a console, and `everyone_reads` count from its next \
+             start on".to_owned()
         });
         note.into_iter().chain(api).collect()
     }
@@ -407,30 +430,30 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
     }
 
-    /// Services that were changed at runtime. Counted when it is asked for, once after each step.
+    /// Services and settings that were changed at runtime. Counted when it is asked for, once after each step.
     fn drift(&self) -> u64 {
         if let Some(known) = self.reload.drift.get() {
             return known;
         }
-        let drift = self.drifted().len() as u64;
+        let drift = self.drifted();
+        let drift = (drift.services.len() + drift.settings.len()) as u64;
         self.reload.drift.set(Some(drift));
         drift
     }
-
-    /// What was changed at runtime, and what the configuration has.
-    pub(super) fn drifted(&self) -> Vec<api::ServiceDifference> {
-        control::drift(&self.state)
-    }
 }
 
-fn servers(config: &Config) -> impl Iterator<Item = IpAddr> + '_ {
-    let services = config.services.iter();
-    services.flat_map(|service| {
+/// Real servers of the services of one configuration that another does not share.
+fn apart(one: &Config, other: &Config) -> HashSet<IpAddr> {
+    let shared: HashSet<*const config::Service> = other.services.iter().map(Arc::as_ptr).collect();
+    let services = one.services.iter();
+    let services = services.filter(|service| !shared.contains(&Arc::as_ptr(service)));
+    let servers = services.flat_map(|service| {
         let sorry = service.health.as_ref();
         let sorry = sorry.and_then(|health| health.rules.sorry_server);
         let destinations = service.destinations.iter();
         destinations.map(|one| one.address.ip()).chain(sorry)
-    })
+    });
+    servers.collect()
 }
 
 fn tell_success(job: &Job, applied: &Applied) {

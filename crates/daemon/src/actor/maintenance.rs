@@ -13,7 +13,7 @@ use std::net::IpAddr;
 
 use api::{
     EventKind, Maintenance, MaintenanceDone, MaintenanceOrder, Occurrence, Refusal, RefusalCode,
-    ServiceKey,
+    ServerName, ServiceKey,
 };
 use control::{Event, Maintain, Order};
 use tracing::error;
@@ -27,7 +27,7 @@ use crate::plane::Plane;
 impl<P: Plane, H: Host> Actor<P, H> {
     /// Does what is ordered, as far as it can be done at once.
     pub(super) fn maintain(&mut self, order: MaintenanceOrder) -> Result<MaintenanceDone, Refusal> {
-        let (server, service) = (order.server(), order.service());
+        let (server, service) = (self.address_of(order.server())?, order.service());
         let mut let_go = 0;
         match order {
             MaintenanceOrder::Enable { .. } => {
@@ -65,8 +65,32 @@ impl<P: Plane, H: Host> Actor<P, H> {
         }
         let orders = self.maintenance().into_iter();
         Ok(MaintenanceDone {
+            server,
             let_go,
             orders: orders.filter(|one| one.server == server).collect(),
+        })
+    }
+
+    /// The address of a real server that somebody named.
+    fn address_of(&self, server: &ServerName) -> Result<IpAddr, Refusal> {
+        let name = match server {
+            ServerName::Address(address) => return Ok(*address),
+            ServerName::Name(name) => name,
+        };
+        let named = &self.reload.config.real_servers;
+        named.get(&**name).copied().ok_or_else(|| {
+            let some: Vec<&str> = named.keys().map(|name| &**name).collect();
+            let known = match some.len() {
+                0 => "no [[real_server]] has a name: use its address".to_owned(),
+                all if all > limits::SERVERS_SHOWN => {
+                    format!("there are {}, …", some[..limits::SERVERS_SHOWN].join(", "))
+                }
+                _ => format!("there are {}", some.join(", ")),
+            };
+            Refusal {
+                code: RefusalCode::NoSuchDestination,
+                message: format!("no [[real_server]] is called {name:?}: {known}"),
+            }
         })
     }
 

@@ -1,8 +1,10 @@
 //! What an apply would do. The actor says what is known; the rest is computed by whoever asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
 
-use api::{Moves, PlannedService, Refusal, ServiceDifference, SettingDifference};
+use api::{Drift, PlannedService, Refusal, ServiceDifference, ServiceKey, SettingDifference};
 use config::Config;
 use control::{Desired, Event, LinkReport, Observed, State};
 use health::probe::Standing;
@@ -12,6 +14,8 @@ use crate::forecast::{self, Gauges};
 use crate::host::Host;
 use crate::plane::Plane;
 
+mod settings;
+
 /// All that is needed to say what an apply would do.
 pub(crate) struct Basis {
     state: State,
@@ -19,6 +23,7 @@ pub(crate) struct Basis {
     observed: Observed,
     gauges: Gauges,
     differences: Vec<ServiceDifference>,
+    drifted: BTreeSet<ServiceKey>,
     settings: Vec<SettingDifference>,
     notes: Vec<String>,
 }
@@ -32,6 +37,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
             .next(config, &desired, |_, _| Some(Standing::Up));
         next.filter(&mut desired);
         let differences = control::differences(&self.state, &desired);
+        let drifted = control::drift(&self.state);
         let named = differences.iter();
         let named = named.filter_map(|one| self.state.services.get(&one.service));
         let ids = named.flat_map(|service| &service.list);
@@ -48,14 +54,25 @@ impl<P: Plane, H: Host> Actor<P, H> {
             observed,
             gauges,
             differences,
-            settings: settings(&self.reload.config, config, &self.state),
+            drifted: drifted.iter().map(|one| one.service).collect(),
+            settings: settings::of(&self.reload.config, config, &self.state),
             notes: self.notes(config),
             state: self.state.clone(),
         })
     }
 
+    /// What was changed at runtime. What checks and maintenance do is not.
+    pub(super) fn drifted(&self) -> Drift {
+        let services = control::drift(&self.state).into_iter();
+        Drift {
+            generation: self.state.generation,
+            services: services.map(ServiceDifference::reversed).collect(),
+            settings: settings::drift(&self.state),
+        }
+    }
+
     /// A real server that is new to the table is thought to be behind the first interface.
-    fn assume_links(&self, event: &Event, links: &mut BTreeMap<std::net::IpAddr, LinkReport>) {
+    fn assume_links(&self, event: &Event, links: &mut BTreeMap<IpAddr, LinkReport>) {
         let (Event::Apply { desired, .. }, Some(egress)) =
             (event, self.state.egress.values().next())
         else {
@@ -77,13 +94,17 @@ impl<P: Plane, H: Host> Actor<P, H> {
 
 impl Basis {
     /// What an apply would do: a step that is thought and not made.
-    pub(crate) fn plan(self, file: std::path::PathBuf) -> Result<api::Plan, Refusal> {
+    pub(crate) fn plan(self, file: PathBuf) -> Result<api::Plan, Refusal> {
         let mut after = self.state.clone();
         control::step(&mut after, self.event, &self.observed)?;
-        let services = self.differences.into_iter().map(|difference| {
-            let moves: Moves = forecast::moves(&self.state, &after, &self.gauges, &difference);
-            PlannedService { difference, moves }
-        });
+        let services = self
+            .differences
+            .into_iter()
+            .map(|difference| PlannedService {
+                drifted: self.drifted.contains(&difference.service),
+                moves: forecast::moves(&self.state, &after, &self.gauges, &difference),
+                difference,
+            });
         Ok(api::Plan {
             file,
             generation: self.state.generation,
@@ -91,116 +112,5 @@ impl Basis {
             settings: self.settings,
             notes: self.notes,
         })
-    }
-}
-
-/// What is otherwise beside services and destinations.
-fn settings(old: &Config, new: &Config, state: &State) -> Vec<SettingDifference> {
-    let mut all = Vec::new();
-    let mut add = |name: &str, was: String, becomes: String| {
-        if was != becomes {
-            let name = name.to_owned();
-            all.push(SettingDifference { name, was, becomes });
-        }
-    };
-    let names = |config: &Config| -> String {
-        let names: Vec<String> = config.interfaces.iter().map(ToString::to_string).collect();
-        names.join(", ")
-    };
-    add("director.interfaces", names(old), names(new));
-    let text = |value: bool| value.to_string();
-    add(
-        "director.require_native",
-        text(old.require_native),
-        text(new.require_native),
-    );
-    let on_stop = |config: &Config| match config.on_stop {
-        config::OnStop::Release => "release".to_owned(),
-        config::OnStop::Keep => "keep".to_owned(),
-    };
-    add("director.on_stop", on_stop(old), on_stop(new));
-    let (was, becomes) = (state.timeouts, api::Timeouts::from(new.timeouts));
-    add("timeouts.tcp", was.tcp.to_string(), becomes.tcp.to_string());
-    add(
-        "timeouts.tcp_fin",
-        was.tcpfin.to_string(),
-        becomes.tcpfin.to_string(),
-    );
-    add("timeouts.udp", was.udp.to_string(), becomes.udp.to_string());
-    settings_of(&state.settings, &new.settings, &mut add);
-    add("vips.manage", text(old.manage_vips), text(new.manage_vips));
-    if old.marks != new.marks {
-        let count = |config: &Config| format!("{} rules", config.marks.len());
-        add("mark", count(old), format!("{}, others", count(new)));
-    }
-    checks(old, new, &mut add);
-    all
-}
-
-fn settings_of(
-    was: &api::Settings,
-    becomes: &api::Settings,
-    add: &mut impl FnMut(&str, String, String),
-) {
-    let fields = |settings: &api::Settings| {
-        [
-            (
-                "expire_nodest_conn",
-                settings.expire_nodest_conn.to_string(),
-            ),
-            (
-                "expire_quiescent_template",
-                settings.expire_quiescent_template.to_string(),
-            ),
-            ("sloppy_tcp", settings.sloppy_tcp.to_string()),
-            ("sloppy_sctp", settings.sloppy_sctp.to_string()),
-            ("conn_reuse_mode", settings.conn_reuse_mode.to_string()),
-            ("lblc_expiration", settings.lblc_expiration.to_string()),
-            ("lblcr_expiration", settings.lblcr_expiration.to_string()),
-        ]
-    };
-    for ((name, was), (_, becomes)) in fields(was).into_iter().zip(fields(becomes)) {
-        add(&format!("settings.{name}"), was, becomes);
-    }
-}
-
-/// Checks by name, and what services say of them.
-fn checks(old: &Config, new: &Config, add: &mut impl FnMut(&str, String, String)) {
-    const NONE: &str = "none";
-    let names = old.checks.keys().chain(new.checks.keys());
-    for name in names.collect::<std::collections::BTreeSet<_>>() {
-        let (was, becomes) = (old.checks.get(name), new.checks.get(name));
-        if was != becomes {
-            let kind = |check: Option<&health::check::Check>| {
-                check.map_or(NONE, |check| check.kind.name()).to_owned()
-            };
-            let (was, mut becomes) = (kind(was), kind(becomes));
-            if was == becomes {
-                becomes = format!("{becomes}, otherwise");
-            }
-            add(&format!("check {name}"), was, becomes);
-        }
-    }
-    let before: BTreeMap<_, _> = old
-        .services
-        .iter()
-        .map(|one| (one.key, &one.health))
-        .collect();
-    for service in &new.services {
-        let was = before.get(&service.key).copied();
-        if was.is_some_and(|was| *was != service.health) {
-            let words = |health: &Option<config::Health>| match health {
-                None => NONE.to_owned(),
-                Some(health) => {
-                    let names: Vec<&str> = health.checks.iter().map(|name| &**name).collect();
-                    format!("{} quorum {}", names.join(", "), health.rules.quorum)
-                }
-            };
-            let (was, mut becomes) = (was.map_or_else(String::new, words), words(&service.health));
-            if was == becomes {
-                becomes = format!("{becomes}, otherwise");
-            }
-            add(&format!("checks of {}", service.key), was, becomes);
-        }
     }
 }

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use control::Desired;
+use control::{Desired, Maintenance};
 use health::probe::Standing;
 use health::service::Effect;
 use health::state::{ServiceKey as HealthKey, State, Wanted, WantedDestination, WantedService};
@@ -23,12 +23,21 @@ use super::{Believed, Health, key_of};
 
 impl Health {
     /// Of a configuration, with what an earlier daemon believed.
-    pub(crate) fn new(config: &config::Config, desired: &Desired, believed: &Believed) -> Self {
+    pub(crate) fn new(
+        config: &config::Config,
+        desired: &Desired,
+        believed: &Believed,
+        maintenance: &Arc<Maintenance>,
+    ) -> Self {
         let known: BTreeMap<_, _> = believed
             .iter()
             .map(|(service, server, up)| ((*service, *server), standing(*up)))
             .collect();
-        Self::default().next(config, desired, |service, server| {
+        let begun = Self {
+            maintenance: Arc::clone(maintenance),
+            ..Self::default()
+        };
+        begun.next(config, desired, |service, server| {
             known.get(&(*service, server)).copied()
         })
     }
@@ -41,7 +50,10 @@ impl Health {
         desired: &Desired,
         serves: impl Fn(&api::ServiceKey, IpAddr) -> Option<Standing>,
     ) -> Self {
-        let mut next = Self::default();
+        let mut next = Self {
+            maintenance: Arc::clone(&self.maintenance),
+            ..Self::default()
+        };
         next.wanted.checks.clone_from(&config.checks);
         next.links.clone_from(&self.links);
         let same_checks = self.wanted.checks == config.checks;
@@ -151,6 +163,7 @@ impl Health {
                 weight: destination.weight.into(),
                 checks: checks.clone(),
                 believed: believed.unwrap_or_default(),
+                resting: self.maintenance.holds(&service.key, server),
             };
             (server, wanted)
         });
@@ -234,7 +247,8 @@ fn is_same(one: &WantedService, other: &WantedService) -> bool {
         && one.destinations.iter().all(|(server, mine)| {
             let theirs = other.destinations.get(server);
             theirs.is_some_and(|theirs| {
-                (mine.weight, &mine.checks) == (theirs.weight, &theirs.checks)
+                (mine.weight, &mine.checks, mine.resting)
+                    == (theirs.weight, &theirs.checks, theirs.resting)
             })
         })
 }

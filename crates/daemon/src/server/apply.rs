@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::{Applied, Apply, GenerationOrigin, Refusal, RefusalCode, Rollback};
+use api::{Applied, Apply, ConfigTexts, GenerationOrigin, Refusal, RefusalCode, Rollback};
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{ConnectInfo, State};
@@ -15,6 +15,7 @@ use crate::access::Peer;
 use super::{Answer, Desk, Refused, Routes, parse, refused, stopping};
 use crate::actor::Job;
 use crate::generations::Kept;
+use crate::limits;
 use crate::message::Message;
 use crate::reread;
 
@@ -22,7 +23,7 @@ pub(super) fn routes() -> Routes {
     Routes::default()
         .post("/v1/apply", apply)
         .get("/v1/plan", plan_of_own)
-        .post("/v1/plan", plan_of)
+        .ask("/v1/plan", limits::PLAN_BYTES, plan_of)
         .get("/v1/drift", drift)
         .get("/v1/generations", generations)
         .post("/v1/rollback", rollback)
@@ -37,17 +38,8 @@ async fn apply(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let asked: Apply = parse(body)?;
-    let file = whole(asked, &desk, &peer)?;
-    perform(&desk, move |reply| {
-        reread::job(&file, GenerationOrigin::Apply, Some(reply))
-    })
-    .await
-}
-
-/// The file that is meant.
-fn whole(asked: Apply, desk: &Desk, peer: &Peer) -> Result<PathBuf, Refused> {
     let file = asked.file.unwrap_or_else(|| desk.file.to_path_buf());
-    if file != *desk.file && !may_name_a_file(peer) {
+    if file != *desk.file && !may_name_a_file(&peer) {
         return Err(refused(
             RefusalCode::NotPermitted,
             format!(
@@ -65,7 +57,10 @@ fn whole(asked: Apply, desk: &Desk, peer: &Peer) -> Result<PathBuf, Refused> {
             ),
         ));
     }
-    Ok(file)
+    perform(&desk, move |reply| {
+        reread::job(&file, GenerationOrigin::Apply, Some(reply))
+    })
+    .await
 }
 
 /// Whether the daemon, which may read everything, reads any file for this one.
@@ -83,24 +78,29 @@ async fn rollback(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>)
 }
 
 async fn plan_of_own(State(desk): State<Desk>) -> Answer {
-    plan(&desk, desk.file.to_path_buf()).await
+    plan(&desk, None).await
 }
 
-async fn plan_of(
-    State(desk): State<Desk>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    body: Result<Bytes, BytesRejection>,
-) -> Answer {
-    let asked: Apply = parse(body)?;
-    let file = whole(asked, &desk, &peer)?;
-    plan(&desk, file).await
+/// What is asked is read here and nowhere kept: no file is named, so none is told of.
+async fn plan_of(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let texts: ConfigTexts = parse(body)?;
+    if texts.files.is_empty() {
+        return Err(refused(
+            RefusalCode::BadRequest,
+            "no file was sent: the main file comes first, then the pieces".to_owned(),
+        ));
+    }
+    plan(&desk, Some(texts)).await
 }
 
 /// Off the actor but for what it alone knows: a large table takes a while.
-async fn plan(desk: &Desk, file: PathBuf) -> Answer {
-    let named = file.clone();
-    let read = tokio::task::spawn_blocking(move || reread::read(&file)).await;
-    let (_, config) = read.map_err(|_| stopping())?.map_err(Refused)?;
+async fn plan(desk: &Desk, texts: Option<ConfigTexts>) -> Answer {
+    let _place = desk.plans.acquire().await.map_err(|_| stopping())?;
+    let own = Arc::clone(&desk.file);
+    let first = texts.as_ref().and_then(|texts| texts.files.first());
+    let named = first.map_or_else(|| own.to_path_buf(), |file| PathBuf::from(&file.name));
+    let read = tokio::task::spawn_blocking(move || reread::config(&own, texts)).await;
+    let config = read.map_err(|_| stopping())?.map_err(Refused)?;
     let basis = desk.ask(|reply| Message::Plan(config, reply)).await?;
     let basis = basis.map_err(Refused)?;
     let planned = tokio::task::spawn_blocking(move || basis.plan(named)).await;

@@ -87,6 +87,8 @@ pub struct WantedDestination {
     pub checks: Vec<Arc<str>>,
     /// What an earlier daemon knew: the restart of a daemon is no reason to begin anew.
     pub believed: Standing,
+    /// Whether it is held for maintenance: checked as before, but not counted among those that serve.
+    pub resting: bool,
 }
 
 /// Something that somebody should know.
