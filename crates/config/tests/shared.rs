@@ -53,7 +53,11 @@ fn destinations(config: &Config) -> Vec<String> {
             .map(|one| format!("{} {} {}", one.address, one.weight, one.upper_threshold));
         all.collect::<Vec<_>>().join(", ")
     };
-    config.services.iter().map(|service| of_service(service)).collect()
+    config
+        .services
+        .iter()
+        .map(|service| of_service(service))
+        .collect()
 }
 
 #[test]
