@@ -100,13 +100,13 @@ function meaning(rows, shares) {
   const shown = rows.slice(0, 50);
   return [
     h("table", { class: "plain" },
-      h("thead", {}, h("tr", {}, ["Service", "Active", "Inactive", "Its share", "New connections go to"].map((label, index) => h("th", { scope: "col", class: ["", "number", "number wide", "number", ""][index] }, label)))),
+      h("thead", {}, h("tr", {}, ["Service", "Active", "Inactive", "Its share", "New connections go to"].map((label, index) => h("th", { scope: "col", class: ["", "number", "number", "number", ""][index] }, label)))),
       h("tbody", {}, shown.map((row) => h("tr", {},
         h("td", {}, row.service),
-        h("td", { class: "number" }, short(row.active)),
-        h("td", { class: "number wide" }, short(row.inactive)),
-        h("td", { class: "number" }, share(shares.get(row.service))),
-        h("td", {}, heirs(row)))))),
+        h("td", { class: "number", "data-label": "Active" }, short(row.active)),
+        h("td", { class: "number", "data-label": "Inactive" }, short(row.inactive)),
+        h("td", { class: "number", "data-label": "Its share" }, share(shares.get(row.service))),
+        h("td", { "data-label": "New connections go to" }, heirs(row)))))),
     rows.length > shown.length && h("p", { class: "note" }, `and ${count(rows.length - shown.length, "more service")}`),
     rows.some((row) => row.templates > 0) && h("p", { class: "note" },
       `${count(rows.reduce((all, row) => all + row.templates, 0), "persistent client")} will be scheduled anew with the next connection.`),

@@ -600,12 +600,12 @@ fn statistics_tell_what_is_different_and_nothing_is_read_while_nobody_listens() 
         let told = listening.join().unwrap();
         let address = SocketAddr::new(server(1), 80);
         let of = |one: &api::Statistics| one.destinations.get(&address).copied().flatten();
-        let held = told.iter().filter_map(of).last();
+        let held = told.iter().filter_map(of).next_back();
         assert_eq!(held.unwrap().5, 0, "its weight is 0 now");
         let web = told
             .iter()
             .filter_map(|one| *one.services.get(&web)?)
-            .last();
+            .next_back();
         assert_eq!(
             (web.unwrap().5, web.unwrap().6),
             (1, 2),

@@ -15,7 +15,7 @@ const COLUMNS = [
   { name: "time", label: "Time", cell: (event) => clock(event.time) },
   { name: "state", label: "What", same: (event) => event.kind, cell: (event) => state(grade(event), words(event)) },
   { name: "about", label: "About", wide: true, same: subject, cell: (event) => h("span", { class: "cut", title: subject(event) }, subject(event)) },
-  { name: "why", label: "Difference and reason", grow: true, same: difference, cell: (event) => h("span", { class: "cut", title: `${subject(event)} ${difference(event)}` }, difference(event)) },
+  { name: "why", label: "Why", grow: true, same: difference, cell: (event) => h("span", { class: "cut", title: `${subject(event)} ${difference(event)}` }, difference(event)) },
 ];
 
 export function enter(root, { conditions }) {
