@@ -41,7 +41,7 @@ pub(crate) struct Asked {
 /// What the actor answers.
 pub(crate) enum Entry {
     /// The trace has begun.
-    Begun(Begun),
+    Begun(Box<Begun>),
     /// It is the first: these programs are loaded before it can, which takes a while and is not the actor's matter.
     First(WatchedLoader),
 }

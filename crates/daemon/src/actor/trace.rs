@@ -34,11 +34,11 @@ impl<P: Plane, H: Host> Actor<P, H> {
             code: RefusalCode::Full,
             message: format!("{} traces run already: end one first", Watch::TRACES),
         })?;
-        Ok(Entry::Begun(Begun {
+        Ok(Entry::Begun(Box::new(Begun {
             seat,
             guide: self.rooms.plane.guide().map_err(failed)?,
             names: self.names(),
-        }))
+        })))
     }
 
     fn begin_to_watch(&mut self, watched: Watched) -> anyhow::Result<Hub> {

@@ -40,7 +40,7 @@ async fn begin(State(desk): State<Desk>, body: Result<Bytes, BytesRejection>) ->
             }
         }
     };
-    let chunks = trace::start(query, begun, desk.actor.clone());
+    let chunks = trace::start(query, *begun, desk.actor.clone());
     let head = [(header::CONTENT_TYPE, "application/x-ndjson")];
     Ok((head, Body::new(chunks)).into_response())
 }
