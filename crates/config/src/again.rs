@@ -72,7 +72,8 @@ fn blocks(files: &[File]) -> Option<Vec<Block<'_>>> {
     let mut blocks = Vec::new();
     for (file, bytes) in files.iter().map(|file| &file.bytes).enumerate() {
         let text = std::str::from_utf8(bytes).ok()?;
-        if text.contains("\"\"\"") || text.contains("'''") {
+        let has = |quotes: &str| memchr::memmem::find(bytes, quotes.as_bytes()).is_some();
+        if has("\"\"\"") || has("'''") {
             return None;
         }
         let mut begun = Block {
@@ -80,10 +81,13 @@ fn blocks(files: &[File]) -> Option<Vec<Block<'_>>> {
             is_service: false,
             text: "",
         };
-        let (mut from, mut at) = (0, 0);
-        for line in text.split_inclusive('\n') {
-            match header(line) {
-                Header::None => {}
+        let mut from = 0;
+        // Most lines have no bracket at all.
+        for bracket in memchr::memchr_iter(b'[', bytes) {
+            let Some(at) = begin_of_header(text, bracket) else {
+                continue;
+            };
+            match header(&text[bracket..]) {
                 Header::BelowService if begun.is_service => {}
                 Header::BelowService => return None,
                 kind => {
@@ -98,7 +102,6 @@ fn blocks(files: &[File]) -> Option<Vec<Block<'_>>> {
                     from = at;
                 }
             }
-            at += line.len();
         }
         begun.text = &text[from..];
         blocks.push(begun);
@@ -106,23 +109,28 @@ fn blocks(files: &[File]) -> Option<Vec<Block<'_>>> {
     Some(blocks)
 }
 
+/// Where the line begins whose first word is at a bracket; none if something else comes before.
+fn begin_of_header(text: &str, bracket: usize) -> Option<usize> {
+    let before = text[..bracket].trim_end_matches([' ', '\t']);
+    (before.is_empty() || before.ends_with('\n')).then_some(before.len())
+}
+
 #[derive(PartialEq, Eq)]
 enum Header {
-    None,
     Service,
     BelowService,
     Other,
 }
 
-fn header(line: &str) -> Header {
-    let line = line.trim_start();
-    if !line.starts_with('[') {
-        return Header::None;
+/// What begins with a bracket that is the first of its line.
+fn header(text: &str) -> Header {
+    if let Some(rest) = text.strip_prefix("[[service]]") {
+        let rest = rest.trim_start_matches([' ', '\t', '\r']);
+        if rest.is_empty() || rest.starts_with(['\n', '#']) {
+            return Header::Service;
+        }
     }
-    let rest = line.strip_prefix("[[service]]").map(str::trim_start);
-    if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#')) {
-        Header::Service
-    } else if line.starts_with("[[service.") || line.starts_with("[service.") {
+    if text.starts_with("[[service.") || text.starts_with("[service.") {
         Header::BelowService
     } else {
         Header::Other

@@ -144,9 +144,9 @@ impl Estimator {
 impl Estimates {
     /// Begins with what the counters of a data plane that was taken over say: what came before is no rate.
     pub(crate) fn take_over(&mut self, state: &State, plane: &impl Plane) {
-        for id in state.ids() {
-            let estimator = Estimator::starting_at(plane.stats(id));
-            self.destinations.insert(id, estimator);
+        let ids: Vec<u32> = state.ids().collect();
+        for (id, stats) in ids.iter().zip(plane.stats_of(&ids)) {
+            self.destinations.insert(*id, Estimator::starting_at(stats));
         }
         for (key, service) in &state.services {
             let shown = self.service_stats(state, key);
@@ -181,21 +181,19 @@ impl Estimates {
             self.finish(state, plane);
             return 1;
         };
-        let mut count = 1;
-        for id in state.ids_of(key) {
-            self.look_at(id, plane);
-            count += 1;
+        let ids: Vec<u32> = state.ids_of(key).collect();
+        for (id, now) in ids.iter().zip(plane.stats_of(&ids)) {
+            self.look_at(*id, now);
         }
         let sum = self.service_stats(state, key);
         let estimator = self.services.entry(service.incarnation).or_default();
         estimator.tick(sum);
         self.round.seen.1.push(service.incarnation);
         self.round.last = Some(*key);
-        count
+        1 + ids.len()
     }
 
-    fn look_at(&mut self, id: u32, plane: &impl Plane) {
-        let now = plane.stats(id);
+    fn look_at(&mut self, id: u32, now: Stats) {
         self.destinations.entry(id).or_default().tick(now);
         self.round.sum = plus(self.round.sum, now);
         self.round.seen.0.push(id);
@@ -206,7 +204,7 @@ impl Estimates {
         let is_of_none =
             |gone: &control::Trashed| !state.services.contains_key(&gone.destination.service);
         for (id, _) in state.trash.iter().filter(|(_, gone)| is_of_none(gone)) {
-            self.look_at(*id, plane);
+            self.look_at(*id, plane.stats(*id));
         }
         self.total.tick(plus(state.retired, self.round.sum));
         let (ids, incarnations) = std::mem::take(&mut self.round.seen);

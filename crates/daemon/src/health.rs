@@ -346,8 +346,14 @@ impl Health {
     pub(crate) fn allowed(&self, key: &ServiceKey) -> Option<DesiredService> {
         let mut service = DesiredService::clone(self.desired.get(key)?);
         let effects = self.effects.get(key);
+        // Mostly the configuration has them in the order of their addresses too: each next is the one that is wanted.
+        let mut in_order = effects.into_iter().flat_map(|effects| effects.iter());
         service.destinations.retain_mut(|(address, settings)| {
-            let effect = effects.and_then(|effects| effects.get(&address.ip()));
+            let server = address.ip();
+            let effect = match in_order.next() {
+                Some((next, effect)) if *next == server => Some(effect),
+                _ => effects.and_then(|effects| effects.get(&server)),
+            };
             match effect.map(Effect::weight) {
                 None => true,
                 Some(None) => false,

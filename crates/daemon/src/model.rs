@@ -97,6 +97,10 @@ impl Plane for ModelPlane {
         api::Stats::default()
     }
 
+    fn stats_of(&self, ids: &[u32]) -> Vec<api::Stats> {
+        vec![api::Stats::default(); ids.len()]
+    }
+
     fn is_overloaded(&self, _id: u32) -> bool {
         false
     }

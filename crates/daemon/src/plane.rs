@@ -29,6 +29,8 @@ pub(crate) trait Plane {
     fn templates(&self) -> HashMap<u32, u32>;
     /// Counters of a destination.
     fn stats(&self, id: u32) -> api::Stats;
+    /// Counters of destinations, in their order.
+    fn stats_of(&self, ids: &[u32]) -> Vec<api::Stats>;
     /// Whether a destination has reached its upper threshold, and is passed by.
     fn is_overloaded(&self, id: u32) -> bool;
     /// Verdict counters by name.
@@ -184,6 +186,11 @@ impl Plane for Kernel {
 
     fn stats(&self, id: u32) -> api::Stats {
         shown(self.dataplane.destination_stats(id))
+    }
+
+    fn stats_of(&self, ids: &[u32]) -> Vec<api::Stats> {
+        let all = self.dataplane.stats_of(ids).into_iter();
+        all.map(shown).collect()
     }
 
     fn is_overloaded(&self, id: u32) -> bool {

@@ -199,6 +199,33 @@ fn a_service_that_goes_over_to_other_servers_with_checks_is_served_all_the_time(
 }
 
 #[test]
+fn a_server_that_comes_back_at_once_is_found_before_it_takes_the_service_over() {
+    if !root() {
+        return;
+    }
+    let mut world = World::new();
+    let check = "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"2s\"\ntimeout = \"1s\"\n";
+    let of = |world: &World, n| with(world, &[n], "checks = [\"port\"]\n") + check;
+    world.start(&of(&world, 1));
+    until("it is up", || world.connect().is_ok());
+    for server in [2, 1] {
+        world.apply(&of(&world, server)).unwrap();
+    }
+    let log = world.log();
+    let lines: Vec<&str> = log.lines().collect();
+    // Found, not found to be where it was.
+    let last = |event: &str, of: &str| {
+        let is_it = |line: &&str| [event, of].iter().all(|word| line.contains(word));
+        lines
+            .iter()
+            .rposition(|line| is_it(line) && !line.contains(" old="))
+    };
+    let resolved = last("server-resolved", &format!("server={}", server(1)));
+    let applied = last("generation-applied", "generation 3");
+    assert!(resolved.unwrap() < applied.unwrap(), "{log}");
+}
+
+#[test]
 fn the_way_back_leads_to_the_generation_before_and_survives_a_crash() {
     if !root() {
         return;

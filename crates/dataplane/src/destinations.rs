@@ -1,10 +1,13 @@
 //! Destinations in the data path: how frames reach them, and what they may be given.
 
+use std::os::fd::{AsFd, OwnedFd};
+
 use aya::maps::{MapData, PerCpuArray};
 use director::headers::Mac;
 use director::tables::{Link, Weight};
 
 use crate::Stats;
+use crate::error::Error;
 use crate::map::{SharedStanding, Words};
 
 /// A destination, as the data path knows it.
@@ -122,11 +125,87 @@ impl SharedStanding<'_> {
     }
 }
 
+/// Elements that are read by one call at most.
+const BATCH: u32 = 1_024;
+/// Elements that nobody asked for and that are read with others rather than by a call of their own.
+const GAP: u32 = 8;
+
+/// What destinations were sent, over all CPUs, in the order of `ids`: those whose ids are near each other by one call.
+pub(crate) struct BulkReader {
+    map: OwnedFd,
+    /// Words of an element: three for each CPU that there may be.
+    element_words: usize,
+}
+
+impl BulkReader {
+    pub(crate) fn new(map: OwnedFd) -> Result<Self, Error> {
+        let cpus =
+            aya::util::nr_cpus().map_err(|(_, source)| Error::io("counting CPUs", source))?;
+        Ok(Self {
+            map,
+            element_words: 3 * cpus,
+        })
+    }
+
+    /// Nothing where the kernel reads no batches.
+    pub(crate) fn read(&self, ids: &[u32]) -> std::io::Result<Vec<Stats>> {
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        order.sort_unstable_by_key(|at| ids[*at]);
+        let mut all = vec![Stats::default(); ids.len()];
+        let mut words = Vec::new();
+        let mut rest = order.as_slice();
+        while let Some(first) = rest.first() {
+            let near = |pair: &[usize]| {
+                let (one, other) = (ids[pair[0]], ids[pair[1]]);
+                other - one <= GAP && other - ids[*first] < BATCH
+            };
+            let more = rest.windows(2).take_while(|pair| near(pair)).count();
+            let (run, after) = rest.split_at(more + 1);
+            self.read_run(ids, run, &mut words, &mut all)?;
+            rest = after;
+        }
+        Ok(all)
+    }
+
+    /// Reads ids that are near each other.
+    fn read_run(
+        &self,
+        ids: &[u32],
+        run: &[usize],
+        words: &mut Vec<u64>,
+        all: &mut [Stats],
+    ) -> std::io::Result<()> {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else {
+            return Ok(());
+        };
+        let (first, last) = (ids[*first], ids[*last]);
+        let wanted = last - first + 1;
+        let found =
+            crate::sys::read_batch(self.map.as_fd(), first, wanted, self.element_words, words)?;
+        if found < wanted {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        for at in run {
+            let begin = (ids[*at] - first) as usize * self.element_words;
+            let element = words.get(begin..begin + self.element_words);
+            let cpus = element.unwrap_or_default().as_chunks::<3>().0;
+            if let Some(stats) = all.get_mut(*at) {
+                *stats = over_cpus(cpus);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What a destination was sent, over all CPUs.
 pub(crate) fn sum(statistics: &PerCpuArray<MapData, [u64; 3]>, id: u32) -> Stats {
     let Ok(values) = statistics.get(&id, 0) else {
         return Stats::default();
     };
+    over_cpus(&values)
+}
+
+fn over_cpus(values: &[[u64; 3]]) -> Stats {
     values
         .iter()
         .fold(Stats::default(), |sum, [connections, packets, bytes]| {

@@ -1,6 +1,7 @@
 //! The embedded BPF object, and its maps once loaded.
 
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use aya::maps::{Map, MapData, PerCpuArray, ProgramArray};
@@ -191,10 +192,14 @@ impl Maps {
 
     /// A second handle of a map.
     pub(crate) fn duplicate(&self, name: &str) -> Result<MapData, Error> {
+        MapData::from_fd(self.descriptor(name)?).map_err(|source| Error::map(name, source))
+    }
+
+    /// A second descriptor of a map.
+    pub(crate) fn descriptor(&self, name: &str) -> Result<OwnedFd, Error> {
         let fd = self.data(name)?.fd();
         let fd = std::os::fd::AsFd::as_fd(fd).try_clone_to_owned();
-        let fd = fd.map_err(|source| Error::io("duplicating a map", source))?;
-        MapData::from_fd(fd).map_err(|source| Error::map(name, source))
+        fd.map_err(|source| Error::io("duplicating a map", source))
     }
 
     /// An array map, mapped.

@@ -1,4 +1,4 @@
-//! Two `bpf(2)` calls that aya 0.14 does not offer, and one that waits for the kernel's readers.
+//! Three `bpf(2)` calls that aya 0.14 does not offer, and one that waits for the kernel's readers.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -11,6 +11,7 @@ use crate::error::Error;
 
 const OBJ_GET: libc::c_int = 7;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+const MAP_LOOKUP_BATCH: libc::c_int = 24;
 
 #[repr(C)]
 #[derive(Default)]
@@ -25,6 +26,61 @@ struct InfoAttributes {
     fd: u32,
     info_len: u32,
     info: u64,
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttributes {
+    /// Where the key is that comes before the first; none for the beginning.
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// Reads `count` elements of an array from number `first` on into `words`, in one call: each element has the values of
+/// all CPUs one after another. `count` becomes smaller at the array's end.
+pub(crate) fn read_batch(
+    map: BorrowedFd<'_>,
+    first: u32,
+    count: u32,
+    element_words: usize,
+    words: &mut Vec<u64>,
+) -> std::io::Result<u32> {
+    words.clear();
+    words.resize(count as usize * element_words, 0);
+    let mut keys = vec![0u32; count as usize];
+    let before = first.wrapping_sub(1);
+    let mut last = 0u32;
+    let mut attributes = BatchAttributes {
+        in_batch: if first == 0 {
+            0
+        } else {
+            (&raw const before) as u64
+        },
+        out_batch: (&raw mut last) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: words.as_mut_ptr() as u64,
+        count,
+        map_fd: map.as_raw_fd() as u32,
+        ..BatchAttributes::default()
+    };
+    let size = size_of::<BatchAttributes>();
+    // SAFETY: the kernel reads `size` bytes of attributes and the key at `in_batch`, and writes at most `count` keys
+    // of four bytes, `count` elements of `element_words` words, and one key at `out_batch`; all of it lives until it
+    // returns.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, MAP_LOOKUP_BATCH, &raw mut attributes, size) };
+    let error = std::io::Error::last_os_error();
+    // ENOENT: the array ended before.
+    if result < 0 && error.raw_os_error() != Some(libc::ENOENT) {
+        return Err(error);
+    }
+    Ok(attributes.count.min(count))
 }
 
 /// Opens a pinned object.

@@ -22,6 +22,9 @@ const ROLES: [(Host, &str); 4] = [
     (Host::Client, "witness"),
 ];
 
+/// How long the kernel or a daemon may take for what follows from a change.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
 fn lab(family: Family) -> Lab {
     let options = common::options(family);
     Lab::up(&options, Kind::Builtin, &mut |_| {}).expect("the lab stands")
@@ -114,6 +117,16 @@ fn director_pid(lab: &Lab) -> u32 {
     client.status().expect("a daemon answers").pid
 }
 
+/// A daemon that was started by hand takes its time on a busy machine.
+fn await_daemon(lab: &Lab) {
+    let client = api::Client::new(&lab.net.state().instance());
+    let until = std::time::Instant::now() + PATIENCE;
+    while let Err(error) = client.status() {
+        assert!(std::time::Instant::now() < until, "no daemon: {error}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
 /// Of the other end of the director's veth.
 fn set_port_mtu(lab: &Lab, mtu: u32) {
     let set = lab.net.switch().run(|| {
@@ -147,7 +160,7 @@ fn seed(lab: &mut Lab, case: &Case) -> Alive {
             set_port_mtu(lab, 9_000);
             let start = "setsid dirigo run -c $CONFIG >/dev/null 2>&1 </dev/null &";
             run(lab, Host::Director, start);
-            let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+            let until = std::time::Instant::now() + PATIENCE;
             while lab.net.link(Host::Director).expect("a link").xdp.is_none() {
                 assert!(std::time::Instant::now() < until, "no program within 30 s");
                 std::thread::sleep(std::time::Duration::from_millis(50));
@@ -171,7 +184,7 @@ fn seed(lab: &mut Lab, case: &Case) -> Alive {
             let words = ["lab", "flush", INTERFACE].map(std::ffi::OsString::from);
             let words = std::iter::once(dirigo).chain(words).collect();
             alive._process = Some(lab.net.spawn(Host::Rs1, "xdp", words).expect("it starts"));
-            let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+            let until = std::time::Instant::now() + PATIENCE;
             while lab.net.link(Host::Rs1).expect("a link").xdp.is_none() {
                 assert!(std::time::Instant::now() < until, "no program within 30 s");
                 std::thread::sleep(std::time::Duration::from_millis(20));
@@ -189,6 +202,9 @@ fn restore(lab: &mut Lab, case: &Case, alive: Alive) {
     }
     for (host, words) in case.restore {
         run(lab, *host, words);
+    }
+    if case.extra == Extra::DaemonDies {
+        await_daemon(lab);
     }
 }
 
@@ -258,9 +274,9 @@ fn examine(lab: &mut Lab, case: &Case) {
 
 /// The fix of the finding itself must clear it, before any other is run.
 fn settle(lab: &Lab, case: &Case, finding: &Json) {
-    let mut last = Json::Null;
-    for _ in 0..12 {
-        last = doctor(lab, case.look).1;
+    let until = std::time::Instant::now() + PATIENCE;
+    let last = loop {
+        let last = doctor(lab, case.look).1;
         let findings = last["findings"].as_array().expect("findings");
         let same = |one: &Json| {
             ["code", "interfaces"]
@@ -270,17 +286,18 @@ fn settle(lab: &Lab, case: &Case, finding: &Json) {
         if !findings.iter().any(same) {
             return;
         }
+        if std::time::Instant::now() >= until {
+            break last;
+        }
         std::thread::sleep(std::time::Duration::from_millis(250));
-    }
+    };
     panic!("{}: its fix does not clear it: {last:#}", case.name);
 }
 
 /// Some things take the kernel or the daemon a second: a MAC is learnt, a program attached.
 fn assert_eventually_healthy(lab: &Lab, look: (Host, &str), when: &str) {
-    for _ in 0..12 {
-        if doctor(lab, look).0 == 0 {
-            break;
-        }
+    let until = std::time::Instant::now() + PATIENCE;
+    while doctor(lab, look).0 != 0 && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(250));
     }
     assert_healthy(lab, look, when);
@@ -373,13 +390,11 @@ fn faults_of_ipv6_are_named_and_their_fixes_clear_them() {
 
 /// Waits for something that comes within seconds.
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    for _ in 0..200 {
-        if done() {
-            return;
-        }
+    let until = std::time::Instant::now() + PATIENCE;
+    while !done() {
+        assert!(std::time::Instant::now() < until, "{what} did not happen");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    panic!("{what} did not happen");
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl<P: Plane, H: Host> Actor<P, H> {
                 None => {
                     let until = Instant::now() + limits::RESOLVE_WAIT;
                     job.until = Some(until);
-                    if self.is_unheard() {
+                    if self.is_unheard() || self.is_unfollowed() {
                         self.tell_resolver();
                     }
                     until
@@ -257,6 +257,13 @@ impl<P: Plane, H: Host> Actor<P, H> {
     fn is_unheard(&self) -> bool {
         let mut servers = self.reload.servers().into_iter();
         servers.any(|server| self.health.link(server).is_none())
+    }
+
+    /// Whether the resolver does not follow a real server of the first configuration that waits. What it said of one
+    /// that left a moment ago is still known, but would be forgotten while the checks are waited for.
+    fn is_unfollowed(&self) -> bool {
+        let mut servers = self.reload.servers().into_iter();
+        servers.any(|server| !self.wanted.servers.contains_key(&server))
     }
 
     /// The health of the first configuration that waits, and the table that it allows. Not yet when it would leave a

@@ -175,3 +175,27 @@ fn sweep_all(kernel: &Kernel) -> Swept {
         .plane
         .sweep(usize::try_from(kernel.plane.connections_max()).unwrap())
 }
+
+#[test]
+fn counters_of_many_are_those_of_each() {
+    if !is_root() {
+        return;
+    }
+    let mut kernel = Kernel::with("many-counters", 1_024, &classic());
+    for port in 1_000..1_040 {
+        kernel.receive(&tcp(CLIENT, port, HTTP, SYN).bytes());
+    }
+    let last = director::limits::DESTINATIONS - 1;
+    // Near and far, in no order, twice, over the bounds of a batch, and the last there is.
+    let mut ids: Vec<u32> = (0..2_500).rev().collect();
+    ids.extend([A, last, 5_000, 5_009, 5_008, A, last - 1]);
+    let all = kernel.plane.stats_of(&ids);
+    let each: Vec<_> = ids
+        .iter()
+        .map(|id| kernel.plane.destination_stats(*id))
+        .collect();
+    assert_eq!(all, each);
+    let sent: u64 = all[..2_500].iter().map(|one| one.packets).sum();
+    assert_eq!(sent, 40);
+    assert!(kernel.plane.stats_of(&[]).is_empty());
+}

@@ -226,7 +226,7 @@ pub const ADDRESSES: &[Case] = &[
         restore: &[(
             Director,
             "setsid dirigo run -c $CONFIG >/dev/null 2>&1 \
-                               </dev/null & sleep 1",
+                               </dev/null &",
         )],
         ..case(
             "VIP missing on the director, seen from a client",
