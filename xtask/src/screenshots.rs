@@ -45,7 +45,8 @@ pub fn main(args: &Args) -> Result<()> {
     }
     if is_wanted("top") {
         let words = ["-p", "dirigo", "--test", "top", "top_shows"];
-        write("docs/top", &words, "DIRIGO_SCREENSHOTS")?;
+        let folder = write("docs/top", &words, "DIRIGO_SCREENSHOTS")?;
+        embed(&tools::root().join("docs/top.md"), &folder)?;
     }
     if is_wanted("console") {
         let words = [
@@ -78,6 +79,37 @@ fn write(folder: &str, words: &[&str], variable: &str) -> Result<std::path::Path
     Ok(folder)
 }
 
+/// Puts the screens into the page that links to them.
+fn embed(page: &Path, folder: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(page)?;
+    let screen = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+    Ok(std::fs::write(page, embedded(&text, &screen)?)?)
+}
+
+/// A page with each `text` block below a link to `(top/NAME)` exchanged for the screen of that name.
+fn embedded(page: &str, screen: &impl Fn(&str) -> Option<String>) -> Result<String> {
+    const BEGIN: &str = "```text\n";
+    let mut pieces = page.split("[the screen](top/");
+    let mut whole = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let cut = || {
+            let (name, rest) = piece.split_once(')')?;
+            let (before, rest) = rest.split_once(BEGIN)?;
+            let (_, after) = rest.split_once("\n```\n")?;
+            Some((name, before, after))
+        };
+        let Some((name, before, after)) = cut() else {
+            bail!("a link to a screen has no block of text below it");
+        };
+        let Some(screen) = screen(name) else {
+            bail!("no screen is called {name}");
+        };
+        let screen = screen.trim_end();
+        whole += &format!("[the screen](top/{name}){before}{BEGIN}{screen}\n```\n{after}");
+    }
+    Ok(whole)
+}
+
 /// Says which pictures are too large to be kept.
 fn small(folder: &Path) -> Result<()> {
     let mut count = 0;
@@ -99,4 +131,34 @@ fn small(folder: &Path) -> Result<()> {
         bail!("no picture was written");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "Before.\n\n[the screen](top/one.txt), in the lab:\n\n```text\nold\nold\n```\n\nAfter.\n";
+
+    #[test]
+    fn a_block_below_a_link_becomes_the_screen_and_nothing_else_changes() {
+        let screen = |name: &str| (name == "one.txt").then(|| "new\n\nlast\n".to_owned());
+        let now = embedded(PAGE, &screen).unwrap();
+        assert_eq!(now, PAGE.replace("old\nold", "new\n\nlast"));
+        assert_eq!(embedded(&now, &screen).unwrap(), now);
+    }
+
+    #[test]
+    fn a_link_without_a_screen_or_without_a_block_is_a_mistake() {
+        assert!(embedded(PAGE, &|_: &str| None).is_err());
+        let bare = PAGE.replace("```text", "```console");
+        assert!(embedded(&bare, &|_: &str| Some(String::new())).is_err());
+    }
+
+    #[test]
+    fn the_page_shows_the_screens_that_are_kept() {
+        let folder = tools::root().join("docs/top");
+        let page = std::fs::read_to_string(tools::root().join("docs/top.md")).unwrap();
+        let screen = |name: &str| std::fs::read_to_string(folder.join(name)).ok();
+        assert_eq!(embedded(&page, &screen).unwrap(), page);
+    }
 }
