@@ -137,7 +137,8 @@ fn small(folder: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    const PAGE: &str = "Before.\n\n[the screen](top/one.txt), in the lab:\n\n```text\nold\nold\n```\n\nAfter.\n";
+    const PAGE: &str =
+        "Before.\n\n[the screen](top/one.txt), in the lab:\n\n```text\nold\nold\n```\n\nAfter.\n";
 
     #[test]
     fn a_block_below_a_link_becomes_the_screen_and_nothing_else_changes() {

@@ -147,7 +147,11 @@ impl<'a> Draft<'a> {
             Name::Weight => self.weight = int("weight", text)?,
             Name::UpperThreshold => self.upper_threshold = int("u_threshold", text)?,
             Name::LowerThreshold => self.lower_threshold = int("l_threshold", text)?,
-            Name::Engine => self.engine = Some(cut(text, ENGINE_BYTES).to_owned()),
+            // An empty name is none to the kernel.
+            Name::Engine => {
+                let engine = cut(text, ENGINE_BYTES);
+                self.engine = (!engine.is_empty()).then(|| engine.to_owned());
+            }
             Name::TunType => self.tunnel = tunnel_kind(text)?,
             Name::TunPort => {
                 let port = in_range("tunnel port", text, 1..=65_535)?;

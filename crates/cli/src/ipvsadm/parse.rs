@@ -59,8 +59,11 @@ fn checked_role(command: Command, role: Option<&str>) -> Result<Command, Misuse>
 fn left_over(command: Command, words: &[&str]) -> Result<[u32; 3], Misuse> {
     let mut timeouts = [0; 3];
     let values = if command == Command::Set { 3 } else { 0 };
-    for (place, seconds) in timeouts.iter_mut().enumerate().take(values) {
-        let text = words.get(place).ok_or(Misuse::SetValues)?;
+    // All three are there before the first is read.
+    if words.len() < values {
+        return Err(Misuse::SetValues);
+    }
+    for (seconds, text) in timeouts.iter_mut().zip(words).take(values) {
         *seconds = timeout(text, 0)?;
     }
     match words.get(values) {

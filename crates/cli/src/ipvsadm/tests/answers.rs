@@ -1,4 +1,5 @@
-//! More lines, asked of the real ipvsadm one by one: mostly wrong ones, and odd ones it takes.
+//! More lines, asked of the real ipvsadm: one by one, mostly wrong ones, and odd ones it takes; and one after another,
+//! drawn at random from all commands, options and values.
 
 use super::*;
 
@@ -60,3 +61,37 @@ fn every_line_is_answered_like_the_original_or_by_not_supported_yet_where_that_s
 
 /// How many of the lines use what Dirigo cannot do yet.
 const UNSUPPORTED: usize = 1;
+
+#[derive(serde::Deserialize)]
+struct Step {
+    words: Vec<String>,
+    code: u8,
+    out: String,
+    err: String,
+    /// What `-Sn` said after it; nothing after `-C`, with which a history begins.
+    after: Option<String>,
+}
+
+#[test]
+fn random_histories_are_answered_like_the_original_and_leave_the_same_table() {
+    // One after another: a timeout that was set outlives `-C`.
+    let (mut table, mut history) = (Table::default(), Vec::new());
+    for line in golden("histories.jsonl").unwrap().lines() {
+        let step: Step = serde_json::from_str(line).unwrap();
+        if step.after.is_none() {
+            history.clear();
+        }
+        history.push(step.words.join(" "));
+        let ours = run_bytes(&mut table, &step.words, b"");
+        let theirs = Outcome {
+            code: step.code,
+            out: step.out,
+            err: step.err,
+        };
+        assert_eq!(ours, theirs, "{history:#?}");
+        if let Some(after) = step.after {
+            let ours = run(&mut table, &["-Sn"], "").out;
+            assert_eq!(ours, after, "{history:#?}");
+        }
+    }
+}
