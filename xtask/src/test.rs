@@ -60,6 +60,7 @@ pub fn main(args: &Args) -> Result<()> {
         );
     }
     ask_for_root()?;
+    leftovers::sweep();
     let before = leftovers::Snapshot::take()?;
     let mut report = Report::default();
     for (heading, quick, check) in LADDER {

@@ -72,6 +72,8 @@ pub struct Host {
     pub neighbours: Vec<Neighbour>,
     /// How it would reach the addresses that matter.
     pub routes: BTreeMap<IpAddr, Option<Route>>,
+    /// VIPs of this host from which some of these addresses cannot be answered.
+    pub unanswered: Vec<Unanswered>,
     /// The firewall's rules.
     pub ruleset: Ruleset,
     /// Connection tracking: entries and their limit.
@@ -193,6 +195,17 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
     /// It is this host's own.
     pub local: bool,
+}
+
+/// An address of this host from which no packet leaves, although others to the same destination do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unanswered {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// Where packets would go.
+    pub destination: IpAddr,
+    /// Number of the first rule of policy routing that is about the VIP.
+    pub rule: Option<u32>,
 }
 
 /// A socket that takes connections or datagrams.

@@ -162,12 +162,37 @@ fn the_experiment_shows_what_it_should_in_ipv6() {
     std::fs::remove_dir_all(&pcap).unwrap();
 }
 
+/// A lab that stands belongs to nobody's process, so no sweep finds it.
+fn take_down_those_of_killed_tests() {
+    let labs = std::fs::read_dir("/run/dirigo/lab").into_iter().flatten();
+    for lab in labs.flatten() {
+        let file = lab.file_name().to_string_lossy().into_owned();
+        let Some(pid) = file.strip_prefix("stands-") else {
+            continue;
+        };
+        if pid.parse::<u32>().is_ok() && !std::path::Path::new("/proc").join(pid).exists() {
+            drop(TakenDown(file));
+        }
+    }
+}
+
+/// Takes a standing lab away, also when a test fails.
+struct TakenDown(String);
+
+impl Drop for TakenDown {
+    fn drop(&mut self) {
+        let _gone_already = lab(&["down", "--name", &self.0]).output();
+    }
+}
+
 #[test]
 fn a_lab_stands_until_it_is_taken_down_and_its_hosts_run_commands() {
     if !common::have_root() {
         return;
     }
+    take_down_those_of_killed_tests();
     let name = name("stands");
+    let _guard = TakenDown(name.clone());
     let up = lab(&["up", "--name", &name]).output().unwrap();
     assert!(up.status.success(), "{}", said(&up));
 

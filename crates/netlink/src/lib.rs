@@ -43,7 +43,7 @@ pub use monitor::{Event, Monitor};
 pub use namespace::Namespace;
 pub use neighbour::{Neighbour, NeighbourState};
 pub use reply_socket::ReplySocket;
-pub use route::Route;
+pub use route::{Route, SourceRule};
 pub use socket::Netlink;
 pub use tun::Tun;
 

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
     RouteVia,
 };
+
+use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 
 use crate::address::family;
 use crate::{Error, Netlink, host_prefix};
@@ -25,10 +28,52 @@ pub struct Route {
     pub local: bool,
 }
 
+/// A rule of policy routing for packets from some addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceRule {
+    /// Lower is asked first.
+    pub priority: u32,
+    /// The addresses.
+    pub source: IpAddr,
+    /// Bits of the address that count.
+    pub prefix: u8,
+}
+
+impl SourceRule {
+    /// Whether packets from `address` are meant.
+    #[must_use]
+    pub fn is_about(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(four) => (u128::from(four.to_bits()) << 96, true),
+            IpAddr::V6(six) => (six.to_bits(), false),
+        };
+        let ((one, four), (other, also_four)) = (bits(self.source), bits(address));
+        let shift = 128_u32.saturating_sub(self.prefix.into());
+        four == also_four && (one ^ other).checked_shr(shift).unwrap_or(0) == 0
+    }
+}
+
 impl Netlink {
     /// Where a packet to `destination` would go; `None` if there is no route.
     pub fn route_to(&self, destination: IpAddr) -> Result<Option<Route>, Error> {
-        let message = to_prefix(destination, host_prefix(&destination));
+        self.look_up(
+            to_prefix(destination, host_prefix(&destination)),
+            destination,
+        )
+    }
+
+    /// Where a packet from `source`, an address of this host, to `destination` would go; `None` if there is no
+    /// route, or a rule of policy routing refuses it.
+    pub fn route_from(&self, source: IpAddr, destination: IpAddr) -> Result<Option<Route>, Error> {
+        let mut message = to_prefix(destination, host_prefix(&destination));
+        message.header.source_prefix_length = host_prefix(&source);
+        message
+            .attributes
+            .push(RouteAttribute::Source(source.into()));
+        self.look_up(message, destination)
+    }
+
+    fn look_up(&self, message: RouteMessage, destination: IpAddr) -> Result<Option<Route>, Error> {
         let request = RouteNetlinkMessage::GetRoute(message);
         match self.ask(request, &|| {
             format!("looking up the route to {destination}")
@@ -38,6 +83,24 @@ impl Netlink {
             Err(error) if is_no_route(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The rules of policy routing of one family that look at the source, in the order in which they are asked.
+    pub fn source_rules(&self, is_ipv6: bool) -> Result<Vec<SourceRule>, Error> {
+        let mut message = RuleMessage::default();
+        message.header.family = match is_ipv6 {
+            true => AddressFamily::Inet6,
+            false => AddressFamily::Inet,
+        };
+        let request = RouteNetlinkMessage::GetRule(message);
+        let found = self.dump(&request, &|| "listing rules of policy routing".to_owned())?;
+        let rules = found.iter().filter_map(|message| match message {
+            RouteNetlinkMessage::NewRule(rule) => source_rule(rule),
+            _ => None,
+        });
+        let mut rules: Vec<SourceRule> = rules.collect();
+        rules.sort_by_key(|rule| rule.priority);
+        Ok(rules)
     }
 
     /// Adds a route to `destination`/`prefix` by a gateway, an interface, or both.
@@ -66,6 +129,23 @@ impl Netlink {
             format!("adding a route to {destination}/{prefix}")
         })
     }
+}
+
+fn source_rule(message: &RuleMessage) -> Option<SourceRule> {
+    let attributes = message.attributes.iter();
+    let source = attributes.clone().find_map(|attribute| match attribute {
+        RuleAttribute::Source(source) => Some(*source),
+        _ => None,
+    });
+    let priority = attributes.clone().find_map(|attribute| match attribute {
+        RuleAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    });
+    Some(SourceRule {
+        priority: priority.unwrap_or(0),
+        source: source?,
+        prefix: message.header.src_len,
+    })
 }
 
 fn to_prefix(destination: IpAddr, prefix: u8) -> RouteMessage {

@@ -47,6 +47,37 @@ impl Snapshot {
     }
 }
 
+/// Takes away the pins and files of tests that were killed: those whose name has the number of a process that is gone.
+pub fn sweep() {
+    for folder in ["/sys/fs/bpf/dirigo", "/run/dirigo"] {
+        let listed = tools::output(tools::as_root("find").args([
+            folder,
+            "-mindepth",
+            "1",
+            "-maxdepth",
+            "1",
+        ]));
+        for path in listed.unwrap_or_default().lines() {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            let is_gone = |pid| !Path::new(&format!("/proc/{pid}")).exists();
+            if test_of(name).is_some_and(is_gone) {
+                println!("left by a test that was killed, taken away: {path}");
+                let _stays = tools::as_root("rm").args(["-rf", "--", path]).status();
+            }
+        }
+    }
+}
+
+/// The process of the test whose entry has this name, as `daemon-test-27866-0.lock`.
+fn test_of(name: &str) -> Option<u32> {
+    let stem = name.split('.').next()?;
+    let is_of_a_test = stem.starts_with("test-") || stem.contains("-test-");
+    let mut parts = stem.rsplit('-');
+    let last = parts.next()?.parse().ok();
+    let before = parts.next()?.parse().ok();
+    before.or(last).filter(|_| is_of_a_test && last.is_some())
+}
+
 /// Compares with what stood before. Gives processes that are just ending a moment to do so.
 pub fn compare(before: &Snapshot) -> Result<Outcome> {
     const LOOKS: usize = 30;
@@ -93,6 +124,23 @@ fn processes() -> Result<BTreeSet<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_names_of_tests_name_a_process() {
+        assert_eq!(test_of("daemon-test-27866-0.state.json"), Some(27_866));
+        assert_eq!(test_of("test-stories-12-3"), Some(12));
+        assert_eq!(test_of("large-test-77.lock"), Some(77));
+        for other in [
+            "default.lock",
+            "lab-doc",
+            "lab-7-1",
+            "test",
+            "my-test-a",
+            "web-1-2",
+        ] {
+            assert_eq!(test_of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn what_stood_before_is_not_a_leftover_and_what_came_since_is() {

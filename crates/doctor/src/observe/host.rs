@@ -7,7 +7,7 @@ use std::path::Path;
 use netlink::{NeighbourState, Netlink, XdpMode, ethtool};
 
 use super::Error;
-use crate::facts::{Address, Host, Link, Neighbour, Route, Segment, Xdp};
+use crate::facts::{Address, Host, Link, Neighbour, Route, Segment, Unanswered, Xdp};
 use crate::limits::{FDS_MAX, ROUTES_MAX};
 
 /// Kinds of interface whose ports hand every frame to their master before ARP sees it.
@@ -118,6 +118,31 @@ pub(super) fn routes(
         routes.insert(address, route);
     }
     Ok(routes)
+}
+
+/// VIPs that this host has and from which it cannot answer: policy routing refuses what has them for a source.
+pub(super) fn unanswered(host: &Host, segment: &Segment) -> Result<Vec<Unanswered>, Error> {
+    let netlink = Netlink::open()?;
+    let has = |vip: &&IpAddr| host.addresses.iter().any(|held| held.address == **vip);
+    let mut all = Vec::new();
+    for vip in segment.vips.iter().filter(has) {
+        let usable = host.routes.iter().filter(|(address, route)| {
+            address.is_ipv4() == vip.is_ipv4() && route.as_ref().is_some_and(|route| !route.local)
+        });
+        for (destination, _) in usable {
+            if netlink.route_from(*vip, *destination)?.is_some() {
+                continue;
+            }
+            let rules = netlink.source_rules(vip.is_ipv6())?;
+            let rule = rules.iter().find(|rule| rule.is_about(*vip));
+            all.push(Unanswered {
+                vip: *vip,
+                destination: *destination,
+                rule: rule.map(|rule| rule.priority),
+            });
+        }
+    }
+    Ok(all)
 }
 
 fn is_link_local(address: IpAddr) -> bool {

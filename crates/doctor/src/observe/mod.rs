@@ -83,6 +83,9 @@ pub(crate) fn observe_with(options: &Options, ears: &mut Ears) -> Result<Facts, 
     tables::observe(&mut host, &mut facts.unseen);
     programs::firewall(&mut host, &mut facts.unseen);
     host.routes = host::routes(&host, &facts.segment)?;
+    if options.role == Role::Realserver {
+        host.unanswered = host::unanswered(&host, &facts.segment)?;
+    }
     facts.host = host;
     if options.probe {
         probe(options, &mut facts, ears)?;

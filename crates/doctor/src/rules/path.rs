@@ -118,7 +118,6 @@ fn listed(facts: &Facts, path: &Path, server: IpAddr) -> SocketAddr {
 }
 
 fn filtered(path: &Path, host: HostName, verb: &str) -> Finding {
-    let vip = path.service.address.ip();
     Finding::problem(
         Code::ServiceFiltered,
         host.clone(),
@@ -126,7 +125,16 @@ fn filtered(path: &Path, host: HostName, verb: &str) -> Finding {
         "a firewall rule, a full connection tracking table or reverse path filtering swallows it there; \
          the doctor names which when run on that server",
     )
-    .fix(format!("dirigo doctor --role realserver --vip {vip} --service {}", path.service))
+    .fix(own_doctor(path))
+}
+
+/// What to run on the server.
+fn own_doctor(path: &Path) -> String {
+    let vip = path.service.address.ip();
+    format!(
+        "dirigo doctor --role realserver --vip {vip} --service {}",
+        path.service
+    )
 }
 
 fn missing(path: &Path, server: IpAddr, host: HostName) -> Finding {
@@ -138,8 +146,8 @@ fn missing(path: &Path, server: IpAddr, host: HostName) -> Finding {
             "real server {server} does not answer for {vip}, neither a packet for {} nor an echo request",
             name(path)
         ),
-        "the server does not hold the VIP, or its lo is off: it drops what the director sends, and the \
-         clients of its share wait in vain",
+        "the server does not hold the VIP, or its lo is off, or what it answers from the VIP never leaves \
+         it (its own doctor tells which): the clients of its share wait in vain",
     );
     if vip.is_ipv4() {
         finding
@@ -155,6 +163,7 @@ fn missing(path: &Path, server: IpAddr, host: HostName) -> Finding {
     }
     finding.fix.push("ip link set lo up".to_owned());
     finding.fix.push(hosts::hold_on_lo(vip));
+    finding.fix.push(own_doctor(path));
     finding
 }
 

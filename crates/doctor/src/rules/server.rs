@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use realserver::Vip;
 
 use super::hosts;
-use crate::facts::Facts;
+use crate::facts::{Facts, Unanswered};
 use crate::finding::{Code, Finding, Severity};
 
 pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
@@ -22,6 +22,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         .collect();
     findings.extend(reply_through_director(facts));
     findings.extend(no_way_back(facts));
+    findings.extend(no_way_from_vip(facts));
     findings
 }
 
@@ -147,6 +148,39 @@ fn no_way_back(facts: &Facts) -> Option<Finding> {
         )
         .fix(format!("ip link set dev {} up", first_link(facts))),
     )
+}
+
+/// There are ways out, and none for packets whose source is a VIP: replies never leave.
+fn no_way_from_vip(facts: &Facts) -> Vec<Finding> {
+    let mut findings: Vec<Finding> = Vec::new();
+    for found in &facts.host.unanswered {
+        let Unanswered {
+            vip, destination, ..
+        } = found;
+        // One of many destinations tells.
+        if findings.iter().any(|one| one.vip == Some(*vip)) {
+            continue;
+        }
+        let family = if vip.is_ipv6() { "-6 " } else { "" };
+        let finding = Finding::problem(
+            Code::NoRouteBack,
+            hosts::here(facts),
+            format!(
+                "this host reaches {destination}, but not with {vip} as source: a rule of policy routing refuses that"
+            ),
+            "replies to clients carry the VIP as source. Such packets are sent into a table that refuses or \
+             swallows them, and every client of this server waits in vain",
+        );
+        let finding = match found.rule {
+            Some(number) => finding.fix(format!("ip {family}rule del pref {number}")),
+            None => finding.fix(format!(
+                "ip {family}route replace default dev {}",
+                first_link(facts)
+            )),
+        };
+        findings.push(finding.about(*vip));
+    }
+    findings
 }
 
 fn first_link(facts: &Facts) -> String {

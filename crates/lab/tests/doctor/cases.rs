@@ -418,6 +418,26 @@ pub const SEGMENT: &[Case] = &[
         Rs2,
     ),
     case(
+        "policy routing refuses what comes from the VIP",
+        &[(Rs1, "ip rule add from $VIP prohibit pref 10")],
+        SERVER1,
+        "no-route-back",
+        Rs1,
+    ),
+    Case {
+        restore: &[(Rs2, "ip route flush table 77")],
+        ..case(
+            "policy routing sends what comes from the VIP into a blackhole",
+            &[(
+                Rs2,
+                "ip route add blackhole default table 77; ip rule add from $VIP lookup 77 pref 11",
+            )],
+            SERVER2,
+            "no-route-back",
+            Rs2,
+        )
+    },
+    case(
         "the director as a server's router",
         &[(Rs2, "ip route add default via $DIRECTOR")],
         SERVER2,
@@ -642,6 +662,16 @@ const NFT_DROP: &str = "nft add table inet filter; nft 'add chain inet filter in
 
 /// IPv6.
 pub const IPV6: &[Case] = &[
+    Case {
+        family: Ipv6,
+        ..case(
+            "policy routing refuses what comes from the VIP",
+            &[(Rs1, "ip -6 rule add from $VIP unreachable pref 10")],
+            SERVER1,
+            "no-route-back",
+            Rs1,
+        )
+    },
     Case {
         family: Ipv6,
         restore: &[(Director, "dirigo ipvsadm -D --sctp-service [$VIP]:80")],
