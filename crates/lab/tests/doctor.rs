@@ -388,6 +388,34 @@ fn faults_of_ipv6_are_named_and_their_fixes_clear_them() {
     examine_all(Family::Ipv6, IPV6);
 }
 
+#[test]
+fn a_server_that_hides_the_vip_by_rules_of_arp_in_place_of_sysctls_gives_no_finding() {
+    if !common::have_root() {
+        return;
+    }
+    let lab = lab(Family::Ipv4);
+    let has_nft = Command::new("nft").arg("--version").output().is_ok();
+    assert!(
+        has_nft || std::env::var_os("CI").is_none(),
+        "CI must have nft"
+    );
+    if !has_nft {
+        return println!("skipped: needs nft");
+    }
+    let sysctls = "sysctl -qw net.ipv4.conf.all.arp_ignore=0 net.ipv4.conf.all.arp_announce=0";
+    run(&lab, Host::Rs1, sysctls);
+    assert_eq!(doctor(&lab, ROLES[1]).0, 1, "it answers for the VIP");
+    let rules = "nft add table arp quiet
+         nft 'add chain arp quiet in { type filter hook input priority 0; }'
+         nft 'add chain arp quiet out { type filter hook output priority 0; }'
+         nft add rule arp quiet in arp daddr ip $VIP drop
+         nft add rule arp quiet out arp saddr ip $VIP arp saddr ip set $RS1";
+    run(&lab, Host::Rs1, rules);
+    for look in ROLES {
+        assert_eventually_healthy(&lab, look, "with rules of ARP");
+    }
+}
+
 /// Waits for something that comes within seconds.
 fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     let until = std::time::Instant::now() + PATIENCE;

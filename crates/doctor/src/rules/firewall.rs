@@ -39,18 +39,7 @@ fn arp(facts: &Facts) -> Vec<Finding> {
     let four = facts.segment.vips.iter().filter(|vip| vip.is_ipv4());
     let mut findings: Vec<Finding> = Vec::new();
     for (vip, link) in four.flat_map(|vip| links.iter().map(move |link| (*vip, link))) {
-        let way = |direction, state| Packet {
-            direction,
-            source: Some(vip).filter(|_| direction == Direction::Out),
-            destination: Some(vip).filter(|_| direction == Direction::In),
-            protocol: 0,
-            source_port: None,
-            destination_port: None,
-            interface: Some(link.name.clone()),
-            state,
-            flags: 0,
-            arp: true,
-        };
+        let way = |direction, state| arp_packet(vip, &link.name, direction, state);
         let question = (way(Direction::In, "request"), "ARP requests for", "daddr");
         let answer = (way(Direction::Out, "reply"), "ARP replies of", "saddr");
         for (packet, what, side) in [question, answer] {
@@ -78,6 +67,52 @@ fn arp(facts: &Facts) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A question for the VIP that comes in, or what goes out with the VIP as sender.
+fn arp_packet(vip: IpAddr, interface: &str, direction: Direction, state: &'static str) -> Packet {
+    Packet {
+        direction,
+        source: Some(vip).filter(|_| direction == Direction::Out),
+        destination: Some(vip).filter(|_| direction == Direction::In),
+        protocol: 0,
+        source_port: None,
+        destination_port: None,
+        interface: Some(interface.to_owned()),
+        state,
+        flags: 0,
+        arp: true,
+    }
+}
+
+/// Whether ARP's own tables do what `arp_ignore` is for, as `arptables` did before: no question for the VIP is heard.
+pub(super) fn hides_from_arp(facts: &Facts, vip: IpAddr) -> bool {
+    let mut links = facts.host.segment_links().filter(|link| link.up);
+    links.all(|link| {
+        let question = arp_packet(vip, &link.name, Direction::In, "request");
+        let culprits = fate(&facts.host.ruleset, &question);
+        culprits.iter().any(|culprit| culprit.certain)
+    })
+}
+
+/// Whether they do what `arp_announce` is for: a rule drops, or writes anew, what has the VIP as sender.
+pub(super) fn is_no_sender(facts: &Facts, vip: IpAddr) -> bool {
+    let chains = facts.host.ruleset.chains.iter();
+    let mut rules = chains
+        .filter(|chain| chain.family == "arp")
+        .filter(|chain| {
+            chain
+                .base
+                .as_ref()
+                .is_some_and(|base| base.hook == "output")
+        })
+        .flat_map(|chain| &chain.rules);
+    let words = vip.to_string();
+    rules.any(|rule| {
+        let mut parts = rule.text.split(' ');
+        let mut acts = rule.text.split(' ');
+        parts.any(|part| part == words) && acts.any(|part| part == "drop" || part == "set")
+    })
 }
 
 /// Services whose packets pass this host's own stack. VIPs without a known service count with any

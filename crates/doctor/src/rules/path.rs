@@ -146,8 +146,8 @@ fn missing(path: &Path, server: IpAddr, host: HostName) -> Finding {
             "real server {server} does not answer for {vip}, neither a packet for {} nor an echo request",
             name(path)
         ),
-        "the server does not hold the VIP, or its lo is off, or what it answers from the VIP never leaves \
-         it (its own doctor tells which): the clients of its share wait in vain",
+        "the server does not hold the VIP, or its lo is off, or a rule there drops what comes for the VIP or \
+         what it answers (its own doctor tells which): the clients of its share wait in vain",
     );
     if vip.is_ipv4() {
         finding

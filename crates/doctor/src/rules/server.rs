@@ -14,10 +14,21 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         .filter_map(|vip| Vip::try_from(vip).ok())
         .collect();
     let report = realserver::finding::examine(&facts.host.realserver, &vips);
+    let four = || held_here(facts).into_iter().filter(IpAddr::is_ipv4);
+    let hidden = four().all(|vip| super::firewall::hides_from_arp(facts, vip));
+    let unsent = four().all(|vip| super::firewall::is_no_sender(facts, vip));
+    let is_done_otherwise = |found: &realserver::Finding| {
+        use realserver::Code as Theirs;
+        match found.code {
+            Theirs::AllArpIgnoreForgotten | Theirs::ArpIgnoreOnLoOnly | Theirs::ArpIgnore => hidden,
+            Theirs::ArpAnnounceOnLoOnly | Theirs::ArpAnnounce => unsent,
+            _ => false,
+        }
+    };
     let mut findings: Vec<Finding> = report
         .findings
         .into_iter()
-        .filter(|found| !is_local_otherwise(facts, found))
+        .filter(|found| !is_local_otherwise(facts, found) && !is_done_otherwise(found))
         .filter_map(|found| translate(facts, found))
         .collect();
     findings.extend(reply_through_director(facts));

@@ -418,6 +418,13 @@ pub const SEGMENT: &[Case] = &[
         Rs2,
     ),
     case(
+        "the director without ARP",
+        &[(Director, "ip link set eth0 arp off")],
+        DIRECTOR,
+        "arp-off",
+        Director,
+    ),
+    case(
         "policy routing refuses what comes from the VIP",
         &[(Rs1, "ip rule add from $VIP prohibit pref 10")],
         SERVER1,
