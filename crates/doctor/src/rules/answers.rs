@@ -113,7 +113,8 @@ fn wrong_answer(facts: &Facts, vip: IpAddr, claim: &Claim) -> Finding {
     );
     let finding = if server {
         let why = "clients that believe it bypass the director: all their connections go to this one \
-                   server. Either the address is on its interface, or arp_ignore is off";
+                   server. Either the address is on its interface, or it answers for it as a proxy, or \
+                   arp_ignore is off";
         let mut finding = Finding::problem(Code::VipAnsweredByServer, host, seen, why);
         finding.fix = hosts::silence(vip);
         finding
@@ -121,7 +122,9 @@ fn wrong_answer(facts: &Facts, vip: IpAddr, claim: &Claim) -> Finding {
         let why = "clients that believe it never reach the director. It may be a second director, a \
                    machine that was replaced and is on again, or one with the same address by mistake";
         let finding = Finding::problem(Code::VipAnsweredByOther, host, seen, why);
-        finding.fix(hosts::remove_everywhere(vip))
+        finding
+            .fix(hosts::remove_everywhere(vip))
+            .fix(hosts::remove_proxies(vip))
     };
     finding.about(vip)
 }

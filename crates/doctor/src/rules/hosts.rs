@@ -238,9 +238,18 @@ pub(super) fn remove_everywhere(address: IpAddr) -> String {
     )
 }
 
+/// Takes away entries by which a host answers for an address of somebody else, on whatever interface.
+pub(super) fn remove_proxies(address: IpAddr) -> String {
+    let family = if address.is_ipv6() { "-6" } else { "-4" };
+    format!(
+        "ip {family} neighbour show proxy | awk '$1 == \"{address}\" {{print $1, \"dev\", $3}}' | \
+         xargs -rL1 ip {family} neighbour del proxy"
+    )
+}
+
 /// Makes a host a silent holder of a VIP, whatever it is now.
 pub(super) fn silence(vip: IpAddr) -> Vec<String> {
-    let mut commands = vec![remove_everywhere(vip)];
+    let mut commands = vec![remove_everywhere(vip), remove_proxies(vip)];
     if vip.is_ipv4() {
         commands.push("sysctl -w net.ipv4.conf.all.arp_ignore=1".to_owned());
         commands.push("sysctl -w net.ipv4.conf.all.arp_announce=2".to_owned());

@@ -671,6 +671,24 @@ const NFT_DROP: &str = "nft add table inet filter; nft 'add chain inet filter in
 pub const IPV6: &[Case] = &[
     Case {
         family: Ipv6,
+        restore: &[(
+            Rs1,
+            "sysctl -qw net.ipv6.conf.eth0.proxy_ndp=0 net.ipv6.conf.all.forwarding=0",
+        )],
+        ..case(
+            "a server that answers for the VIP as a proxy",
+            &[(
+                Rs1,
+                "sysctl -qw net.ipv6.conf.eth0.proxy_ndp=1 net.ipv6.conf.all.forwarding=1; \
+                 ip -6 neighbour add proxy $VIP dev eth0",
+            )],
+            DIRECTOR,
+            "vip-answered-by-server",
+            Rs1,
+        )
+    },
+    Case {
+        family: Ipv6,
         ..case(
             "policy routing refuses what comes from the VIP",
             &[(Rs1, "ip -6 rule add from $VIP unreachable pref 10")],
