@@ -63,6 +63,8 @@ pub(crate) struct Remembered {
 pub(crate) struct Reading {
     /// What is gone before `events`.
     pub(crate) missed: Option<Missed>,
+    /// The id of the last event when this was read: where a reader stands for whom there was nothing.
+    pub(crate) last: u64,
     /// What follows, not all of it if it is much.
     pub(crate) events: Vec<Arc<Remembered>>,
     /// Whether nothing comes after what is remembered now.
@@ -171,6 +173,7 @@ impl Bus {
         let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
         Reading {
             missed,
+            last: ring.last,
             events: ring.kept.iter().skip(skipped).take(most).cloned().collect(),
             closed: ring.closed,
         }
@@ -256,6 +259,7 @@ mod tests {
         assert_eq!((ids(&next), next.missed), (vec![3], None));
         let last = bus.read(bus.last(), 2);
         assert!(last.events.is_empty() && last.missed.is_none() && !last.closed);
+        assert_eq!(last.last, next.events[0].event.id);
         bus.close();
         assert!(bus.read(bus.last(), 2).closed);
     }

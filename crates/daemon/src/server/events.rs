@@ -96,8 +96,9 @@ async fn tell(
             text += &format!("id: {}\ndata: {}\n\n", one.event.id, one.json);
         }
         let last = reading.events.last();
-        // A place of another daemon is left for good, even if there is nothing to read yet.
-        after = last.map_or_else(|| bus().last(), |last| last.event.id);
+        // A place of another daemon is left for good, even if there is nothing to read yet. Asking the bus for its last
+        // event now would pass over one that came since.
+        after = last.map_or(reading.last, |last| last.event.id);
         if !text.is_empty() && sender.send(std::mem::take(&mut text).into()).await.is_err() {
             break;
         }
