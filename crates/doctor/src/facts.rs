@@ -204,8 +204,8 @@ pub struct Unanswered {
     pub vip: IpAddr,
     /// Where packets would go.
     pub destination: IpAddr,
-    /// Number of the first rule of policy routing that is about the VIP.
-    pub rule: Option<u32>,
+    /// The first rule of policy routing that is about the VIP, as `ip rule` takes it.
+    pub rule: Option<String>,
 }
 
 /// A socket that takes connections or datagrams.

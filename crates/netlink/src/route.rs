@@ -9,7 +9,6 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
     RouteVia,
 };
-
 use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 
 use crate::address::family;

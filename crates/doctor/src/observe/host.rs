@@ -138,7 +138,12 @@ pub(super) fn unanswered(host: &Host, segment: &Segment) -> Result<Vec<Unanswere
             all.push(Unanswered {
                 vip: *vip,
                 destination: *destination,
-                rule: rule.map(|rule| rule.priority),
+                rule: rule.map(|rule| {
+                    format!(
+                        "pref {} from {}/{}",
+                        rule.priority, rule.source, rule.prefix
+                    )
+                }),
             });
         }
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use api::Protocol;
 
 use super::hosts;
-use crate::facts::{Facts, Key, Role};
+use crate::facts::{Facts, Key, Link, Role};
 use crate::finding::{Code, Finding};
 use crate::netfilter::{Culprit, Direction, Origin, Packet, fate};
 
@@ -87,12 +87,13 @@ fn arp_packet(vip: IpAddr, interface: &str, direction: Direction, state: &'stati
 
 /// Whether ARP's own tables do what `arp_ignore` is for, as `arptables` did before: no question for the VIP is heard.
 pub(super) fn hides_from_arp(facts: &Facts, vip: IpAddr) -> bool {
-    let mut links = facts.host.segment_links().filter(|link| link.up);
-    links.all(|link| {
+    let links: Vec<_> = facts.host.segment_links().filter(|link| link.up).collect();
+    let is_hidden_on = |link: &&Link| {
         let question = arp_packet(vip, &link.name, Direction::In, "request");
         let culprits = fate(&facts.host.ruleset, &question);
         culprits.iter().any(|culprit| culprit.certain)
-    })
+    };
+    !links.is_empty() && links.iter().all(is_hidden_on)
 }
 
 /// Whether they do what `arp_announce` is for: a rule drops, or writes anew, what has the VIP as sender.

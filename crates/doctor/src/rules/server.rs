@@ -182,13 +182,12 @@ fn no_way_from_vip(facts: &Facts) -> Vec<Finding> {
             "replies to clients carry the VIP as source. Such packets are sent into a table that refuses or \
              swallows them, and every client of this server waits in vain",
         );
-        let finding = match found.rule {
-            Some(number) => finding.fix(format!("ip {family}rule del pref {number}")),
-            None => finding.fix(format!(
-                "ip {family}route replace default dev {}",
-                first_link(facts)
-            )),
+        // Which else it may be is for a person to see: a route made up here might cut the host off.
+        let command = match &found.rule {
+            Some(rule) => format!("ip {family}rule del {rule}"),
+            None => format!("ip {family}rule list"),
         };
+        let finding = finding.fix(command);
         findings.push(finding.about(*vip));
     }
     findings
