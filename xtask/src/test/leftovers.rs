@@ -27,16 +27,7 @@ impl Snapshot {
     pub fn take() -> Result<Self> {
         let mut seen = processes()?;
         for folder in FOLDERS.iter().filter(|folder| may_exist(folder)) {
-            // bpffs opens to root alone.
-            let listed = tools::output(tools::as_root("find").args([
-                folder,
-                "-mindepth",
-                "1",
-                "-maxdepth",
-                "1",
-            ]));
-            // A folder that is not there, or vanished meanwhile, holds nothing.
-            seen.extend(listed.unwrap_or_default().lines().map(str::to_owned));
+            seen.extend(entries(folder));
         }
         Ok(Self(seen))
     }
@@ -47,22 +38,24 @@ impl Snapshot {
     }
 }
 
+/// Paths in a folder; one that is not there, or vanished meanwhile, holds nothing.
+fn entries(folder: &str) -> Vec<String> {
+    // bpffs opens to root alone.
+    let listed =
+        tools::output(tools::as_root("find").args([folder, "-mindepth", "1", "-maxdepth", "1"]));
+    let listed = listed.unwrap_or_default();
+    listed.lines().map(str::to_owned).collect()
+}
+
 /// Takes away the pins and files of tests that were killed: those whose name has the number of a process that is gone.
 pub fn sweep() {
     for folder in ["/sys/fs/bpf/dirigo", "/run/dirigo"] {
-        let listed = tools::output(tools::as_root("find").args([
-            folder,
-            "-mindepth",
-            "1",
-            "-maxdepth",
-            "1",
-        ]));
-        for path in listed.unwrap_or_default().lines() {
+        for path in entries(folder) {
             let name = path.rsplit('/').next().unwrap_or_default();
             let is_gone = |pid| !Path::new(&format!("/proc/{pid}")).exists();
             if test_of(name).is_some_and(is_gone) {
                 println!("left by a test that was killed, taken away: {path}");
-                let _stays = tools::as_root("rm").args(["-rf", "--", path]).status();
+                let _stays = tools::as_root("rm").args(["-rf", "--", &path]).status();
             }
         }
     }
