@@ -28,6 +28,12 @@ fn with(world: &World, servers: &[u8], keys: &str) -> String {
     format!("{head}{keys}{}", destinations.collect::<String>())
 }
 
+/// The service with one real server that is checked.
+fn checked(world: &World, server: u8) -> String {
+    let check = "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"2s\"\ntimeout = \"1s\"\n";
+    with(world, &[server], "checks = [\"port\"]\n") + check
+}
+
 #[test]
 fn a_configuration_is_applied_and_what_did_not_change_is_not_touched() {
     if !root() {
@@ -188,12 +194,10 @@ fn a_service_that_goes_over_to_other_servers_with_checks_is_served_all_the_time(
         return;
     }
     let mut world = World::new();
-    let check = "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"2s\"\ntimeout = \"1s\"\n";
-    let of = |world: &World, n| with(world, &[n], "checks = [\"port\"]\n") + check;
-    world.start(&of(&world, 1));
+    world.start(&checked(&world, 1));
     until("it is up", || world.connect().is_ok());
     for server in [2, 1, 2] {
-        world.apply(&of(&world, server)).unwrap();
+        world.apply(&checked(&world, server)).unwrap();
         assert_eq!(world.ask(2), [server, server], "at once");
     }
 }
@@ -204,12 +208,10 @@ fn a_server_that_comes_back_at_once_is_found_before_it_takes_the_service_over() 
         return;
     }
     let mut world = World::new();
-    let check = "[[check]]\nname = \"port\"\ntype = \"tcp\"\ninterval = \"2s\"\ntimeout = \"1s\"\n";
-    let of = |world: &World, n| with(world, &[n], "checks = [\"port\"]\n") + check;
-    world.start(&of(&world, 1));
+    world.start(&checked(&world, 1));
     until("it is up", || world.connect().is_ok());
     for server in [2, 1] {
-        world.apply(&of(&world, server)).unwrap();
+        world.apply(&checked(&world, server)).unwrap();
     }
     let log = world.log();
     let lines: Vec<&str> = log.lines().collect();
