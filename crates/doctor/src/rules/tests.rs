@@ -372,6 +372,18 @@ fn two_strangers_are_both_named_when_nobody_knows_the_director() {
 }
 
 #[test]
+fn a_director_that_does_no_arp_blames_no_server_for_silence() {
+    let mut deaf = director();
+    deaf.claims.clear();
+    deaf.paths.clear();
+    deaf.echoes.clear();
+    deaf.host.links[0].no_arp = true;
+    let codes = codes(&deaf);
+    assert!(codes.contains(&Code::ArpOff), "{codes:?}");
+    assert!(!codes.contains(&Code::ServerSilent), "{codes:?}");
+}
+
+#[test]
 fn a_server_that_nobody_hears_is_silent_unless_it_is_drained() {
     let silent = |facts: &mut Facts| {
         facts.claims.clear();
